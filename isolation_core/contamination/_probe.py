@@ -1,0 +1,127 @@
+"""The probe protocol: one kind of process state, captured, compared, put back.
+
+A probe is written as keyed state: a snapshot maps keys to values, a difference
+names one key, and restoring sets one key. That is what lets nested barriers,
+fixtures that arrive late and imports share one log of differences: whoever
+owns a difference undoes exactly its keys, whatever else moved in between.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, ClassVar, Final
+
+from attrs import field, frozen
+
+from isolation_core.contamination._rendering import bounded_repr
+from isolation_core.findings import Severity
+
+__all__ = ["MISSING", "Difference", "Probe", "is_same_value"]
+
+
+class _Missing:
+    """The value of a key that is not there."""
+
+    def __repr__(self) -> str:
+        return "<absent>"
+
+
+MISSING: Final = _Missing()
+
+_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
+
+
+def is_same_value(before: object, after: object) -> bool:
+    """Tell whether two values are the same for restoring, never calling user code.
+
+    Identity decides; only exact builtin atoms of one type are also compared by
+    value, because rebinding ``5000`` to another ``5000`` is nobody's pollution.
+    """
+    if before is after:
+        return True
+    kind = type(before)
+    if kind is not type(after) or kind not in _ATOMS:
+        return False
+    # A NaN differs from itself and -0.0 equals 0.0: their text tells the truth.
+    return repr(before) == repr(after) if kind in (float, complex) else before == after
+
+
+@frozen
+class Difference:
+    """One key of a probe whose value moved between two snapshots.
+
+    Attributes:
+        key: names the slot within the probe.
+        before: the older value, or `MISSING`.
+        after: the newer value, or `MISSING`.
+        severity: overrides the probe's own for this one slot.
+    """
+
+    key: Hashable
+    before: Any = field(kw_only=True)
+    after: Any = field(kw_only=True)
+    severity: Severity | None = field(default=None, kw_only=True)
+
+
+class Probe(ABC):
+    """One kind of state a barrier watches. Subclass it, `register_probe` an instance.
+
+    Only `capture` and `restore` have to be written; the other methods have
+    defaults for snapshots that are mappings.
+
+    Attributes:
+        kind: stable word used in reports, ``ignore=`` and configuration.
+        code: stable code of its findings.
+        severity: what a difference amounts to unless it says otherwise.
+        cost: order of magnitude of one `capture`, in microseconds; cheap probes run first.
+    """
+
+    kind: ClassVar[str]
+    code: ClassVar[str] = "USR001"
+    severity: ClassVar[Severity] = "leak"
+    cost: ClassVar[float] = 1.0
+
+    @abstractmethod
+    def capture(self) -> Any:
+        """Return the state now, as a value that later changes cannot reach.
+
+        It is called at every boundary of every test: microseconds count.
+        Return the previous snapshot object itself when it is still true.
+        """
+
+    def same(self, before: Any, after: Any) -> bool:
+        """Tell whether two snapshots are the same; must not call user code."""
+        return before is after or not any(True for _ in self.diff(before, after))
+
+    def diff(self, before: Any, after: Any) -> Iterable[Difference]:
+        """Yield what moved from *before* to *after*, in a stable order."""
+        older: Mapping[Hashable, Any] = before
+        newer: Mapping[Hashable, Any] = after
+        for key, value in older.items():
+            now = newer.get(key, MISSING)
+            if not is_same_value(value, now):
+                yield Difference(key, before=value, after=now)
+        for key, value in newer.items():
+            if key not in older:
+                yield Difference(key, before=MISSING, after=value)
+
+    @abstractmethod
+    def restore(self, key: Hashable, value: Any) -> None:
+        """Give *key* its *value* again; `MISSING` means: remove it.
+
+        Raises:
+            Exception: anything; it is reported as ``unrecoverable`` and the
+                next difference is undone all the same.
+        """
+
+    def finish(self) -> None:
+        """Called once after a batch of `restore`, for caches that must be told."""
+
+    def describe(self, key: Hashable) -> str:
+        """Return the path of *key*, pasteable into Python where possible."""
+        return f"{self.kind}[{key!r}]"
+
+    def render(self, key: Hashable, value: Any) -> str:
+        """Return bounded text of a *value* of *key*; secrets must not show."""
+        return bounded_repr(value)

@@ -1,0 +1,83 @@
+"""What a barrier has to say: `Change` (state) and `Leak` (living things).
+
+Both are plain frozen values that hold text, never the objects they speak of,
+so that keeping a finding keeps nothing else alive.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+
+__all__ = ["Change", "Leak", "Severity"]
+
+Severity = Literal["note", "leak", "unrecoverable"]
+"""``note``: worth knowing, never a fault (caches, counters, lazy imports).
+``leak``: state somebody left behind.
+``unrecoverable``: left behind and not put back; the process is dirty."""
+
+
+@frozen
+class Change:
+    """One piece of state that is not what it was when the barrier opened.
+
+    Attributes:
+        kind: stable word for the family of state, such as ``"environ"``.
+        path: where it is, pasteable into Python where that is possible.
+        before: bounded, redacted text of the value at entry (``<absent>`` if none).
+        after: the same at exit.
+        code: stable code of the finding, explained by ``isolation explain CODE``.
+        owner: who did it (a test id); ``"A or B"`` when overlapping barriers cannot be told apart.
+        scope: the scope that owned it, such as ``"function"`` or ``"barrier"``.
+        restored: whether the value at entry is back and was verified.
+        severity: see `Severity`.
+    """
+
+    kind: str
+    path: str
+    before: str = field(kw_only=True)
+    after: str = field(kw_only=True)
+    code: str = field(kw_only=True)
+    owner: str = field(kw_only=True)
+    scope: str = field(default="barrier", kw_only=True)
+    restored: bool = field(default=False, kw_only=True)
+    severity: Severity = field(default="leak", kw_only=True)
+    reason: str | None = field(default=None, kw_only=True)
+
+    def __str__(self) -> str:
+        fate = "restored" if self.restored else "not restored"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.code} {self.path}: {self.before} -> {self.after} [{fate}]{why}"
+
+
+@frozen
+class Leak:
+    """One living thing that outlived the barrier it was born in.
+
+    Attributes:
+        kind: ``"task"``, ``"thread"``, ``"patch"``, ``"coroutine"``, ...
+        path: name that tells it apart from its like.
+        code: stable code of the finding.
+        created_at: ``file:line`` where it was made, when that is known.
+        owner: who made it (a test id).
+        scope: the scope that owned it.
+        ended: whether the barrier could end it.
+        severity: see `Severity`.
+    """
+
+    kind: str
+    path: str
+    code: str = field(kw_only=True)
+    owner: str = field(kw_only=True)
+    scope: str = field(default="barrier", kw_only=True)
+    created_at: str | None = field(default=None, kw_only=True)
+    ended: bool = field(default=False, kw_only=True)
+    severity: Severity = field(default="leak", kw_only=True)
+    reason: str | None = field(default=None, kw_only=True)
+
+    def __str__(self) -> str:
+        fate = "ended" if self.ended else "still alive"
+        born = f", made at {self.created_at}" if self.created_at else ""
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.code} {self.path} [{fate}{born}]{why}"
