@@ -1,0 +1,44 @@
+"""Back-office tests. Each passes, and each leaves something behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import unittest
+from decimal import Decimal
+
+from orderdesk import config, settings
+from orderdesk.clients import PaymentClient
+
+
+class AdminTest(unittest.TestCase):
+    def test_sandbox_can_be_switched_on(self) -> None:
+        """Module global, rebound."""
+        config.PROFILE = "sandbox"
+        self.assertTrue(config.is_sandbox())
+
+    def test_auditor_gets_a_copy(self) -> None:
+        """List in a dict in a dict, changed in place."""
+        config.CONFIG["mail"]["bcc"].append("audit@orderdesk.example")
+        self.assertIn("audit@orderdesk.example", config.mail_recipients("ann@example.org"))
+
+    def test_declined_card(self) -> None:
+        """Method of a class, replaced."""
+        PaymentClient.charge = lambda self, amount: "declined"  # type: ignore[method-assign]
+        self.assertEqual("declined", PaymentClient().charge(Decimal(5)))
+
+    def test_region_decides_the_currency(self) -> None:
+        """Environment variable, set."""
+        os.environ["ORDERDESK_REGION"] = "us"
+        self.assertEqual("USD", settings.currency())
+
+    def test_export_goes_to_the_working_directory(self) -> None:
+        """Working directory, changed."""
+        os.chdir(tempfile.gettempdir())
+        self.assertFalse(os.path.exists("templates/receipt.txt"))
+
+    def test_quiet_mode(self) -> None:
+        """Level of a logger, raised."""
+        logging.getLogger("orderdesk").setLevel(logging.CRITICAL)
+        self.assertFalse(logging.getLogger("orderdesk.orders").isEnabledFor(logging.WARNING))
