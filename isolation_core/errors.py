@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from isolation_core.findings import Change, Leak
 
@@ -17,6 +18,7 @@ __all__ = [
     "ConfigurationError",
     "ContaminationError",
     "IsolationError",
+    "JournalError",
 ]
 
 
@@ -57,3 +59,15 @@ class ContaminationError(IsolationError, AssertionError):
             "Undo them in the code under test, put the undo in barrier.on_cleanup(), "
             "or allow them with ignore=('kind:path-glob',)."
         )
+
+
+class JournalError(IsolationError, ValueError):
+    """A journal cannot be read: it is missing, something else, or of another version.
+
+    Attributes:
+        path: the file or directory in question.
+    """
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
