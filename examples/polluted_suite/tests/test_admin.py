@@ -13,12 +13,12 @@ from orderdesk.clients import PaymentClient
 
 
 class AdminTest(unittest.TestCase):
-    def test_sandbox_can_be_switched_on(self) -> None:
+    def test_sandbox(self) -> None:
         """Module global, rebound."""
         config.PROFILE = "sandbox"
         self.assertTrue(config.is_sandbox())
 
-    def test_auditor_gets_a_copy(self) -> None:
+    def test_auditor_copy(self) -> None:
         """List in a dict in a dict, changed in place."""
         config.CONFIG["mail"]["bcc"].append("audit@orderdesk.example")
         self.assertIn("audit@orderdesk.example", config.mail_recipients("ann@example.org"))
@@ -28,12 +28,12 @@ class AdminTest(unittest.TestCase):
         PaymentClient.charge = lambda self, amount: "declined"  # type: ignore[method-assign]
         self.assertEqual("declined", PaymentClient().charge(Decimal(5)))
 
-    def test_region_decides_the_currency(self) -> None:
+    def test_region_us(self) -> None:
         """Environment variable, set."""
         os.environ["ORDERDESK_REGION"] = "us"
         self.assertEqual("USD", settings.currency())
 
-    def test_export_goes_to_the_working_directory(self) -> None:
+    def test_export(self) -> None:
         """Working directory, changed."""
         os.chdir(tempfile.gettempdir())
         self.assertFalse(os.path.exists("templates/receipt.txt"))

@@ -14,17 +14,17 @@ from orderdesk.clients import MailClient
 
 
 class CampaignTest(unittest.TestCase):
-    def test_campaign_by_sms(self) -> None:
+    def test_sms_campaign(self) -> None:
         """Module that does not exist, faked."""
         sys.modules["smsgate"] = types.ModuleType("smsgate")
         self.assertEqual("smsgate", sms.backend())
 
-    def test_campaign_ships_overnight(self) -> None:
+    def test_overnight(self) -> None:
         """Warnings, silenced for everybody."""
         warnings.simplefilter("ignore")
         self.assertEqual("mug: overnight", shipping.express("mug"))
 
-    def test_campaign_by_mail(self) -> None:
+    def test_mail_campaign(self) -> None:
         """Mock patch, started and never stopped."""
         send = patch.object(MailClient, "send").start()
         MailClient().send("ann@example.org", "Sale!")

@@ -12,7 +12,7 @@ from orderdesk import orders, shipping
 NOON = 1_767_225_600.0
 
 
-def test_rounded_figures() -> None:
+def test_rounding() -> None:
     """Decimal context, made coarse."""
     decimal.getcontext().prec = 3
     assert orders.with_vat(Decimal("1234.56")) == Decimal("1.47E+3")

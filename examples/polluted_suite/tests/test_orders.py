@@ -16,19 +16,19 @@ HOUR_AT_START = time.localtime(NOON).tm_hour
 
 
 class OrderTest(unittest.TestCase):
-    def test_order_moves_real_money(self) -> None:
+    def test_real_money(self) -> None:
         self.assertFalse(config.is_sandbox())
 
-    def test_order_is_paid(self) -> None:
+    def test_paid(self) -> None:
         self.assertEqual("paid", PaymentClient().charge(Decimal(5)))
 
-    def test_order_costs_the_list_price(self) -> None:
+    def test_list_price(self) -> None:
         self.assertEqual(Decimal("8.50"), catalog.price_of("mug"))
 
-    def test_order_is_in_euro(self) -> None:
+    def test_in_euro(self) -> None:
         self.assertEqual("EUR", settings.currency())
 
-    def test_order_is_logged(self) -> None:
+    def test_logged(self) -> None:
         records: list[logging.LogRecord] = []
         handler = logging.Handler()
         handler.emit = records.append  # type: ignore[method-assign]
@@ -41,7 +41,7 @@ class OrderTest(unittest.TestCase):
 
 
 class NoticeTest(unittest.TestCase):
-    def test_only_the_customer_gets_mail(self) -> None:
+    def test_only_customer(self) -> None:
         self.assertEqual(["ann@example.org"], config.mail_recipients("ann@example.org"))
 
     def test_mail_arrives(self) -> None:
@@ -49,10 +49,10 @@ class NoticeTest(unittest.TestCase):
         mail.send("ann@example.org", "Thank you.")
         self.assertEqual([("ann@example.org", "Thank you.")], mail.outbox)
 
-    def test_receipt_is_rendered(self) -> None:
+    def test_receipt(self) -> None:
         self.assertIn("ann@example.org", receipts.render("ann@example.org"))
 
-    def test_sms_goes_to_the_console(self) -> None:
+    def test_sms_console(self) -> None:
         self.assertEqual("console", sms.backend())
 
     def test_express_warns(self) -> None:
@@ -61,9 +61,9 @@ class NoticeTest(unittest.TestCase):
         self.assertEqual([FutureWarning], [warning.category for warning in seen])
 
 
-def test_vat_is_exact() -> None:
+def test_vat_exact() -> None:
     assert orders.with_vat(Decimal("1234.56")) == Decimal("1469.1264")
 
 
-def test_pickup_is_at_the_usual_hour() -> None:
+def test_usual_hour() -> None:
     assert shipping.hour_of_pickup(NOON) == HOUR_AT_START
