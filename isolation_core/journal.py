@@ -34,7 +34,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_args
 
 import attrs
 from attrs import define, field
@@ -50,7 +50,7 @@ from isolation_core._journal_files import (
     read_journal,
     write_journal,
 )
-from isolation_core.findings import Change, Leak
+from isolation_core.findings import Change, Leak, Severity
 
 __all__ = [
     "SCHEMA",
@@ -338,12 +338,17 @@ def as_finding(event: Event) -> Change | Leak | None:
     """
     if event.ev not in ("change", "leak"):
         return None
-    names = _CHANGE_FIELDS if event.ev == "change" else _LEAK_FIELDS
-    given = {name: event.fields[name] for name in names if name in event.fields}
-    needed = dict.fromkeys(("kind", "path", "code", "owner"), "?")
-    if event.ev == "change":
-        return Change(**(needed | {"before": "?", "after": "?"} | given))
-    return Leak(**(needed | given))
+    is_change = event.ev == "change"
+    facts: dict[str, Any] = dict.fromkeys(("kind", "path", "code", "owner"), "?")
+    if is_change:
+        facts |= {"before": "?", "after": "?"}
+    for name in _CHANGE_FIELDS if is_change else _LEAK_FIELDS:
+        value = event.fields.get(name)
+        if value is not None:
+            facts[name] = bool(value) if name in ("restored", "ended") else str(value)
+    if facts.get("severity") not in get_args(Severity):
+        facts["severity"] = "leak"
+    return Change(**facts) if is_change else Leak(**facts)
 
 
 def get_journal() -> Journal:
