@@ -1,0 +1,1 @@
+"""Measurements: what isolation heals, what it must not harm, and what it costs."""

@@ -1,0 +1,1 @@
+"""Order-dependent tests of published projects: do they heal, and is the polluted state named?"""
