@@ -131,7 +131,7 @@ def _check(off: Run, report: Run, restore: Run) -> Iterator[str]:
 def main() -> int:
     """Run the demo; return 0 if the promise held."""
     off, report, restore = run_suite("off"), run_suite("report"), run_suite("restore")
-    print(f"\n{len(off.failed)} tests of a small order service: {len(PAIRS)} leave something behind, and break another.\n")
+    print(f"\n{len(off.failed)} tests of a small service: {len(PAIRS)} leave something behind and break another.\n")
     print(f"1  pytest --isolation=off       {off.totals}: the victims fail, nothing says why\n")
     print(f"2  pytest --isolation=report    {report.totals}: nothing is touched, each polluter is named\n")
     print(f"     {'this test':<19} {'leaves this behind':<38}  and breaks")

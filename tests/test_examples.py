@@ -36,10 +36,10 @@ FUNCTION_PAIRS = [pytest.param(pair, id=pair.state) for pair in demo.PAIRS if pa
 
 def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the folder of the suite, free of the settings of this run."""
-    ours = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_", "COV_"))}
-    return subprocess.run(
-        [sys.executable, *args], cwd=SUITE, env=ours | variables, capture_output=True, text=True, timeout=120, check=False
-    )
+    foreign = ("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_", "COV_")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
+    command = [sys.executable, *args]
+    return subprocess.run(command, cwd=SUITE, env=ours, capture_output=True, text=True, timeout=120, check=False)
 
 
 def run_pytest(*args: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,159 @@
+"""Every code block of README.md and docs/ is run, so that no page can promise what the code does not do.
+
+A page may steer its blocks by a comment on the line above one:
+
+``<!-- file: NAME -->``    the block is a file of that name, in the folder of the page's commands.
+``<!-- exit: N -->``       the commands of a ``console`` block end with that code, not with 0.
+``<!-- not run: WHY -->``  the block is left alone.
+
+All other ``python`` blocks of a page are one script, and the commands of
+``console`` blocks (lines that begin with ``$``) must print what the page shows,
+where ``...`` stands for anything.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<word>file|exit|not run): (?P<value>.+?) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]+))?\)")
+
+
+@frozen
+class Block:
+    """One fenced block, the line it begins at, and the comment above it."""
+
+    language: str
+    text: str
+    line: int
+    word: str | None
+    value: str
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    """Yield the fenced blocks of *page*."""
+    source = page.read_text(encoding="utf-8")
+    for match in _BLOCK.finditer(source):
+        line = source.count("\n", 0, match.start("text"))
+        yield Block(match["language"], match["text"], line, match["word"], match["value"] or "")
+
+
+def run(command: list[str] | str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run *command* in *folder* as a user would: our scripts on the path, none of the settings of this run."""
+    foreign = ("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_", "COV_")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    ours |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{ours['PATH']}", "COLUMNS": "80", "NO_COLOR": "1"}
+    # Plugins that happen to be installed here are none of the reader's business.
+    ours["PYTEST_ADDOPTS"] = "-p no:randomly -p no:cacheprovider"
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=ours,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        shell=isinstance(command, str),
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the blocks of *page* that are files into *folder*."""
+    for block in blocks_of(page):
+        if block.word == "file":
+            target = folder / block.value
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text, encoding="utf-8")
+
+
+def commands_of(block: Block) -> Iterator[tuple[str, str]]:
+    """Yield the commands of a console block, each with what it should print."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
+    """The Python blocks of a page, run as one script in a fresh process, raise and warn of nothing."""
+    write_files(page, tmp_path)
+    script = ""
+    for block in blocks_of(page):
+        if block.language == "python" and block.word is None:
+            # Blank lines put each line where the page has it, so that a traceback can be followed.
+            script += "\n" * (block.line - script.count("\n")) + block.text
+    (tmp_path / f"{page.stem}_page.py").write_text(script, encoding="utf-8")
+    done = run([sys.executable, "-W", "error", f"{page.stem}_page.py"], tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_console_blocks_print_what_they_show(page: Path, tmp_path: Path) -> None:
+    """The commands of a page end as the page says and print what it shows."""
+    write_files(page, tmp_path)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    for block in blocks_of(page):
+        if block.language != "console" or block.word == "not run":
+            continue
+        commands = list(commands_of(block))
+        assert commands, f"{page.name}:{block.line}: a console block without a `$ ` line"
+        for command, expected in commands:
+            done = run(command, tmp_path)
+            where = f"{page.name}:{block.line}: $ {command}\n{done.stdout}"
+            assert done.returncode == (int(block.value) if block.word == "exit" else 0), where
+            matches = doctest.OutputChecker().check_output(expected, done.stdout, flags)
+            assert matches or not expected, f"{where}\nthe page shows:\n{expected}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Links between pages lead to files, and to headings, that exist."""
+    for target, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        place = (page.parent / target).resolve() if target else page
+        assert place.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", place.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_one_sentence_per_line(page: Path) -> None:
+    """Prose has one sentence on a line, so that a change of one sentence is a change of one line."""
+    source = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    for line in source.splitlines():
+        assert not re.search(r"[a-z`)]\. [A-Z`]", line.partition("|")[0]), f"{page.name}: {line}"
+
+
+def test_readme_opens_with_two_commands() -> None:
+    """README begins with the two commands a newcomer needs: see it work, run the tests."""
+    first = next(blocks_of(ROOT / "README.md"))
+    lines = first.text.splitlines()
+    assert first.language == "console"
+    assert [line.rpartition("nox -s ")[2] for line in lines] == ["demo", "tests"]
+    before = (ROOT / "README.md").read_text(encoding="utf-8").partition("```")[0].split("\n")
+    assert len([line for line in before if line.strip() and not line.startswith("<!--")]) <= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_left_alone_without_need(page: Path) -> None:
+    """Only commands that build environments or need a network are not run."""
+    for block in blocks_of(page):
+        if block.word == "not run":
+            assert re.search(r"venv|pip|nox|git", block.text), f"{page.name}:{block.line}"
