@@ -75,12 +75,15 @@ class Probe(ABC):
         code: stable code of its findings.
         severity: what a difference amounts to unless it says otherwise.
         cost: order of magnitude of one `capture`, in microseconds; cheap probes run first.
+        process_wide: whether the state is shared by the whole process; state of
+            one task (context variables) is compared even while barriers overlap.
     """
 
     kind: ClassVar[str]
     code: ClassVar[str] = "USR001"
     severity: ClassVar[Severity] = "leak"
     cost: ClassVar[float] = 1.0
+    process_wide: ClassVar[bool] = True
 
     @abstractmethod
     def capture(self) -> Any:
@@ -114,6 +117,14 @@ class Probe(ABC):
             Exception: anything; it is reported as ``unrecoverable`` and the
                 next difference is undone all the same.
         """
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        """Tell whether two values of *key* are the same for restoring; must not call user code."""
+        if is_same_value(one, other):
+            return True
+        if type(one) is not type(other) or type(one) not in (tuple, list) or len(one) != len(other):
+            return False
+        return all(self.agrees(key, mine, yours) for mine, yours in zip(one, other, strict=True))
 
     def finish(self) -> None:
         """Called once after a batch of `restore`, for caches that must be told."""

@@ -1,0 +1,243 @@
+"""Which facets an object has: the anatomy of types, worked out once per type."""
+
+from __future__ import annotations
+
+import array
+import functools
+import random
+import sys
+import threading
+import types
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from isolation_core.contamination import _facets as facets
+from isolation_core.contamination import _namespaces as names
+
+__all__ = ["LEAF_TYPES", "Anatomy", "Dissect", "is_runner_owned"]
+
+Dissect = Callable[[Any], list[facets.Facet]]
+"""Makes the facets of one object."""
+
+LEAF_TYPES: Final[frozenset[type]] = frozenset(
+    {
+        int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented), range, slice, object,
+        types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+        types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType,
+        types.FrameType, types.TracebackType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
+        types.GenericAlias, types.UnionType, memoryview, weakref.ref, weakref.ProxyType,
+    }
+)  # fmt: skip
+"""Exact types that have no state of their own and lead nowhere."""
+
+# What the runner and its plugins own is not contamination and never touched.
+_RUNNER_PACKAGES: Final = frozenset(
+    {
+        "_hypothesis_pytestplugin", "_pytest", "anyio_pytest_plugin", "coverage", "execnet", "hypothesis",
+        "isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest", "pluggy", "pytest", "xdist",
+    }
+)  # fmt: skip
+
+# Classes of these modules, and their subclasses, are alive (the audit of living
+# things speaks of them), hold handles, or are watched by a probe of their own:
+# putting their fields back would lie to them.
+_LIVE_MODULES: Final = frozenset(
+    {
+        "_io", "asyncio", "concurrent", "io", "logging", "multiprocessing", "selectors", "socket", "sqlite3", "ssl",
+        "subprocess", "tempfile", "threading", "trio", "uvloop",
+    }
+)  # fmt: skip
+_LIVE_TYPES: Final[tuple[type, ...]] = (types.ModuleType, weakref.finalize, BaseException)
+
+# Standard-library classes whose instances are plain mutable data. Others cache
+# inside themselves (paths, addresses, typing) or hold handles.
+_DATA_MODULES: Final = frozenset(
+    {
+        "abc", "argparse", "collections", "configparser", "contextlib", "dataclasses", "enum", "functools", "json",
+        "json.decoder", "json.encoder", "mock.mock", "optparse", "queue", "random", "shelve", "string", "types",
+        "unittest.mock",
+    }
+)  # fmt: skip
+
+_DICT_OF: Final = type.__dict__["__dict__"]
+_MRO_OF: Final = type.__dict__["__mro__"]
+_LRU_CACHE: Final = type(functools.lru_cache(lambda: None))
+
+
+def module_of(kind: type) -> str:
+    """Return the module *kind* says it comes from, without asking its metaclass."""
+    found = _DICT_OF.__get__(kind).get("__module__")
+    if isinstance(found, str):
+        return found
+    return "builtins" if not kind.__flags__ & (1 << 9) else ""
+
+
+def is_runner_owned(kind: type) -> bool:
+    """Tell whether instances of *kind* belong to the test runner or to us."""
+    top, _, rest = module_of(kind).partition(".")
+    return top in _RUNNER_PACKAGES or top.startswith("pytest_") or (top == "anyio" and rest.startswith("pytest_plugin"))
+
+
+class Anatomy:
+    """Answers "which facets has this object?" and remembers the answer per type.
+
+    Args:
+        is_first_party: tells whether a module name is watched deeply.
+    """
+
+    def __init__(self, is_first_party: Callable[[str], bool]) -> None:
+        self._is_first_party = is_first_party
+        # Keyed by address and verified through a weak reference: a metaclass
+        # may define a __hash__ that raises, and a class made by a test must
+        # not live on because we looked at one of its instances.
+        self._known: dict[int, tuple[weakref.ref[type], Dissect | None, bool]] = {}
+
+    def forget(self) -> None:
+        """Drop what is known, after the set of first-party modules has changed."""
+        self._known.clear()
+
+    def of(self, kind: type) -> tuple[Dissect | None, bool]:
+        """Return how to dissect instances of *kind*, and whether *kind* is third-party."""
+        entry = self._known.get(id(kind))
+        if entry is not None and entry[0]() is kind:
+            return entry[1], entry[2]
+        dissect, foreign = self._work_out(kind)
+        self._known[id(kind)] = (weakref.ref(kind), dissect, foreign)
+        return dissect, foreign
+
+    def _work_out(self, kind: type) -> tuple[Dissect | None, bool]:
+        simple = _BUILTIN_DISSECTION.get(kind)
+        if simple is not None:
+            return simple, False
+        mro = _MRO_OF.__get__(kind)
+        if any(map(_is_live, mro)) or is_runner_owned(kind):
+            return None, False
+        module = module_of(kind)
+        own = self._is_first_party(module)
+        stdlib = module.partition(".")[0] in sys.stdlib_module_names or module == "mock.mock" or not module
+        if stdlib and not own and module not in _DATA_MODULES and not _is_container(mro):
+            return None, False
+        foreign = not (own or stdlib)
+        makers = [maker for base, maker in _CONTAINER_FACETS if base in mro]
+        if any(base in mro for base in names.WeakFacet.types):
+            return (lambda obj: [names.WeakFacet(obj)]), foreign
+        if random.Random in mro and random.SystemRandom not in mro:
+            makers.append(facets.RandomFacet)
+        if makers and facets.OrderedDictFacet in makers:
+            makers.remove(facets.DictFacet)
+        getset = next((space["__dict__"] for base in mro if "__dict__" in (space := _DICT_OF.__get__(base))), None)
+        if type(getset) is types.GetSetDescriptorType:
+            makers.append(functools.partial(names.AttributesFacet, getset=getset, foreign=foreign))
+        slots = tuple(_slots(mro))
+        if slots and not foreign:
+            makers.append(functools.partial(facets.SlotsFacet, members=slots))
+        if tuple in mro or frozenset in mro:
+            makers.append(_members_of_tuple if tuple in mro else _members_of_frozenset)
+        if not makers:
+            return None, foreign
+        return (lambda obj: [make(obj) for make in makers]), foreign
+
+
+def _is_live(base: type) -> bool:
+    return base in _LIVE_TYPES or module_of(base).partition(".")[0] in _LIVE_MODULES
+
+
+def _is_container(mro: Iterable[type]) -> bool:
+    return any(base in mro for base in (*(b for b, _ in _CONTAINER_FACETS), *names.WeakFacet.types, tuple))
+
+
+def _slots(mro: tuple[type, ...]) -> Iterable[tuple[str, Any]]:
+    """Yield the writable slots that Python classes declared (C members describe internals)."""
+    for base in mro:
+        space = _DICT_OF.__get__(base)
+        if "__slots__" not in space:
+            continue
+        for name, member in space.items():
+            if type(member) is types.MemberDescriptorType:
+                yield name, member
+
+
+def _members_of_tuple(obj: Any) -> facets.Facet:
+    items = tuple.__iter__(obj)
+    return facets.ImmutableFacet(obj, ((f"[{i}]", item) for i, item in enumerate(items)))
+
+
+def _members_of_frozenset(obj: Any) -> facets.Facet:
+    return facets.ImmutableFacet(obj, (("", item) for item in frozenset.__iter__(obj)))
+
+
+def _method(obj: Any) -> list[facets.Facet]:
+    return [facets.ImmutableFacet(obj, ((".__self__", obj.__self__), (".__func__", obj.__func__)))]
+
+
+def _partial(obj: Any) -> list[facets.Facet]:
+    parts = ((".func", obj.func), (".args", obj.args), (".keywords", obj.keywords))
+    return [facets.ImmutableFacet(obj, parts)]
+
+
+def _property(obj: Any) -> list[facets.Facet]:
+    parts = ((".fget", obj.fget), (".fset", obj.fset), (".fdel", obj.fdel))
+    return [facets.ImmutableFacet(obj, (part for part in parts if part[1] is not None))]
+
+
+def _wrapped_method(obj: Any) -> list[facets.Facet]:
+    return [facets.ImmutableFacet(obj, ((".__func__", obj.__func__),))]
+
+
+def _cached_property(obj: Any) -> list[facets.Facet]:
+    return [facets.ImmutableFacet(obj, ((".func", obj.func),))]
+
+
+def _proxy(obj: Any) -> list[facets.Facet]:
+    import gc
+
+    # The one referent of a mapping proxy is the mapping it shows.
+    return [facets.ImmutableFacet(obj, (("", item) for item in gc.get_referents(obj)))]
+
+
+def _cache(obj: Any) -> list[facets.Facet]:
+    wrapped = (part for part in ((".__wrapped__", obj.__dict__.get("__wrapped__")),) if part[1] is not None)
+    return [names.CacheFacet(obj), facets.ImmutableFacet(obj, wrapped)]
+
+
+def _default_dict(obj: Any) -> list[facets.Facet]:
+    return [facets.DictFacet(obj), facets.DefaultFactoryFacet(obj)]
+
+
+_CONTAINER_FACETS: Final[tuple[tuple[type, Callable[[Any], facets.Facet]], ...]] = (
+    (OrderedDict, facets.OrderedDictFacet),
+    (dict, facets.DictFacet),
+    (defaultdict, facets.DefaultFactoryFacet),
+    (list, facets.ListFacet),
+    (set, facets.SetFacet),
+    (deque, facets.DequeFacet),
+    (bytearray, facets.BufferFacet),
+    (array.array, facets.BufferFacet),
+    (threading.local, names.LocalFacet),
+)
+
+_BUILTIN_DISSECTION: Final[dict[type, Dissect]] = {
+    dict: lambda obj: [facets.DictFacet(obj)],
+    list: lambda obj: [facets.ListFacet(obj)],
+    set: lambda obj: [facets.SetFacet(obj)],
+    tuple: lambda obj: [_members_of_tuple(obj)],
+    frozenset: lambda obj: [_members_of_frozenset(obj)],
+    deque: lambda obj: [facets.DequeFacet(obj)],
+    OrderedDict: lambda obj: [facets.OrderedDictFacet(obj)],
+    defaultdict: _default_dict,
+    bytearray: lambda obj: [facets.BufferFacet(obj)],
+    array.array: lambda obj: [facets.BufferFacet(obj)],
+    types.FunctionType: lambda obj: [facets.FunctionFacet(obj)],
+    types.CellType: lambda obj: [facets.CellFacet(obj)],
+    types.MethodType: _method,
+    types.MappingProxyType: _proxy,
+    functools.partial: _partial,
+    property: _property,
+    staticmethod: _wrapped_method,
+    classmethod: _wrapped_method,
+    functools.cached_property: _cached_property,
+    threading.local: lambda obj: [names.LocalFacet(obj)],
+    _LRU_CACHE: _cache,
+}

@@ -1,0 +1,530 @@
+"""Facets: one mutable side of one object, readable and writable slot by slot.
+
+An object has as many facets as it has independent stores: a ``dict`` subclass
+with attributes has its items and its ``__dict__``; a class has its namespace.
+A facet reads its store into a plain snapshot, tells two snapshots apart by
+identity, and puts single slots back *into the same object*. It never runs user
+code to read: every access goes through the builtin type's own methods or
+descriptors, so a ``__getattr__`` that lies or an ``__eq__`` that raises is
+never reached.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from operator import is_
+from types import CellType, FunctionType
+from typing import Any, ClassVar, Final
+
+from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+
+__all__ = [
+    "ORDER",
+    "BufferFacet",
+    "CellFacet",
+    "DefaultFactoryFacet",
+    "DequeFacet",
+    "DictFacet",
+    "Facet",
+    "FunctionFacet",
+    "ImmutableFacet",
+    "ListFacet",
+    "OrderedDictFacet",
+    "RandomFacet",
+    "SetFacet",
+    "SlotsFacet",
+    "same_items",
+]
+
+
+class _Order:
+    """The key under which a mapping's order of keys is logged."""
+
+    def __repr__(self) -> str:
+        return "<order of keys>"
+
+
+ORDER: Final = _Order()
+_WHOLE: Final = "<items>"
+
+
+def same_items(before: tuple[Any, ...] | list[Any], after: tuple[Any, ...] | list[Any]) -> bool:
+    """Tell whether two sequences hold the identical objects in the same order."""
+    return len(before) == len(after) and all(map(is_, before, after))
+
+
+class Facet:
+    """One store of one object.
+
+    Attributes:
+        holder: the object that owns the store.
+        saved: the snapshot the ledger believes in.
+        path: where the object is, as text that can be pasted into Python.
+        kind: word used in reports.
+        keyed: the dict whose *keys* must be compared as well: `gc.get_referents`
+            does not visit the keys of a dict whose keys are all strings.
+    """
+
+    __slots__ = ("holder", "node", "saved")
+    kind: ClassVar[str] = "container"
+    code: ClassVar[str] = "MOD002"
+    hidden: ClassVar[frozenset[Hashable]] = frozenset()
+
+    def __init__(self, holder: Any) -> None:
+        self.holder = holder
+        self.node: Any = None
+        self.saved: Any = self.read()
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        """The objects whose referents, compared by identity, decide "nothing changed"."""
+        return (self.holder,)
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        """The dict whose keys are part of the state, if any."""
+        return None
+
+    def read(self) -> Any:
+        """Return a snapshot of the store."""
+        raise TypeError(f"{type(self).__name__} has no store")  # pragma: no cover
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        """Yield key and value of everything in *snapshot* that may have state of its own."""
+        return enumerate(snapshot)
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        """Yield what moved between two snapshots."""
+        if not same_items(before, after):
+            yield Difference(_WHOLE, before=before, after=after)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        """Put *value* back under *key*, in place."""
+
+    def accessor(self, key: Hashable) -> str:
+        """Return the text that leads from the object to the slot *key*."""
+        return "" if key is _WHOLE else f"[{key!r}]"
+
+    def shown(self, value: Any) -> Any:
+        """Return *value* in the shape a reader expects to see."""
+        return value
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        """Tell whether two values of a slot are the same for restoring."""
+        if is_same_value(one, other):
+            return True
+        if type(one) is not tuple or type(other) is not tuple or len(one) != len(other):
+            return False
+        return all(map(is_same_value, one, other))
+
+    def rebased(self, value: Any, before: Any, after: Any) -> Any:
+        """Return *value* as it would be had only the step from *before* to *after* been made to it."""
+        if type(value) is not tuple or type(before) is not tuple or type(after) is not tuple:
+            return after
+        kept = {id(item) for item in after}
+        known = {id(item) for item in before}
+        survivors = [item for item in value if id(item) in kept or id(item) not in known]
+        return (*survivors, *(item for item in after if id(item) not in known))
+
+
+class ImmutableFacet(Facet):
+    """An object that cannot change but leads to objects that can: tuples, partials, properties."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, holder: Any, members: Iterable[tuple[str, Any]]) -> None:
+        self._members = tuple(members)
+        super().__init__(holder)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return ()
+
+    def read(self) -> tuple[tuple[str, Any], ...]:
+        return self._members
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return iter(snapshot)
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        return iter(())
+
+    def accessor(self, key: Hashable) -> str:
+        return str(key)
+
+
+class ListFacet(Facet):
+    """The items of a ``list`` or of a subclass."""
+
+    __slots__ = ()
+
+    def read(self) -> tuple[Any, ...]:
+        return tuple(list.copy(self.holder))
+
+    def write(self, key: Hashable, value: Any) -> None:
+        list.__setitem__(self.holder, slice(None), value)
+
+    def shown(self, value: Any) -> Any:
+        return list(value) if type(value) is tuple else value
+
+
+class DequeFacet(Facet):
+    """The items of a ``deque``."""
+
+    __slots__ = ()
+
+    def read(self) -> tuple[Any, ...]:
+        return tuple(deque.__iter__(self.holder))
+
+    def write(self, key: Hashable, value: Any) -> None:
+        deque.clear(self.holder)
+        deque.extend(self.holder, value)
+
+    def shown(self, value: Any) -> Any:
+        return deque(value) if type(value) is tuple else value
+
+
+class SetFacet(Facet):
+    """The elements of a ``set``; they have no path of their own."""
+
+    __slots__ = ()
+
+    def read(self) -> tuple[Any, ...]:
+        return tuple(set.__iter__(self.holder))
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        # Iteration order moves when a set is rebuilt with the same elements.
+        if len(before) != len(after) or {*map(id, before)} != {*map(id, after)}:
+            yield Difference(_WHOLE, before=before, after=after)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        # Compare by identity, then touch only what moved: hashing an element
+        # runs its __hash__, and elements that stayed should not be asked.
+        now = {id(item): item for item in set.__iter__(self.holder)}
+        then = {id(item): item for item in value}
+        for ident, item in now.items():
+            if ident not in then:
+                set.discard(self.holder, item)
+        for ident, item in then.items():
+            if ident not in now:
+                set.add(self.holder, item)
+
+    def accessor(self, key: Hashable) -> str:
+        return "" if key is _WHOLE else f".<element {key}>"
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        return {*map(id, one)} == {*map(id, other)}
+
+    def shown(self, value: Any) -> Any:
+        return list(value) if type(value) is tuple else value
+
+
+class DictFacet(Facet):
+    """The items of a ``dict``, a ``defaultdict``, a ``Counter`` or any other subclass."""
+
+    __slots__ = ()
+    _delete: ClassVar[Callable[..., Any]] = staticmethod(dict.__delitem__)
+    _set: ClassVar[Callable[..., Any]] = staticmethod(dict.__setitem__)
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        found: dict[Any, Any] = self.holder
+        return found
+
+    def read(self) -> dict[Any, Any]:
+        return dict.copy(self.holder)
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return snapshot.items()  # type: ignore[no-any-return]
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        # Keys are looked up by their own hash and equality here; both ran when
+        # the key was inserted, and equal keys compare identical first.
+        hidden = self.hidden
+        gone = False
+        for key, value in before.items():
+            now = after.get(key, MISSING)
+            if now is not value and key not in hidden:
+                gone = gone or now is MISSING
+                yield Difference(key, before=value, after=now)
+        for key, value in after.items():
+            if key not in before and key not in hidden:
+                yield Difference(key, before=MISSING, after=value)
+        if gone or not _keeps_order(before, after):
+            yield Difference(ORDER, before=tuple(before), after=tuple(after))
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if key is ORDER:
+            self._reorder(value)
+        elif value is MISSING:
+            if dict.__contains__(self.holder, key):
+                self._delete(self.holder, key)
+        else:
+            self._set(self.holder, key, value)
+
+    def _reorder(self, keys: tuple[Any, ...]) -> None:
+        """Bring the keys into the order of *keys*; unknown ones go to the end."""
+        holder = self.holder
+        now = tuple(dict.__iter__(holder))
+        wanted = [key for key in keys if dict.__contains__(holder, key)]
+        known = set(wanted)
+        wanted += [key for key in now if key not in known]
+        start = next((i for i, (a, b) in enumerate(zip(now, wanted, strict=False)) if a is not b and a != b), len(now))
+        for key in wanted[start:]:
+            value = dict.pop(holder, key)
+            dict.__setitem__(holder, key, value)
+
+    def accessor(self, key: Hashable) -> str:
+        return "" if key is ORDER else f"[{_key_text(key)}]"
+
+
+def _keeps_order(before: dict[Any, Any], after: dict[Any, Any]) -> bool:
+    """Tell whether the surviving keys of *before* come first and in order in *after*."""
+    survivors = iter(after)
+    return all(key is now or key == now for key, now in zip(before, survivors, strict=False))
+
+
+def _key_text(key: Hashable) -> str:
+    from isolation_core.contamination._rendering import bounded_repr
+
+    return bounded_repr(key)
+
+
+class OrderedDictFacet(DictFacet):
+    """The items of an ``OrderedDict``, whose order lives outside the dict."""
+
+    __slots__ = ()
+    _delete = staticmethod(OrderedDict.__delitem__)
+    _set = staticmethod(OrderedDict.__setitem__)
+
+    def read(self) -> dict[Any, Any]:
+        return {key: dict.__getitem__(self.holder, key) for key in OrderedDict.__iter__(self.holder)}
+
+    def _reorder(self, keys: tuple[Any, ...]) -> None:
+        known = [key for key in keys if dict.__contains__(self.holder, key)]
+        extra = [key for key in OrderedDict.__iter__(self.holder) if key not in set(known)]
+        for key in (*known, *extra):
+            OrderedDict.move_to_end(self.holder, key)
+
+
+class DefaultFactoryFacet(Facet):
+    """The ``default_factory`` of a ``defaultdict``."""
+
+    __slots__ = ()
+    _member: ClassVar[Any] = defaultdict.__dict__["default_factory"]
+
+    def read(self) -> tuple[Any, ...]:
+        return (self._member.__get__(self.holder),)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        self._member.__set__(self.holder, value[0])
+
+    def accessor(self, key: Hashable) -> str:
+        return ".default_factory"
+
+
+class SlotsFacet(Facet):
+    """The ``__slots__`` of an instance, through the member descriptors of its type."""
+
+    __slots__ = ("_members",)
+    kind = "object"
+    code = "MOD003"
+
+    def __init__(self, holder: Any, members: tuple[tuple[str, Any], ...]) -> None:
+        self._members = members
+        super().__init__(holder)
+
+    def read(self) -> dict[str, Any]:
+        found = {}
+        for name, member in self._members:
+            try:
+                found[name] = member.__get__(self.holder)
+            except AttributeError:
+                continue
+        return found
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return snapshot.items()  # type: ignore[no-any-return]
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        for name, _ in self._members:
+            older, newer = before.get(name, MISSING), after.get(name, MISSING)
+            if older is not newer:
+                yield Difference(name, before=older, after=newer)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        member = dict(self._members)[str(key)]
+        if value is not MISSING:
+            member.__set__(self.holder, value)
+        else:
+            try:
+                member.__delete__(self.holder)
+            except AttributeError:
+                return
+
+    def accessor(self, key: Hashable) -> str:
+        return f".{key}"
+
+
+class CellFacet(Facet):
+    """The contents of one closure cell."""
+
+    __slots__ = ()
+    kind = "closure"
+    code = "MOD005"
+
+    def read(self) -> tuple[Any, ...]:
+        try:
+            return (CellType.cell_contents.__get__(self.holder),)  # type: ignore[attr-defined]
+        except ValueError:  # an empty cell
+            return ()
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ((".cell_contents", value) for value in snapshot)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if value:
+            self.holder.cell_contents = value[0]
+        else:
+            del self.holder.cell_contents
+
+    def accessor(self, key: Hashable) -> str:
+        return ".cell_contents"
+
+    def shown(self, value: Any) -> Any:
+        return value[0] if value else MISSING
+
+
+_FUNCTION_FIELDS: Final = ("__code__", "__defaults__", "__kwdefaults__")
+_HAS_DICT_SLOT: Final = FunctionType.__dict__["__dict__"]
+
+
+class FunctionFacet(Facet):
+    """Code, defaults, keyword defaults and attributes of a Python function."""
+
+    __slots__ = ("_attributes",)
+    kind = "function"
+    code = "MOD004"
+
+    def __init__(self, holder: Any) -> None:
+        # Reading __dict__ creates it: do that once, before the first snapshot,
+        # so that our own look is never mistaken for a change.
+        self._attributes: dict[str, Any] = _HAS_DICT_SLOT.__get__(holder)
+        super().__init__(holder)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return (self.holder, self._attributes)
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        return self._attributes
+
+    def read(self) -> dict[str, Any]:
+        function = self.holder
+        found = {name: getattr(function, name) for name in _FUNCTION_FIELDS}
+        attributes = _HAS_DICT_SLOT.__get__(function)
+        for name, value in attributes.items():
+            if not str(name).startswith("_hypothesis_internal"):
+                found[name] = value
+        return found
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        yield from ((key, value) for key, value in snapshot.items() if key not in ("__code__", "__wrapped__"))
+        if "__wrapped__" in snapshot:
+            yield "__wrapped__", snapshot["__wrapped__"]
+        for index, cell in enumerate(self.holder.__closure__ or ()):
+            yield f"__closure__[{index}]", cell
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        for key, value in before.items():
+            now = after.get(key, MISSING)
+            if now is not value:
+                yield Difference(key, before=value, after=now)
+        for key, value in after.items():
+            if key not in before:
+                yield Difference(key, before=MISSING, after=value)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if key in _FUNCTION_FIELDS:
+            setattr(self.holder, str(key), value)
+            return
+        current = _HAS_DICT_SLOT.__get__(self.holder)
+        if current is not self._attributes:
+            _HAS_DICT_SLOT.__set__(self.holder, self._attributes)
+        if value is MISSING:
+            self._attributes.pop(str(key), None)
+        else:
+            self._attributes[str(key)] = value
+
+    def accessor(self, key: Hashable) -> str:
+        return f".{key}"
+
+
+class BufferFacet(Facet):
+    """The bytes of a ``bytearray`` or ``array.array``: values without referents."""
+
+    __slots__ = ()
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return ()
+
+    def read(self) -> bytes:
+        return memoryview(self.holder).tobytes()
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        if before != after:
+            yield Difference(_WHOLE, before=before, after=after)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        holder = self.holder
+        if isinstance(holder, bytearray):
+            bytearray.__setitem__(holder, slice(None), value)
+        else:
+            del holder[:]
+            holder.frombytes(value)
+
+
+class RandomFacet(Facet):
+    """The state of a ``random.Random`` instance.
+
+    Consuming numbers is not a fault, so a difference is a note; it is put back
+    all the same, because the next test should draw what it would draw alone.
+    """
+
+    __slots__ = ()
+    kind = "random"
+    code = "RNG002"
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return ()
+
+    def read(self) -> Any:
+        return random.Random.getstate(self.holder)
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        if before != after:
+            yield Difference(_WHOLE, before=before, after=after, severity="note")
+
+    def write(self, key: Hashable, value: Any) -> None:
+        random.Random.setstate(self.holder, value)
+
+    def accessor(self, key: Hashable) -> str:
+        return ".getstate()"
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        return bool(one == other)
+
+    def shown(self, value: Any) -> Any:
+        return f"state #{hash(value) & 0xFFFFFF:06x}"
+

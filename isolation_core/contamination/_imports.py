@@ -1,0 +1,96 @@
+"""Imports are not contamination: what a new module does while it is executed is baseline.
+
+A decorator registers a handler in ``app.registry`` when ``app.plugins.mail`` is
+first imported, in the middle of some test. Undoing that at the end of the test
+would lose the registration for good, because the module stays imported. So the
+execution of a new module is bracketed: what had moved before belongs to the
+test, what moves during it belongs to the process.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["ImportWatch"]
+
+
+class ImportWatch:
+    """A finder that finds nothing itself and brackets the modules others find.
+
+    Args:
+        before: called before the outermost new module of a chain is executed.
+        after: called when it has been executed, also if that failed.
+        is_new: tells whether a module of that name is new to the process.
+    """
+
+    def __init__(
+        self, before: Callable[[], object], after: Callable[[], object], is_new: Callable[[str], bool]
+    ) -> None:
+        self._before = before
+        self._after = after
+        self._is_new = is_new
+        self._local = threading.local()
+
+    def install(self) -> None:
+        """Stand in front of the other finders."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def uninstall(self) -> None:
+        """Step aside."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Let the other finders find *fullname*, and bracket its execution."""
+        if target is not None or getattr(self._local, "depth", 0) or not self._is_new(fullname):
+            # A reload is the test's own doing; inside a bracket all is bracketed.
+            return None
+        spec: ModuleSpec | None = None
+        for finder in tuple(sys.meta_path):
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            if find is not None:
+                spec = find(fullname, path, target)
+                if spec is not None:
+                    break
+        if spec is not None and spec.loader is not None:
+            self._bracket(spec.loader)
+        return spec
+
+    def _bracket(self, loader: Any) -> None:
+        """Shadow ``exec_module`` on this one loader, for one execution.
+
+        The loader stays the same object of the same type: assertion rewriting,
+        ``__loader__`` and resource readers see no difference. A loader without
+        instance attributes (built-in modules, whose execution runs no Python
+        code) is left alone.
+        """
+        execute = getattr(loader, "exec_module", None)
+        if execute is None or isinstance(loader, type):
+            return
+
+        def exec_module(module: ModuleType) -> None:
+            vars(loader).pop("exec_module", None)
+            local = self._local
+            outermost = not getattr(local, "depth", 0)
+            local.depth = getattr(local, "depth", 0) + 1
+            try:
+                if outermost:
+                    self._before()
+                execute(module)
+            finally:
+                local.depth -= 1
+                if outermost:
+                    self._after()
+
+        try:
+            loader.exec_module = exec_module
+        except (AttributeError, TypeError):
+            return

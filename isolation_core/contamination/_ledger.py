@@ -1,0 +1,434 @@
+"""The ledger: every mutable node reachable from first-party modules, with its children.
+
+"Has anything changed?" is asked twice a test and must cost microseconds, so it
+is asked of the interpreter, not of Python code: nodes are grouped in pages,
+one `gc.get_referents` call lists what a whole page refers to, and the list is
+compared with the saved one as raw memory, pointer by pointer. No `__eq__` can
+run and nothing depends on what the objects are. Only a page that differs is
+looked at node by node, and only a node that differs is read.
+
+Two facts about CPython shape the rest. `gc.get_referents` visits the *values*
+of a dict whose keys are all strings but not the keys, so the keys of a page
+are compared as well. And an address is only an identity while its object
+lives, so a page holds strong references to what it compared.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+from isolation_core.contamination import _namespaces as names
+from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
+from isolation_core.contamination._facets import BufferFacet, Facet, FunctionFacet, ImmutableFacet, RandomFacet
+from isolation_core.contamination._probe import Difference
+
+__all__ = ["Ledger", "Node", "identical"]
+
+PAGE_SIZE: Final = 96
+MAX_NODES: Final = 60_000
+"""More nodes than this are not watched: the nearest to the modules come first, and the rest is said."""
+
+_TUPLE_ITEMS: Final = tuple.__basicsize__
+_POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
+
+
+def _addresses(items: tuple[Any, ...]) -> bytes:
+    """Return the addresses of *items* as the bytes the tuple stores them in.
+
+    A tuple keeps its pointers inline, right behind its fixed part, so this
+    never reads outside the object, whatever the build.
+    """
+    return ctypes.string_at(id(items) + _TUPLE_ITEMS, len(items) * _POINTER)
+
+
+def _addresses_portably(items: tuple[Any, ...]) -> bytes:
+    return b"".join(id(item).to_bytes(8, sys.byteorder) for item in items)
+
+
+def _self_test() -> bool:
+    probe = (object(), object(), [], "text")
+    return (
+        sys.implementation.name == "cpython"
+        and tuple.__itemsize__ == _POINTER == 8
+        and _addresses(probe) == _addresses_portably(probe)
+    )
+
+
+identical: Final[Callable[[tuple[Any, ...]], bytes]] = _addresses if _self_test() else _addresses_portably
+"""Returns bytes that are equal exactly if two tuples hold the identical objects."""
+
+
+class Node:
+    """One object the ledger watches.
+
+    Attributes:
+        value: the object.
+        facets: its stores.
+        parent: the facet it was first reached through, or None for a root.
+        key: the slot of *parent* it sits in.
+        label: text of a root; otherwise empty.
+        users: how many slots of watched objects hold it.
+    """
+
+    __slots__ = ("facets", "foreign", "key", "label", "parent", "users", "value")
+
+    def __init__(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> None:
+        self.value = value
+        self.facets = facets
+        self.parent = parent
+        self.key = key
+        self.label = label
+        self.users = 1
+        self.foreign = False
+
+    def path(self) -> str:
+        """Return the shortest way to the object the ledger knows, as Python text."""
+        steps: list[str] = []
+        node: Node = self
+        while not node.label and node.parent is not None and len(steps) < 64:
+            steps.append(node.parent.accessor(node.key))
+            node = node.parent.node
+        return node.label + "".join(reversed(steps))
+
+    def root(self) -> Node:
+        """Return the root this node was first reached from."""
+        node: Node = self
+        while node.parent is not None:
+            node = node.parent.node
+        return node
+
+
+class _Page:
+    """Up to `PAGE_SIZE` facets that are compared in one call."""
+
+    __slots__ = ("dicts", "facets", "image", "key_image", "keys", "referents", "targets")
+
+    def __init__(self) -> None:
+        self.facets: list[Facet] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Believe what is there now."""
+        self.targets = tuple(chain.from_iterable(facet.targets for facet in self.facets))
+        self.dicts = [keyed for facet in self.facets if (keyed := facet.keyed) is not None]
+        self.referents = tuple(gc.get_referents(*self.targets))
+        self.image = identical(self.referents)
+        self.keys = tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))
+        self.key_image = identical(self.keys)
+
+    def unchanged(self) -> bool:
+        """Tell whether every watched slot holds the identical object, under the same key."""
+        now = tuple(gc.get_referents(*self.targets))
+        if identical(now) != self.image:
+            return False
+        keys = tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))
+        return identical(keys) == self.key_image
+
+
+class Ledger:
+    """The table of watched objects.
+
+    Args:
+        is_first_party: tells whether a module name is watched deeply.
+    """
+
+    def __init__(self, is_first_party: Callable[[str], bool]) -> None:
+        self._is_first_party = is_first_party
+        self._anatomy = Anatomy(is_first_party)
+        self._nodes: dict[int, Node] = {}
+        self._roots: dict[str, Node] = {}
+        self._pages: list[_Page] = []
+        self._page_of: dict[int, _Page] = {}
+        # Facets whose state has no referents and must be read to be compared.
+        self._opaque: list[Facet] = []
+        self._abcs: list[Facet] = []
+        self._abc_token: object = None
+        self._unsettled: dict[int, tuple[Facet, Any]] = {}
+        self._queue: deque[tuple[Node, bool]] = deque()
+        self._dirty_pages: set[int] = set()
+        self.truncated = 0
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    # -- roots ---------------------------------------------------------------
+
+    def add_module(self, name: str, module: types.ModuleType) -> None:
+        """Watch a first-party module, as deep as it goes."""
+        known = self._roots.get(name)
+        if known is not None and isinstance(known.facets[0], names.ShallowModuleFacet):
+            self.drop_root(name)
+        self._add_root(name, module, [names.ModuleFacet(module)])
+
+    def add_foreign_module(self, name: str, module: types.ModuleType) -> None:
+        """Watch the attributes of a module the tests import, and of the classes it defines."""
+        if self._add_root(name, module, [names.ShallowModuleFacet(module)]) is None:
+            return
+        for key, value in tuple(module.__dict__.items()):
+            if issubclass(type(value), type) and module_of(value) == name:
+                self.add_foreign_class(f"{name}.{key}", value)
+
+    def add_foreign_class(self, label: str, cls: type) -> None:
+        """Watch the namespace of a class the tests import."""
+        # Static and immutable types cannot be assigned to: nothing to watch.
+        if cls.__flags__ & (1 << 8) or not cls.__flags__ & (1 << 9) or is_runner_owned(cls):
+            return
+        self._add_root(label, cls, [names.ShallowClassFacet(cls)])
+
+    def add_value(self, label: str, value: object) -> None:
+        """Watch an object that no module leads to: a fixture's value, a parameter."""
+        kind = type(value)
+        if label in self._roots or kind in LEAF_TYPES:
+            return
+        self._track(value, None, None, label=label)
+        self._walk()
+        self._write_pages()
+
+    def drop_root(self, label: str) -> None:
+        """Let go of a root and of everything only it leads to."""
+        node = self._roots.pop(label, None)
+        if node is not None:
+            self._release(node)
+            self._write_pages()
+
+    def has_root(self, label: str) -> bool:
+        """Tell whether *label* is watched."""
+        return label in self._roots
+
+    def root_labels(self) -> tuple[str, ...]:
+        """Return the labels of all roots."""
+        return tuple(self._roots)
+
+    def _add_root(self, label: str, value: Any, facets: list[Facet]) -> Node | None:
+        if label in self._roots:
+            return None
+        known = self._nodes.get(id(value))
+        if known is not None:
+            known.users += 1
+            self._roots[label] = known
+            return None
+        node = self._enter(value, facets, None, None, label)
+        self._roots[label] = node
+        self._walk()
+        return node
+
+    def forget_anatomy(self) -> None:
+        """Look at types anew, after more modules have become first-party."""
+        self._anatomy.forget()
+
+    # -- walking -------------------------------------------------------------
+
+    def _enter(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> Node:
+        node = Node(value, facets, parent, key, label)
+        self._nodes[id(value)] = node
+        for facet in facets:
+            facet.node = node
+            if isinstance(facet, (BufferFacet, RandomFacet)):
+                self._opaque.append(facet)
+            elif isinstance(facet, names.AbcFacet):
+                self._abcs.append(facet)
+            elif not isinstance(facet, ImmutableFacet):
+                self._to_page(facet)
+        self._queue.append((node, node.foreign))
+        return node
+
+    def _track(self, value: Any, parent: Facet | None, key: Hashable, *, label: str = "") -> None:
+        """Make *value* a node if it has state; count one more user if it is one."""
+        kind = type(value)
+        if kind in LEAF_TYPES:
+            return
+        node = self._nodes.get(id(value))
+        if node is not None:
+            node.users += 1
+            if label:
+                self._roots[label] = node
+            return
+        facets, foreign = self._dissect(value, kind, parent)
+        if not facets:
+            return
+        if len(self._nodes) >= MAX_NODES:
+            self.truncated += 1
+            return
+        node = self._enter(value, facets, parent, key, label or self._own_label(value, kind))
+        node.foreign = foreign
+        if label:
+            self._roots[label] = node
+
+    def _dissect(self, value: Any, kind: type, parent: Facet | None) -> tuple[list[Facet], bool]:
+        if kind is types.FunctionType:
+            return self._dissect_function(value), False
+        if issubclass(kind, type):
+            return self._dissect_class(value), False
+        dissect, foreign = self._anatomy.of(kind)
+        if dissect is None:
+            return [], foreign
+        if foreign and (parent is None or parent.node.foreign):
+            # A third-party object inside a third-party object, or one that a
+            # fixture hands out, is the library's own affair.
+            return [], foreign
+        try:
+            return dissect(value), foreign
+        except Exception:  # an exotic object that cannot even be read is left alone
+            return [], foreign
+
+    def _dissect_function(self, function: Any) -> list[Facet]:
+        own = self._is_first_party(function.__globals__.get("__name__") or "")
+        if own or function.__closure__ is not None or function.__module__ is None:
+            return [FunctionFacet(function)]
+        return []
+
+    def _dissect_class(self, cls: type) -> list[Facet]:
+        if not self._is_first_party(module_of(cls)) or not cls.__flags__ & (1 << 9):
+            return []
+        found: list[Facet] = [names.ClassFacet(cls)]
+        if "_abc_impl" in names.class_dict(cls):
+            found.append(names.AbcFacet(cls))
+        return found
+
+    def _own_label(self, value: Any, kind: type) -> str:
+        """Name a class by the place that defines it, wherever it was met first."""
+        if not issubclass(kind, type):
+            return ""
+        module = module_of(value)
+        qualname = type.__dict__["__qualname__"].__get__(value)
+        found: Any = sys.modules.get(module)
+        for part in qualname.split("."):
+            space = names.class_dict(found) if issubclass(type(found), type) else getattr(found, "__dict__", {})
+            found = space.get(part)
+        return f"{module}.{qualname}" if found is value else ""
+
+    def _walk(self) -> None:
+        """Visit everything newly entered, nearest first."""
+        queue = self._queue
+        track = self._track
+        while queue:
+            node, _ = queue.popleft()
+            for facet in node.facets:
+                for key, child in facet.children(facet.saved):
+                    if type(child) not in LEAF_TYPES:
+                        track(child, facet, key)
+
+    # -- pages ---------------------------------------------------------------
+
+    def _to_page(self, facet: Facet) -> None:
+        if not self._pages or len(self._pages[-1].facets) >= PAGE_SIZE:
+            self._pages.append(_Page())
+        page = self._pages[-1]
+        page.facets.append(facet)
+        self._page_of[id(facet)] = page
+        self._dirty_pages.add(id(page))
+
+    def _write_pages(self) -> None:
+        """Bring the images of touched pages up to date with what is believed."""
+        if self._dirty_pages:
+            for page in self._pages:
+                if id(page) in self._dirty_pages:
+                    page.refresh()
+            self._dirty_pages.clear()
+            self._pages = [page for page in self._pages if page.facets]
+
+    def write(self) -> None:
+        """Finish a series of `add_module` and `add_foreign_module` calls."""
+        self._write_pages()
+
+    # -- comparing -----------------------------------------------------------
+
+    def scan(self) -> list[tuple[Facet, Difference]]:
+        """Return what moved since the last scan, and believe the new state.
+
+        New children are not walked yet: `settle` does that once it is clear
+        what stays.
+        """
+        changed: list[tuple[Facet, Difference]] = []
+        for page in self._pages:
+            if not page.unchanged():
+                # Read first, believe second: a facet is compared with what was
+                # saved before the page learns the new addresses.
+                changed.extend(self._look(page.facets))
+                page.refresh()
+        if self._opaque:
+            changed.extend(self._look(self._opaque))
+        if self._abcs:
+            from abc import get_cache_token
+
+            token = get_cache_token()
+            if token != self._abc_token:
+                changed.extend(self._look(self._abcs))
+                self._abc_token = token
+        return changed
+
+    def _look(self, facets: Iterable[Facet]) -> Iterator[tuple[Facet, Difference]]:
+        for facet in tuple(facets):
+            now = facet.read()
+            found = tuple(facet.diff(facet.saved, now))
+            self._unsettled.setdefault(id(facet), (facet, facet.saved))
+            facet.saved = now
+            for difference in found:
+                yield facet, difference
+
+    def reread(self, facets: Iterable[Facet]) -> None:
+        """Believe the state of *facets* as it is now, after they were restored."""
+        for facet in facets:
+            self._unsettled.setdefault(id(facet), (facet, facet.saved))
+            facet.saved = facet.read()
+            page = self._page_of.get(id(facet))
+            if page is not None:
+                self._dirty_pages.add(id(page))
+        self._write_pages()
+
+    def settle(self) -> None:
+        """Watch what was added since the last time and let go of what was removed."""
+        if not self._unsettled:
+            return
+        unsettled, self._unsettled = self._unsettled, {}
+        gone: list[Any] = []
+        for facet, before in unsettled.values():
+            if id(facet.node.value) not in self._nodes:
+                continue
+            older = {(id(child)): child for _, child in facet.children(before)}
+            newer = [(key, child) for key, child in facet.children(facet.saved)]
+            fresh = {id(child) for _, child in newer}
+            for key, child in newer:
+                if id(child) not in older:
+                    self._track(child, facet, key)
+            gone.extend(child for ident, child in older.items() if ident not in fresh)
+        self._walk()
+        for child in gone:
+            node = self._nodes.get(id(child))
+            if node is not None:
+                self._release(node)
+        self._write_pages()
+
+    def _release(self, node: Node) -> None:
+        """Count one user less; forget the node, and what only it held, at zero."""
+        stack = [node]
+        while stack:
+            current = stack.pop()
+            current.users -= 1
+            if current.users > 0 or self._nodes.get(id(current.value)) is not current:
+                continue
+            del self._nodes[id(current.value)]
+            for facet in current.facets:
+                for _, child in facet.children(facet.saved):
+                    inner = self._nodes.get(id(child))
+                    if inner is not None:
+                        stack.append(inner)
+                self._unpage(facet)
+
+    def _unpage(self, facet: Facet) -> None:
+        page = self._page_of.pop(id(facet), None)
+        if page is not None:
+            page.facets.remove(facet)
+            self._dirty_pages.add(id(page))
+        elif facet in self._opaque:
+            self._opaque.remove(facet)
+        elif facet in self._abcs:
+            self._abcs.remove(facet)
+

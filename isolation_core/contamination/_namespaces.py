@@ -1,0 +1,521 @@
+"""Facets whose slots are names: modules, classes, instances, thread locals, caches, weak containers."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import gc
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, ClassVar, Final
+
+from isolation_core.contamination._facets import ORDER, DictFacet, Facet
+from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.findings import Severity
+
+__all__ = [
+    "AbcFacet",
+    "AttributesFacet",
+    "CacheFacet",
+    "ClassFacet",
+    "LocalFacet",
+    "ModuleFacet",
+    "ShallowClassFacet",
+    "ShallowModuleFacet",
+    "WeakFacet",
+    "class_dict",
+    "is_lazy_attribute",
+]
+
+_CLASS_PROXY: Final = type.__dict__["__dict__"]
+_TYPE_MRO: Final = type.__dict__["__mro__"]
+
+
+def class_dict(cls: type) -> dict[str, Any]:
+    """Return the real namespace of *cls* (for reading only), whatever its metaclass says."""
+    found: dict[str, Any] = gc.get_referents(_CLASS_PROXY.__get__(cls))[0]
+    return found
+
+
+class _NamesFacet(DictFacet):
+    """Base of the facets whose keys are attribute names."""
+
+    __slots__ = ()
+
+    def accessor(self, key: Hashable) -> str:
+        return "" if key is ORDER else f".{key}"
+
+
+class ModuleFacet(_NamesFacet):
+    """The globals of a first-party module."""
+
+    __slots__ = ("_namespace",)
+    kind = "module"
+    code = "MOD001"
+    # Written by the import system and by runners, never by tests on purpose;
+    # __warningregistry__ belongs to the warnings probe's family and is a note.
+    hidden = frozenset(
+        {"__builtins__", "__cached__", "__file__", "__loader__", "__path__", "__spec__", "@py_builtins", "@pytest_ar"}
+    )
+
+    def __init__(self, holder: types.ModuleType) -> None:
+        self._namespace: dict[str, Any] = types.ModuleType.__getattribute__(holder, "__dict__")
+        super().__init__(holder)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return (self._namespace,)
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        return self._namespace
+
+    def read(self) -> dict[Any, Any]:
+        return dict.copy(self._namespace)
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        hidden = self.hidden
+        return ((key, value) for key, value in snapshot.items() if key not in hidden)
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        for difference in super().diff(before, after):
+            # Order: other threads look names up here, so no name is ever taken
+            # away even for a moment; and nothing reads the order of globals.
+            if difference.key is ORDER or _is_import(self._namespace, difference):
+                continue
+            if difference.key == "__warningregistry__":
+                yield Difference(
+                    difference.key, before=difference.before, after=difference.after, severity="note"
+                )
+            else:
+                yield difference
+
+    def write(self, key: Hashable, value: Any) -> None:
+        namespace = self._namespace
+        if value is MISSING:
+            namespace.pop(str(key), None)
+        else:
+            namespace[str(key)] = value
+
+
+def _is_import(namespace: dict[str, Any], difference: Difference) -> bool:
+    """Tell whether a difference is a submodule that appeared on its package."""
+    after = difference.after
+    if difference.before is not MISSING or type(after) is not types.ModuleType:
+        return False
+    return sys.modules.get(f"{namespace.get('__name__')}.{difference.key}") is after
+
+
+class ShallowModuleFacet(ModuleFacet):
+    """The attributes of a module the tests import but do not own, by identity.
+
+    Its private data is its own bookkeeping (lazy singletons, counters): a note,
+    and left alone. Code that was replaced, and anything public, is put back.
+    """
+
+    __slots__ = ()
+    kind = "foreign-module"
+    code = "MOD006"
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        lazy_module = "__getattr__" in self._namespace
+        for difference in super().diff(before, after):
+            key, older = difference.key, difference.before
+            if key is ORDER or not isinstance(key, str):
+                continue
+            if older is MISSING:
+                ours = not lazy_module and not key.startswith("_")
+            else:
+                ours = callable_type(older) or not (key.startswith("_") or older is None)
+            if ours:
+                yield difference
+
+
+def callable_type(value: object) -> bool:
+    """Tell whether *value* is code: a function, a class, a method; asked of its type only."""
+    kind = type(value)
+    return issubclass(kind, type) or "__call__" in dir_of_type(kind)
+
+
+def dir_of_type(kind: type) -> Iterator[str]:
+    """Yield the names in the namespaces of *kind* and its bases."""
+    for base in _TYPE_MRO.__get__(kind):
+        yield from _CLASS_PROXY.__get__(base)
+
+
+# Written lazily by the interpreter and the standard library, harmless either way.
+_CLASS_CACHES: Final = frozenset(
+    {
+        "__abstractmethods__",
+        "__annotations_cache__",
+        "__dict__",
+        "__non_callable_proto_members__",
+        "__parameters__",
+        "__protocol_attrs__",
+        "__slotnames__",
+        "__weakref__",
+        "_abc_impl",
+    }
+)
+
+
+class ClassFacet(_NamesFacet):
+    """The namespace of a class, written through `type` itself: no metaclass is asked."""
+
+    __slots__ = ("_namespace",)
+    kind = "class"
+    code = "CLS001"
+    hidden = _CLASS_CACHES
+
+    def __init__(self, holder: type) -> None:
+        self._namespace = class_dict(holder)
+        super().__init__(holder)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return (self._namespace,)
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        return self._namespace
+
+    def read(self) -> dict[Any, Any]:
+        return dict.copy(self._namespace)
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        hidden = self.hidden
+        return ((key, value) for key, value in snapshot.items() if key not in hidden)
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        for difference in super().diff(before, after):
+            if difference.key is ORDER:
+                continue
+            if difference.before is MISSING and _is_foreign_descriptor(difference.after):
+                # A framework instruments the class on first use (mapped
+                # attributes, back references). Its own registry remembers that
+                # it did: taking the attribute away would break it.
+                continue
+            yield difference
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if value is MISSING:
+            if key in self._namespace:
+                type.__delattr__(self.holder, str(key))
+        else:
+            type.__setattr__(self.holder, str(key), value)
+
+
+class ShallowClassFacet(ClassFacet):
+    """The namespace of a class the tests import but do not own, by identity."""
+
+    __slots__ = ()
+    kind = "foreign-class"
+    code = "CLS002"
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        for difference in super().diff(before, after):
+            key, older = str(difference.key), difference.before
+            private = key.startswith("_") and not (key.startswith("__") and key.endswith("__"))
+            if callable_type(older) if older is not MISSING else not private:
+                yield difference
+            elif older is not MISSING and not private and older is not None:
+                yield difference
+
+
+def _is_foreign_descriptor(value: object) -> bool:
+    kind = type(value)
+    module = _CLASS_PROXY.__get__(kind).get("__module__")
+    if not isinstance(module, str) or module.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    top = sys.modules.get(module.partition(".")[0])
+    path = getattr(top, "__file__", None) or ""
+    installed = "site-packages" in path or "dist-packages" in path
+    return installed and "__get__" in dir_of_type(kind)
+
+
+def is_lazy_attribute(kind: type, name: str) -> bool:
+    """Tell whether *name* is a caching descriptor on *kind*: a value in the instance is its cache."""
+    for base in _TYPE_MRO.__get__(kind):
+        namespace = _CLASS_PROXY.__get__(base)
+        if name in namespace:
+            found = type(namespace[name])
+            if found is functools.cached_property:
+                return True
+            names = set(dir_of_type(found))
+            return "__get__" in names and "__set__" not in names and found is not types.FunctionType
+    return False
+
+
+class AttributesFacet(_NamesFacet):
+    """The ``__dict__`` of an instance.
+
+    Args:
+        holder: the instance.
+        getset: the ``__dict__`` descriptor its type really has.
+        foreign: whether the class is third-party: then private attributes and
+            caches are the library's own bookkeeping, left alone.
+    """
+
+    __slots__ = ("_foreign", "_getset", "_namespace")
+    kind = "object"
+    code = "MOD003"
+
+    def __init__(self, holder: Any, getset: Any, *, foreign: bool = False) -> None:
+        self._getset = getset
+        self._foreign = foreign
+        self._namespace: dict[Any, Any] = getset.__get__(holder)
+        super().__init__(holder)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        # The instance itself shows a replaced __dict__ or __class__.
+        return (self.holder, self._namespace)
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        return self._namespace
+
+    def read(self) -> dict[Any, Any]:
+        return dict.copy(self._getset.__get__(self.holder))
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        if self._foreign:
+            return ((key, value) for key, value in snapshot.items() if not str(key).startswith("_"))
+        return snapshot.items()  # type: ignore[no-any-return]
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        kind = type(self.holder)
+        for difference in super().diff(before, after):
+            key = difference.key
+            added = difference.before is MISSING
+            lazy = added and isinstance(key, str) and is_lazy_attribute(kind, key)
+            if self._foreign and (lazy or str(key).startswith("_")):
+                continue
+            severity: Severity | None = "note" if lazy else None
+            yield Difference(key, before=difference.before, after=difference.after, severity=severity)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if self._getset.__get__(self.holder) is not self._namespace:
+            self._getset.__set__(self.holder, self._namespace)
+        namespace = self._namespace
+        if key is ORDER:
+            for name in value:
+                if name in namespace:
+                    namespace[name] = namespace.pop(name)
+        elif value is MISSING:
+            namespace.pop(key, None)
+        else:
+            namespace[key] = value
+
+
+class LocalFacet(_NamesFacet):
+    """What a ``threading.local`` holds for the thread that looks."""
+
+    __slots__ = ()
+    kind = "thread-local"
+    code = "MOD007"
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return (self._namespace(),)
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        return self._namespace()
+
+    def _namespace(self) -> dict[Any, Any]:
+        found: dict[Any, Any] = threading.local.__getattribute__(self.holder, "__dict__")
+        return found
+
+    def read(self) -> dict[Any, Any]:
+        return dict.copy(self._namespace())
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if key is ORDER:
+            return
+        if value is MISSING:
+            self._namespace().pop(key, None)
+        else:
+            self._namespace()[key] = value
+
+
+class CacheFacet(DictFacet):
+    """A ``functools`` cache that grew.
+
+    The C implementation keeps results in one dict and, when bounded, in a
+    linked list as well. Taking a key out of that dict is something it expects
+    (it calls the entry an orphan and skips it on eviction), putting one in is
+    not. So new entries are removed one by one and the older ones stay, which
+    keeps ``get_settings() is get_settings()`` true across tests; only a cache
+    that was empty at the start is cleared as a whole, counters included.
+    """
+
+    __slots__ = ("_cache",)
+    kind = "cache"
+    code = "MOD008"
+
+    def __init__(self, holder: Any) -> None:
+        self._cache = next(
+            item for item in gc.get_referents(holder) if type(item) is dict and item is not holder.__dict__
+        )
+        super().__init__(holder)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return ()
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        return self._cache
+
+    def read(self) -> dict[Any, Any]:
+        # Keys only: a cached result must be able to die when it is evicted.
+        return dict.fromkeys(self._cache)
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        # Look-ups move links of a bounded cache about: only keys count.
+        added = [key for key in after if key not in before]
+        if added:
+            yield Difference("cache", before=tuple(before), after=tuple(after), severity="note")
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if not value:
+            self.holder.cache_clear()
+            return
+        known = set(value)
+        for entry in tuple(self._cache):
+            if entry not in known:
+                self._cache.pop(entry, None)
+
+    def accessor(self, key: Hashable) -> str:
+        return ".cache_info().currsize"
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        return len(one) >= len(other)
+
+    def rebased(self, value: Any, before: Any, after: Any) -> Any:
+        return after
+
+    def shown(self, value: Any) -> Any:
+        return len(value) if type(value) is tuple else value
+
+
+class AbcFacet(Facet):
+    """The virtual subclasses registered with an abstract base class."""
+
+    __slots__ = ()
+    kind = "class"
+    code = "CLS003"
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return ()
+
+    def read(self) -> tuple[Any, ...]:
+        from _abc import _get_dump
+
+        registered = _get_dump(self.holder)[0]
+        return tuple(sorted(registered, key=id))
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
+
+    def write(self, key: Hashable, value: Any) -> None:
+        from _abc import _reset_caches, _reset_registry
+
+        _reset_registry(self.holder)
+        _reset_caches(self.holder)
+        for reference in value:
+            cls = reference()
+            if cls is not None:
+                abc.ABCMeta.register(self.holder, cls)
+
+    def accessor(self, key: Hashable) -> str:
+        return ".register"
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        # Registering again makes new weak references to the same classes.
+        return {id(reference()) for reference in one} == {id(reference()) for reference in other}
+
+    def shown(self, value: Any) -> Any:
+        return [reference() for reference in value]
+
+
+class WeakFacet(Facet):
+    """The members of a ``WeakSet``, ``WeakKeyDictionary`` or ``WeakValueDictionary``.
+
+    Only the weak references are kept, so members still die when their owner
+    drops them; a member that died is no change and is never put back.
+    """
+
+    __slots__ = ("_store",)
+    kind = "container"
+    code = "MOD009"
+    types: ClassVar[tuple[type, ...]] = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+
+    def __init__(self, holder: Any) -> None:
+        self._store: Any = object.__getattribute__(holder, "data")
+        super().__init__(holder)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return (self._store,)
+
+    def _entries(self) -> list[tuple[Any, Any]]:
+        if isinstance(self._store, set):
+            return [(reference, True) for reference in set.__iter__(self._store)]
+        return list(dict.items(self._store))
+
+    def read(self) -> tuple[tuple[Any, Any], ...]:
+        return tuple(entry for entry in self._entries() if self._alive(entry))
+
+    def _alive(self, entry: tuple[Any, Any]) -> bool:
+        reference = entry[1] if isinstance(self.holder, weakref.WeakValueDictionary) else entry[0]
+        return reference() is not None
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        older = {id(key): (key, value) for key, value in before if self._alive((key, value))}
+        newer = {id(key): (key, value) for key, value in after}
+        moved = older.keys() != newer.keys() or any(newer[k][1] is not v[1] for k, v in older.items())
+        if moved:
+            yield Difference("members", before=before, after=after, severity="note")
+
+    def write(self, key: Hashable, value: Any) -> None:
+        wanted = {id(entry[0]): entry for entry in value if self._alive(entry)}
+        present = {id(entry[0]): entry for entry in self._entries()}
+        for ident, (reference, _) in present.items():
+            if ident not in wanted:
+                self._store.discard(reference) if isinstance(self._store, set) else self._store.pop(reference, None)
+        for ident, (reference, item) in wanted.items():
+            if ident not in present or present[ident][1] is not item:
+                if isinstance(self._store, set):
+                    self._store.add(reference)
+                else:
+                    self._store[reference] = item
+
+    def accessor(self, key: Hashable) -> str:
+        return ""
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        return {id(key) for key, _ in one} == {id(key) for key, _ in other}
+
+    def rebased(self, value: Any, before: Any, after: Any) -> Any:
+        return after
+
+    def shown(self, value: Any) -> Any:
+        return f"{len(value)} live members" if type(value) is tuple else value

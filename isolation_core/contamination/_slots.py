@@ -1,0 +1,200 @@
+"""Slots and log entries: where something moved, from what to what."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from types import ModuleType
+from typing import Any
+
+from isolation_core.contamination._facets import ORDER, Facet
+from isolation_core.contamination._probe import Probe
+from isolation_core.contamination._rendering import bounded_repr, is_secret_name, redacted
+from isolation_core.findings import Change, Severity
+
+__all__ = ["Entry", "FacetSlot", "ProbeSlot", "Slot"]
+
+
+class FacetSlot:
+    """One slot of one watched object."""
+
+    __slots__ = ("facet", "key")
+    turn = 2
+
+    def __init__(self, facet: Facet, key: Hashable) -> None:
+        self.facet = facet
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FacetSlot) and self.facet is other.facet and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash((id(self.facet), self.key))
+
+    @property
+    def kind(self) -> str:
+        return self.facet.kind
+
+    @property
+    def code(self) -> str:
+        return self.facet.code
+
+    @property
+    def severity(self) -> Severity:
+        return "leak"
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the slot only accompanies others: the order of keys."""
+        return self.key is ORDER
+
+    @property
+    def is_first_party(self) -> bool:
+        return not self.facet.kind.startswith("foreign")
+
+    def root(self) -> str:
+        """Return the label of the root the object was reached from."""
+        return str(self.facet.node.root().label)
+
+    def module(self) -> str:
+        """Return the name of the module or class the object was reached from, or nothing."""
+        node = self.facet.node
+        while not node.label and node.parent is not None:
+            node = node.parent.node
+        kind = type(node.value)
+        return node.label if kind is ModuleType or issubclass(kind, type) else ""
+
+    def path(self) -> str:
+        return str(self.facet.node.path()) + self.facet.accessor(self.key)
+
+    def write(self, value: Any) -> None:
+        self.facet.write(self.key, value)
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        return self.key is ORDER or self.facet.agrees(one, other)
+
+    def rebased(self, value: Any, before: Any, after: Any) -> Any:
+        return self.facet.rebased(value, before, after)
+
+    def render(self, value: Any) -> str:
+        if type(self.key) is str and type(value) is str and is_secret_name(self.key):
+            return redacted(value)
+        return bounded_repr(self.facet.shown(value))
+
+
+class ProbeSlot:
+    """One key of one probe."""
+
+    __slots__ = ("key", "probe")
+
+    def __init__(self, probe: Probe, key: Hashable) -> None:
+        self.probe = probe
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProbeSlot) and self.probe is other.probe and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash((id(self.probe), self.key))
+
+    @property
+    def turn(self) -> int:
+        return 0 if self.probe.kind == "patch" else 1
+
+    @property
+    def kind(self) -> str:
+        return self.probe.kind
+
+    @property
+    def code(self) -> str:
+        return self.probe.code
+
+    @property
+    def severity(self) -> Severity:
+        return self.probe.severity
+
+    @property
+    def is_silent(self) -> bool:
+        return False
+
+    @property
+    def is_first_party(self) -> bool:
+        return False
+
+    def root(self) -> str:
+        return ""
+
+    def path(self) -> str:
+        return self.probe.describe(self.key)
+
+    def write(self, value: Any) -> None:
+        self.probe.restore(self.key, value)
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        return self.probe.agrees(self.key, one, other)
+
+    def rebased(self, value: Any, before: Any, after: Any) -> Any:
+        return after
+
+    def render(self, value: Any) -> str:
+        return self.probe.render(self.key, value)
+
+
+Slot = FacetSlot | ProbeSlot
+
+
+class Entry:
+    """One step of one slot in the log.
+
+    Attributes:
+        slot: where.
+        before: the value the step started from.
+        after: the value it led to.
+        depth: depth of the frame it was promoted to, or None.
+        owner: who did it, when that is not whoever undoes it.
+        target: the value to restore; differs from *before* when somebody wider wrote in between.
+    """
+
+    __slots__ = ("_severity", "after", "before", "depth", "failed", "owner", "restored", "slot", "target")
+
+    def __init__(
+        self,
+        slot: Slot,
+        *,
+        before: Any,
+        after: Any,
+        severity: Severity | None,
+        depth: int | None,
+        owner: str | None = None,
+    ) -> None:
+        self.slot = slot
+        self.before = before
+        self.after = after
+        self._severity = severity
+        self.depth = depth
+        self.owner = owner
+        self.target = before
+        self.restored = False
+        self.failed: str | None = None
+
+    def fail(self, reason: str) -> None:
+        """Remember why the value could not be put back."""
+        self.failed = reason
+
+    def describe(self, *, owner: str, scope: str) -> Change:
+        """Return the finding: text only, holding none of the values."""
+        severity = self._severity or self.slot.severity
+        if self.failed and severity != "note":
+            severity = "unrecoverable"
+        path = self.slot.path()
+        return Change(
+            self.slot.kind,
+            path if not self.slot.is_silent else f"{path} (order of keys)",
+            before=self.slot.render(self.before),
+            after=self.slot.render(self.after),
+            code=self.slot.code,
+            owner=owner,
+            scope=scope,
+            restored=self.restored,
+            severity=severity,
+            reason=self.failed,
+        )

@@ -1,0 +1,202 @@
+"""What the journal adds up to: a summary, a score, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import attrs
+
+from isolation_core.findings import Change, Leak
+from isolation_core.journal import EventSource, Totals, as_finding, get_journal, totals_of
+from isolation_core.reports import explain, group_findings, render_change
+
+__all__ = [
+    "LiveSource",
+    "debug_fixture_state",
+    "get_contamination_summary",
+    "register_live_source",
+    "validate_suite_isolation",
+    "validate_suite_isolation_sync",
+]
+
+LiveSource = Callable[[], Iterable[str]]
+"""Returns one text for each thing of its kind that is alive right now."""
+
+_MAX_ISSUES: Final = 100
+_live_sources: dict[str, LiveSource] = {}
+
+
+def register_live_source(name: str, source: LiveSource) -> None:
+    """Let summaries ask *source* what is alive now.
+
+    Args:
+        name: ``"barriers"``, ``"mocks"``, ``"fixtures"`` or a name of your own;
+            a later source of the same name takes its place.
+        source: called without arguments whenever somebody asks.
+    """
+    _live_sources[name] = source
+
+
+def get_contamination_summary(journal: EventSource | None = None) -> dict[str, Any]:
+    """Return what barriers found so far, as plain data.
+
+    Args:
+        journal: what to sum up; the journal of this process if None.
+
+    Returns:
+        A dictionary with
+
+        - ``total_barriers`` that were closed, ``barriers_by_scope``;
+        - ``checked_barriers``, at whose boundary something was really compared,
+          and ``checks``, the comparisons made there;
+        - ``contaminated_barriers`` left something behind, from ``escaped_barriers``
+          it was not taken back;
+        - ``changes_by_kind``, ``leaks_by_kind``, ``notes_by_kind``: how many;
+        - ``polluters``: owner -> its changes, ``leakers``: owner -> its living
+          things, each as the fields of `Change` and `Leak`, notes left out;
+        - ``restored``, ``remaining``, ``unrecoverable``: findings put back or
+          ended, not put back, and impossible to put back;
+        - ``notes``, ``disabled_probes``, ``dirty_reasons``, ``truncated``: what
+          limits how far the rest can be trusted;
+        - ``dropped_findings``: counted, but no longer listed under their owners.
+    """
+    source = get_journal() if journal is None else journal
+    totals = totals_of(source)
+    polluters: dict[str, list[dict[str, Any]]] = {}
+    leakers: dict[str, list[dict[str, Any]]] = {}
+    for event in source.events:
+        finding = as_finding(event)
+        if finding is not None and finding.severity != "note":
+            table = polluters if isinstance(finding, Change) else leakers
+            table.setdefault(finding.owner, []).append(attrs.asdict(finding))
+    return {
+        "total_barriers": totals.barriers,
+        "barriers_by_scope": totals.by_scope,
+        "checked_barriers": totals.checked,
+        "checks": totals.checks,
+        "contaminated_barriers": totals.contaminated,
+        "escaped_barriers": totals.escaped,
+        "changes_by_kind": totals.changes_by_kind,
+        "leaks_by_kind": totals.leaks_by_kind,
+        "notes_by_kind": totals.notes_by_kind,
+        "polluters": polluters,
+        "leakers": leakers,
+        "restored": totals.restored,
+        "remaining": totals.remaining,
+        "unrecoverable": totals.unrecoverable,
+        "notes": totals.notes,
+        "disabled_probes": totals.disabled_probes,
+        "dirty_reasons": totals.dirty,
+        "truncated": totals.truncated,
+        "dropped_findings": totals.dropped,
+    }
+
+
+async def validate_suite_isolation(journal: EventSource | None = None) -> dict[str, Any]:
+    """Return how well isolation held so far; see `validate_suite_isolation_sync`.
+
+    It never waits, so there is nothing to cancel.
+    """
+    return validate_suite_isolation_sync(journal)
+
+
+def validate_suite_isolation_sync(journal: EventSource | None = None) -> dict[str, Any]:
+    """Return how well isolation held so far.
+
+    The score is ``1 - escaped / checked``: of the barriers at whose boundary
+    something was really compared, the share from which nothing escaped, because
+    nothing was left behind or all of it was put back. Barriers in mode ``off``
+    count on neither side.
+
+    Args:
+        journal: what to judge; the journal of this process if None.
+
+    Returns:
+        A dictionary with ``isolation_score`` and ``cleanliness`` (share of
+        checked barriers that left nothing at all above a note), both 0 to 1
+        and 1.0 without evidence; ``checked_barriers`` (the evidence);
+        ``active_barriers``, ``live_mocks``, ``live_fixtures`` (how many are alive
+        now), ``alive`` (their names, by kind) and ``issues``: texts that say who
+        did what and what to do next, the most damaging first.
+    """
+    source = get_journal() if journal is None else journal
+    totals = totals_of(source)
+    alive, problems = _ask_live_sources()
+    issues = [*_finding_issues(source), *_trust_issues(totals), *problems]
+    if len(issues) > _MAX_ISSUES:
+        issues[_MAX_ISSUES:] = [f"and {len(issues) - _MAX_ISSUES} more issues"]
+    return {
+        "isolation_score": totals.isolation_score,
+        "cleanliness": totals.cleanliness,
+        "checked_barriers": totals.checked,
+        "active_barriers": len(alive.get("barriers", ())),
+        "live_mocks": len(alive.get("mocks", ())),
+        "live_fixtures": len(alive.get("fixtures", ())),
+        "alive": alive,
+        "issues": issues,
+    }
+
+
+def debug_fixture_state(journal: EventSource | None = None) -> dict[str, Any]:
+    """Return what is alive now and what happened last, for a bug report or a debugger.
+
+    Args:
+        journal: whose last events to show; the journal of this process if None.
+
+    Returns:
+        A dictionary with ``alive`` (names by kind: barriers, fixtures, mocks, ...),
+        ``recent`` (the last twenty events as text) and ``text``, all of it to be printed.
+    """
+    source = get_journal() if journal is None else journal
+    alive, problems = _ask_live_sources()
+    recent = [f"{event.t:.3f} s {event.to_json()}" for event in source.events[-20:]]
+    lines = []
+    for kind, names in alive.items():
+        lines += [f"{kind} alive: {len(names)}", *(f"  {name}" for name in names)]
+    lines += [*problems, f"last events: {len(recent)}", *(f"  {text}" for text in recent)]
+    return {"alive": alive, "recent": recent, "text": "\n".join(lines)}
+
+
+def _ask_live_sources() -> tuple[dict[str, list[str]], list[str]]:
+    alive: dict[str, list[str]] = {}
+    problems: list[str] = []
+    for name, source in sorted(_live_sources.items()):
+        try:
+            alive[name] = [str(text) for text in source()]
+        except Exception as error:  # a part that cannot answer must not take the summary with it
+            problems.append(f"it is not known which {name} are alive: {type(error).__name__}: {error}")
+    return alive, problems
+
+
+def _finding_issues(source: EventSource) -> list[str]:
+    issues = []
+    for group in group_findings(source):
+        if group.severity == "note":
+            continue
+        owner, *others = group.owners
+        who = f"{owner} and {len(others)} more" if others else owner
+        issues.append(f"{who} left {render_change(group.finding)}. {_next_step(group.finding)}")
+    return issues
+
+
+def _next_step(finding: Change | Leak) -> str:
+    entry = explain(finding.code)
+    return f"{entry.fix} (isolation explain {finding.code})" if entry else f"See: isolation explain {finding.code}"
+
+
+def _trust_issues(totals: Totals) -> list[str]:
+    issues = [f"The process is dirty: {reason}. Run what comes after it in a fresh process." for reason in totals.dirty]
+    issues += [
+        f"{kind} was not watched, its probe failed with {error}. Leave it out with probes=, or report the failure."
+        for kind, error in totals.disabled_probes.items()
+    ]
+    issues += [
+        f"{what} was not watched to the end (limit {limit}). Narrow packages= to what you test."
+        for what, limit in totals.truncated.items()
+    ]
+    if totals.barriers and not totals.checked:
+        issues.append(
+            "No barrier compared anything, so the score says nothing. Use mode='report' or mode='restore', not 'off'."
+        )
+    return issues

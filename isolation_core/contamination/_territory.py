@@ -1,0 +1,116 @@
+"""Which modules are first-party, and what they import."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Iterable
+from typing import Any, Final
+
+__all__ = ["Territory"]
+
+_OURS: Final = ("isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest")
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_STDLIB: Final = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
+_TOP_MODULES: Final = sys.stdlib_module_names
+
+
+def _file_of(module: Any) -> str | None:
+    # Not getattr(): a lazy module's __getattr__ may import half a framework.
+    if type(module) is types.ModuleType:
+        namespace = module.__dict__
+    else:
+        try:
+            namespace = types.ModuleType.__getattribute__(module, "__dict__")
+        except TypeError:  # an object that poses as a module
+            return None
+    found = namespace.get("__file__")
+    if found is None:
+        paths = namespace.get("__path__")
+        if type(paths) is list and paths:
+            found = paths[0]
+    return found if isinstance(found, str) else None
+
+
+class Territory:
+    """Answers whether a module is watched deeply ("first-party").
+
+    Args:
+        packages: names of packages; they and everything below them are
+            first-party. None means: every module whose file lies under *root*
+            and not in an installation folder or the standard library, and every
+            module of a top-level package whose sources lie there (as they do
+            when a project with a ``src`` folder tests its installed copy).
+        root: the folder; the current one by default.
+    """
+
+    def __init__(self, packages: Iterable[str] | None = None, *, root: str | os.PathLike[str] | None = None) -> None:
+        self.packages = None if packages is None else tuple(packages)
+        self.root = os.path.realpath(root if root is not None else _current_folder())
+        self._verdicts: dict[str, bool] = {}
+        self._here = self._packages_below_root() if packages is None else frozenset()
+
+    def _packages_below_root(self) -> frozenset[str]:
+        found = set()
+        for folder in (self.root, os.path.join(self.root, "src")):
+            try:
+                entries = os.scandir(folder)
+            except OSError:
+                continue
+            with entries:
+                found.update(entry.name for entry in entries if os.path.isfile(os.path.join(entry.path, "__init__.py")))
+        return frozenset(found - _TOP_MODULES)
+
+    def includes(self, name: str) -> bool:
+        """Tell whether the module called *name* is first-party."""
+        verdict = self._verdicts.get(name)
+        if verdict is None:
+            module = sys.modules.get(name)
+            verdict = self._judge(name, module)
+            if module is not None:
+                self._verdicts[name] = verdict
+        return verdict
+
+    def _judge(self, name: str, module: Any) -> bool:
+        top = name.partition(".")[0]
+        if top in _OURS:
+            return False
+        if self.packages is not None:
+            return any(name == package or name.startswith(f"{package}.") for package in self.packages)
+        if module is None:
+            return False
+        path = _file_of(module)
+        if path is None:
+            return False
+        if top in self._here:
+            return True
+        # realpath() asks the file system: thousands of installed modules must
+        # not each cost that.
+        if is_installed(path):
+            return False
+        path = os.path.realpath(path)
+        return path.startswith(self.root + os.sep) and not is_installed(path)
+
+    def is_users(self, name: str, module: Any) -> bool:
+        """Tell whether a module is somebody's own code: not installed, not the standard library."""
+        top = name.partition(".")[0]
+        if top in _OURS or (top in _TOP_MODULES and top != "__main__"):
+            return False
+        if self.includes(name):
+            return True
+        path = _file_of(module)
+        return path is not None and not is_installed(path) and not is_installed(os.path.realpath(path))
+
+
+def is_installed(path: str) -> bool:
+    """Tell whether the real *path* belongs to an installed package or the standard library."""
+    return any(part in path for part in _INSTALLED) or path.startswith(_STDLIB)
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # the folder was deleted
+        return os.sep

@@ -1,0 +1,499 @@
+"""The tracker: one view of the process, a log of what moved, and frames that own it.
+
+There is one snapshot of everything, not one per barrier. A boundary looks at
+the process once, appends what moved to the log, and believes the new state.
+A frame (an open barrier) remembers its position in the log; what is behind
+that position when it closes happened inside it. Undoing is walking that part
+of the log, so it costs what changed and not what is watched.
+
+Entries can be *promoted*: the set-up of a session fixture that a test happens
+to trigger, or the import of a new module, is logged behind the test's position
+but belongs to a wider frame. The narrower frames step over such entries, and
+undo around them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from isolation_core.contamination._imports import ImportWatch
+from isolation_core.contamination._ledger import Ledger
+from isolation_core.contamination._probe import Difference, Probe
+from isolation_core.contamination._slots import Entry, FacetSlot, ProbeSlot, Slot
+from isolation_core.contamination._territory import Territory
+from isolation_core.findings import Change
+from isolation_core.journal import get_journal
+
+__all__ = ["BASELINE", "Frame", "Tracker", "get_tracker"]
+
+BASELINE: Final = -1
+"""The depth of entries that belong to the process itself."""
+
+
+class Frame:
+    """One open barrier, as the tracker sees it.
+
+    Attributes:
+        owner: who is responsible for what happens in it.
+        scope: word for the width of the frame, such as ``"function"``.
+        parent: the frame it is nested in.
+        depth: nesting depth; entries promoted to a smaller depth are not ours.
+        position: length of the log at entry.
+    """
+
+    def __init__(self, owner: str, scope: str, parent: Frame | None, territory: Territory | None) -> None:
+        self.owner = owner
+        self.scope = scope
+        self.parent = parent
+        self.depth = 0 if parent is None else parent.depth + 1
+        self.territory = territory
+        self.position = 0
+        self.open = True
+        self.cohort: set[Frame] | None = None
+        self.local_state: list[tuple[Probe, Any]] = []
+        self.kept_keys: set[tuple[str, Any]] = set()
+
+    def ancestors(self) -> Iterator[Frame]:
+        """Yield the frames this one is nested in, innermost first."""
+        frame = self.parent
+        while frame is not None:
+            yield frame
+            frame = frame.parent
+
+
+class _View:
+    """What one tracker looks at: the ledger, the probes and their last snapshots."""
+
+    def __init__(self, territory: Territory, probes: Iterable[Probe], *, heap: bool) -> None:
+        self.territories = [territory]
+        self.heap = heap
+        self.probes = [probe for probe in probes if probe.process_wide]
+        self.local_probes = [probe for probe in probes if not probe.process_wide]
+        self.snapshots: list[Any] = []
+        self.ledger = Ledger(self.includes)
+        self.module_names: set[str] = set()
+
+    @property
+    def territory(self) -> Territory:
+        """The territory of the outermost frame."""
+        return self.territories[0]
+
+    def includes(self, name: str) -> bool:
+        """Tell whether any frame watches the module called *name* deeply."""
+        return any(territory.includes(name) for territory in self.territories)
+
+    def is_users(self, name: str, module: Any) -> bool:
+        """Tell whether a module is somebody's own code: watched, or at least not installed."""
+        return self.includes(name) or self.territory.is_users(name, module)
+
+    def widen(self, territory: Territory) -> None:
+        """Watch what *territory* includes as well, from now on."""
+        if territory not in self.territories:
+            self.territories.append(territory)
+            self.ledger.forget_anatomy()
+            self.module_names.clear()
+
+
+class Tracker:
+    """Looks at the process at boundaries and undoes what frames leave behind."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._view: _View | None = None
+        self._log: list[Entry] = []
+        self._open: list[Frame] = []
+        self._disabled: set[str] = set()
+        self._watch = ImportWatch(self._before_import, self._after_import, self._is_new_module)
+        self._release_when_idle: Callable[..., None] | None = None
+
+    # -- frames --------------------------------------------------------------
+
+    def enter(self, frame: Frame, *, territory: Territory, probes: tuple[Probe, ...], heap: bool = True) -> None:
+        """Open *frame*: what moved until now is not its doing."""
+        with self._lock:
+            if not self._open:
+                self._prepare(territory, probes, heap=heap)
+            elif self._view is not None:
+                self._view.widen(territory)
+            self.checkpoint()
+            related = {frame, *frame.ancestors()}
+            strangers = [other for other in self._open if other not in related]
+            if strangers:
+                _join([frame, *strangers])
+            frame.position = len(self._log)
+            self._open.append(frame)
+            view = self._view
+            assert view is not None
+            for probe in view.local_probes:
+                with self._guarded(probe):
+                    frame.local_state.append((probe, probe.capture()))
+
+    def leave(
+        self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None = None
+    ) -> tuple[list[Change], list[Frame]]:
+        """Close *frame*: log what moved, undo its part, and tell.
+
+        Returns:
+            What changed, and the frames it cannot be told apart from (the
+            frame alone, unless others overlapped with it). While an
+            overlapping frame is still open the list of changes is empty: it
+            comes with the last one.
+        """
+        with self._lock:
+            changes = self._leave_local(frame, restore=restore, ignored=ignored)
+            frame.open = False
+            if frame in self._open:
+                self._open.remove(frame)
+            members = frame.cohort or {frame}
+            if any(member.open for member in members):
+                return changes, []
+            self.checkpoint(settle=False)
+            position = min(member.position for member in members)
+            owners = sorted({member.owner for member in members})
+            name = " or ".join(owners)
+            first = min(members, key=lambda member: member.depth)
+            changes += self._undo(first, position, name, restore=restore, ignored=ignored)
+            if self._view is not None:
+                self._view.ledger.settle()
+            if not self._open:
+                self._rest()
+            return changes, list(members)
+
+    def _prepare(self, territory: Territory, probes: tuple[Probe, ...], *, heap: bool) -> None:
+        """Have a view of the process that fits the outermost frame."""
+        view = self._view
+        fits = (
+            view is not None
+            and view.heap == heap
+            and view.territory.packages == territory.packages
+            and view.territory.root == territory.root
+            and [*view.probes, *view.local_probes] == list(probes)
+        )
+        if not fits:
+            self._view = _View(territory, probes, heap=heap)
+            self._snapshot_probes()
+        self._log.clear()
+        self._watch.install()
+        if self._release_when_idle is None:
+            self._release_when_idle = self._on_collection
+            gc.callbacks.append(self._on_collection)
+
+    def _rest(self) -> None:
+        """After the outermost frame: keep the view for the next one, hold nothing else."""
+        self._log.clear()
+        self._watch.uninstall()
+
+    def _on_collection(self, phase: str, info: dict[str, int]) -> None:
+        # A full collection while nothing is open: whoever asks what is still
+        # alive must not find our references. The next frame looks anew.
+        if phase == "start" and info["generation"] == 2 and not self._open:
+            self._view = None
+            gc.callbacks.remove(self._on_collection)
+            self._release_when_idle = None
+
+    # -- looking -------------------------------------------------------------
+
+    def checkpoint(self, *, depth: int | None = None, settle: bool = True) -> None:
+        """Log what moved since the last look, and believe what is there now.
+
+        Args:
+            depth: depth of the frame the entries are promoted to, `BASELINE`
+                for the process; None leaves them to whoever is open.
+            settle: whether to watch new children at once.
+        """
+        view = self._view
+        if view is None:
+            return
+        self._find_modules(view)
+        for facet, difference in view.ledger.scan():
+            if not facet.agrees(difference.before, difference.after):
+                self._append(FacetSlot(facet, difference.key), difference, depth)
+        for index, probe in enumerate(view.probes):
+            if probe.kind in self._disabled:
+                continue
+            with self._guarded(probe):
+                last = view.snapshots[index]
+                now = probe.capture()
+                if now is not last and not probe.same(last, now):
+                    for difference in probe.diff(last, now):
+                        self._append(ProbeSlot(probe, difference.key), difference, depth)
+                view.snapshots[index] = now
+        if settle:
+            view.ledger.settle()
+
+    def _append(self, slot: Slot, difference: Difference, depth: int | None) -> None:
+        if depth == BASELINE and not any(entry.slot == slot for entry in self._log):
+            return
+        self._log.append(
+            Entry(slot, before=difference.before, after=difference.after, severity=difference.severity, depth=depth)
+        )
+
+    @contextlib.contextmanager
+    def promoting(self, depth: int) -> Iterator[None]:
+        """Give everything that moves in the block to the frame at *depth*."""
+        with self._lock:
+            self.checkpoint()
+            local = [(probe, probe.capture()) for probe in (self._view.local_probes if self._view else ())]
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.checkpoint(depth=depth)
+                for probe, before in local:
+                    moved = {(probe.kind, difference.key) for difference in probe.diff(before, probe.capture())}
+                    for frame in self._open:
+                        if frame.depth > depth:
+                            frame.kept_keys |= moved
+
+    # The lock is not held while the module runs: the import system has locks of
+    # its own, and another thread may hold one of those and wait for ours.
+
+    def _before_import(self) -> None:
+        with self._lock:
+            if self._open:
+                self.checkpoint()
+
+    def _after_import(self) -> None:
+        with self._lock:
+            if self._open:
+                self.checkpoint(depth=BASELINE)
+
+    def _is_new_module(self, name: str) -> bool:
+        view = self._view
+        return view is not None and bool(self._open) and name not in view.module_names
+
+    @contextlib.contextmanager
+    def _guarded(self, probe: Probe) -> Iterator[None]:
+        """Disable a probe that raises, for the run, and say so once: it must never break a test."""
+        try:
+            yield
+        except Exception as error:
+            if probe.kind not in self._disabled:
+                self._disabled.add(probe.kind)
+                get_journal().record("probe-disabled", kind=probe.kind, error=f"{type(error).__name__}: {error}")
+
+    def _snapshot_probes(self) -> None:
+        view = self._view
+        assert view is not None
+        view.snapshots = [None] * len(view.probes)
+        for index, probe in enumerate(view.probes):
+            with self._guarded(probe):
+                view.snapshots[index] = probe.capture()
+
+    def _find_modules(self, view: _View) -> None:
+        """Watch first-party modules that are new, and what they import."""
+        if not view.heap or len(sys.modules) == len(view.module_names):
+            return
+        ledger = view.ledger
+        known = view.module_names
+        fresh = [name for name in sys.modules if name not in known]
+        known.update(fresh)
+        if len(known) != len(sys.modules):
+            known.intersection_update(tuple(sys.modules))
+        modules = [(name, sys.modules.get(name)) for name in fresh]
+        theirs = [(n, m) for n, m in modules if isinstance(m, types.ModuleType) and view.is_users(n, m)]
+        # The last imported first: a module that defines a thing is imported
+        # after the ones that start by importing it.
+        for name, module in reversed(theirs):
+            if view.includes(name):
+                ledger.add_module(name, module)
+        for name, module in theirs:
+            self._watch_imports_of(module, view)
+        ledger.write()
+
+    def _watch_imports_of(self, module: types.ModuleType, view: _View) -> None:
+        for value in tuple(module.__dict__.values()):
+            kind = type(value)
+            if kind is types.ModuleType:
+                name = value.__dict__.get("__name__")
+                if isinstance(name, str) and name not in _PROBED_MODULES and not view.is_users(name, value):
+                    view.ledger.add_foreign_module(name, value)
+            elif issubclass(kind, type):
+                home = type.__dict__["__dict__"].__get__(value).get("__module__")
+                if isinstance(home, str) and not view.is_users(home, sys.modules.get(home)):
+                    view.ledger.add_foreign_class(f"{home}.{type.__dict__['__qualname__'].__get__(value)}", value)
+
+    # -- values that no module leads to --------------------------------------
+
+    def watch_value(self, label: str, value: object) -> None:
+        """Watch *value* under *label*, as deep as it goes; see `Ledger.add_value`."""
+        with self._lock:
+            if self._view is not None and self._view.heap:
+                self._view.ledger.add_value(label, value)
+
+    def forget_value(self, label: str) -> None:
+        """Let go of the value watched under *label*."""
+        with self._lock:
+            if self._view is not None:
+                self._view.ledger.drop_root(label)
+                self._log[:] = [entry for entry in self._log if entry.slot.root() != label]
+
+    # -- undoing -------------------------------------------------------------
+
+    def _leave_local(
+        self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None
+    ) -> list[Change]:
+        changes: list[Change] = []
+        for probe, before in frame.local_state:
+            with self._guarded(probe):
+                after = probe.capture()
+                if probe.same(before, after):
+                    continue
+                entries = [
+                    Entry(ProbeSlot(probe, d.key), before=d.before, after=d.after, severity=d.severity, depth=None)
+                    for d in probe.diff(before, after)
+                    if (probe.kind, d.key) not in frame.kept_keys
+                ]
+                changes += self._apply(entries, frame, frame.owner, restore=restore, ignored=ignored)
+        frame.local_state = []
+        return changes
+
+    def _undo(
+        self,
+        frame: Frame,
+        position: int,
+        owner: str,
+        *,
+        restore: bool,
+        ignored: Callable[[str, str], bool] | None,
+    ) -> list[Change]:
+        tail = self._log[position:]
+        if not tail:
+            return []
+        net: dict[Slot, Entry] = {}
+        promoted: list[Entry] = []
+        expected: dict[Slot, Any] = {}
+        for entry in tail:
+            slot = entry.slot
+            if entry.depth is not None and entry.depth < frame.depth:
+                promoted.append(entry)
+                if slot in net:
+                    # Somebody wider wrote over our change: undo around theirs.
+                    was = expected[slot]
+                    expected[slot] = slot.rebased(was, entry.before, entry.after)
+                    entry.before = was
+                    net[slot].after = entry.after
+                continue
+            if slot in net:
+                net[slot].after = entry.after
+            else:
+                net[slot] = Entry(
+                    slot, before=entry.before, after=entry.after, severity=entry.severity, depth=None, owner=entry.owner
+                )
+                expected[slot] = entry.before
+        mine = []
+        for slot, entry in net.items():
+            entry.target = expected[slot]
+            if not slot.agrees(entry.target, entry.after):
+                mine.append(entry)
+        changes = self._apply(mine, frame, owner, restore=restore, ignored=ignored)
+        # What a narrower frame could not or did not want to undo stays in the
+        # log of the wider one, under the name of who did it.
+        left = [entry for entry in mine if not entry.restored and not entry.failed]
+        for entry in left:
+            entry.owner = entry.owner or owner
+        self._log[position:] = [*promoted, *left] if frame.parent is not None else []
+        return changes
+
+    def _apply(
+        self,
+        entries: list[Entry],
+        frame: Frame,
+        owner: str,
+        *,
+        restore: bool,
+        ignored: Callable[[str, str], bool] | None,
+    ) -> list[Change]:
+        """Undo *entries* newest first, verify, and describe them oldest first."""
+        entries = [entry for entry in entries if self._concerns(frame, entry, ignored)]
+        if restore:
+            self._write(entries)
+        return [
+            entry.describe(owner=entry.owner or owner, scope=frame.scope)
+            for entry in entries
+            if not entry.slot.is_silent or len(entries) == 1
+        ]
+
+    def _concerns(self, frame: Frame, entry: Entry, ignored: Callable[[str, str], bool] | None) -> bool:
+        packages = None if frame.territory is None else frame.territory.packages
+        if packages is not None and isinstance(entry.slot, FacetSlot) and entry.slot.is_first_party:
+            root = entry.slot.module()
+            if root and not any(root == name or root.startswith(f"{name}.") for name in packages):
+                return False
+        return ignored is None or not ignored(entry.slot.kind, entry.slot.path())
+
+    def _write(self, entries: list[Entry]) -> None:
+        touched_probes: dict[int, Probe] = {}
+        facets: dict[int, Any] = {}
+        # Patches first: stopping one puts its target back by itself.
+        for entry in sorted(reversed(entries), key=lambda entry: entry.slot.turn):
+            try:
+                entry.slot.write(entry.target)
+            except Exception as error:
+                entry.fail(f"{type(error).__name__} while restoring: {error}")
+            if isinstance(entry.slot, ProbeSlot):
+                touched_probes[id(entry.slot.probe)] = entry.slot.probe
+            else:
+                facets[id(entry.slot.facet)] = entry.slot.facet
+        for probe in touched_probes.values():
+            with self._guarded(probe):
+                probe.finish()
+        self._verify(entries, touched_probes, facets)
+
+    def _verify(self, entries: list[Entry], probes: dict[int, Probe], facets: dict[int, Any]) -> None:
+        """Look again: what does not have its old value now is unrecoverable."""
+        view = self._view
+        assert view is not None
+        before_facets = {ident: facet.saved for ident, facet in facets.items()}
+        view.ledger.reread(facets.values())
+        seen: dict[Slot, Any] = {}
+        for ident, facet in facets.items():
+            for difference in facet.diff(before_facets[ident], facet.saved):
+                seen[FacetSlot(facet, difference.key)] = difference.after
+        for probe in probes.values():
+            with self._guarded(probe):
+                now = probe.capture()
+                if probe.process_wide:
+                    index = view.probes.index(probe)
+                    last, view.snapshots[index] = view.snapshots[index], now
+                    for difference in probe.diff(last, now):
+                        seen[ProbeSlot(probe, difference.key)] = difference.after
+                else:
+                    for entry in entries:
+                        if isinstance(entry.slot, ProbeSlot) and entry.slot.probe is probe:
+                            seen[entry.slot] = entry.target
+        for entry in entries:
+            if entry.failed:
+                continue
+            value = seen.get(entry.slot, entry.after)
+            if entry.slot.agrees(value, entry.target):
+                entry.restored = True
+            else:
+                entry.fail("still different after restoring")
+
+
+# Watched by probes of their own, slot by slot.
+_PROBED_MODULES: Final = frozenset({"sys", "builtins", "warnings", "logging", "gc", "signal", "locale"})
+
+_tracker = Tracker()
+
+
+def get_tracker() -> Tracker:
+    """Return the tracker of this process."""
+    return _tracker
+
+
+def _join(frames: list[Frame]) -> None:
+    """Make *frames*, and whoever overlaps with them already, one cohort."""
+    cohort: set[Frame] = set()
+    for frame in frames:
+        cohort |= frame.cohort or {frame}
+    for frame in cohort:
+        frame.cohort = cohort
+
