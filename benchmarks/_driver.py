@@ -87,7 +87,7 @@ def main() -> None:
     """Do what the module says."""
     target, times, seed, *arguments = sys.argv[1:]
     # As `python -m pytest` does: the current folder is importable, the folder of this file is not.
-    sys.path[0] = os.getcwd()  # noqa: PTH109 - exactly what -m does
+    sys.path[0] = os.getcwd()
     runs = []
     for number in range(int(times)):
         observer = Observer(seed)

@@ -17,11 +17,22 @@ import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from attrs import frozen
 
-__all__ = ["CACHE", "ROOT", "Environment", "fetch_sdist", "find_python", "make_environment", "run", "unpack"]
+__all__ = [
+    "CACHE",
+    "ROOT",
+    "Environment",
+    "Observed",
+    "Run",
+    "fetch_sdist",
+    "find_python",
+    "make_environment",
+    "run",
+    "unpack",
+]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CACHE: Final = ROOT / ".realworld"
@@ -34,7 +45,7 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, timeout: floa
     Raises:
         SystemExit: if it fails; the message holds the command and its last lines.
     """
-    done = subprocess.run(  # noqa: S603 - the commands are written in this package
+    done = subprocess.run(
         [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
     )
     if done.returncode:
@@ -53,12 +64,13 @@ def find_python(version: str) -> str:
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"versions/{version}.*/bin/python"), reverse=True)]
-    for candidate in filter(None, found):
+    on_path = shutil.which(f"python{version}")
+    managed = sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python")), reverse=True)
+    for candidate in [on_path, *managed] if on_path else managed:
         # A shim on PATH may exist without an interpreter behind it: only an answer counts.
-        answer = subprocess.run([candidate, "-c", "print('here')"], capture_output=True, text=True, check=False)  # noqa: S603
+        answer = subprocess.run([candidate, "-c", "print('here')"], capture_output=True, text=True, check=False)
         if answer.stdout.strip() == "here":
-            return str(candidate)
+            return candidate
     raise SystemExit(f"no Python {version} found: put python{version} on PATH (the recorded verdicts hold for it)")
 
 
@@ -102,7 +114,7 @@ class Environment:
         surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "PYTHON", "NOX", "COV"))}
         surroundings |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **(variables or {})}
         try:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 command, cwd=cwd, env=surroundings, capture_output=True, text=True, timeout=timeout, check=False
             )
             output = done.stdout + done.stderr
@@ -113,12 +125,29 @@ class Environment:
         return Observed(runs, output)
 
 
+class Run(TypedDict):
+    """One call of ``pytest.main``, as ``_driver.py`` writes it; clocks in seconds of CPU of the process."""
+
+    exit: int
+    outcomes: dict[str, str]
+    messages: dict[str, str]
+    uncollected: list[str]
+    starts: list[float]
+    cpu: float
+    wall: float
+
+
 @frozen
 class Observed:
-    """What one process of `Environment.pytest` did: a list of runs as the driver wrote them, and its output."""
+    """What one process of `Environment.pytest` did: its runs, and its output."""
 
-    runs: list[dict[str, object]]
+    runs: list[Run]
     output: str
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """The outcome of each test in the last run."""
+        return self.runs[-1]["outcomes"] if self.runs else {}
 
 
 @functools.cache
@@ -149,7 +178,9 @@ def fetch_sdist(requirement: str) -> Path:
     if not list(target.glob("*.tar.gz")):
         # pip prepares metadata even for a mere download, which old projects only survive with a recent pip.
         fetcher = make_environment("fetch", ["pip>=25.1"], python=f"{sys.version_info.major}.{sys.version_info.minor}")
-        run([fetcher.python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "-d", target, requirement])
+        run(
+            [fetcher.python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "-d", target, requirement]
+        )
     (archive,) = target.glob("*.tar.gz")
     return archive
 

@@ -133,5 +133,7 @@ def load_cases(names: list[str]) -> list[Case]:
     unknown = [name for name in names if not any(name in (case.name, str(case.number)) for case in cases)]
     if unknown:
         known = ", ".join(sorted({case.name for case in cases}))
-        raise SystemExit(f"no case called {', '.join(unknown)}; there are: {known} (or a number from 1 to {len(cases)})")
+        raise SystemExit(
+            f"no case called {', '.join(unknown)}; there are: {known} (or a number from 1 to {len(cases)})"
+        )
     return chosen

@@ -56,7 +56,9 @@ def judge(case: Case, *, plain_only: bool = False) -> Verdict:
 
     plain = _run(case, environment, "plain")
     alone = _run(case, environment, "alone", polluters=False, times=1)
-    confirmed = _last(case, plain) == expected and _last(case, alone) == ("failed" if case.kind == "brittle" else "passed")
+    confirmed = _last(case, plain) == expected and _last(case, alone) == (
+        "failed" if case.kind == "brittle" else "passed"
+    )
     verdict = Verdict(
         case,
         confirmed=confirmed,
@@ -108,20 +110,24 @@ def _run(
     twice = 2 if case.kind == "nio" else 1
     # The projects are not installed; those that keep their package under src/ must be told so.
     return environment.pytest(
-        [*common, *extra, *tests], cwd=tree, times=times or twice, variables={"PYTHONPATH": str(tree / "src")}, timeout=300
+        [*common, *extra, *tests],
+        cwd=tree,
+        times=times or twice,
+        variables={"PYTHONPATH": str(tree / "src")},
+        timeout=300,
     )
 
 
 def _outcomes(observed: Observed, run: int) -> dict[str, str]:
-    return dict(observed.runs[run]["outcomes"]) if len(observed.runs) > run else {}  # type: ignore[call-overload]
+    return observed.runs[run]["outcomes"] if len(observed.runs) > run else {}
 
 
 def _last(case: Case, observed: Observed) -> str:
-    return _outcomes(observed, len(observed.runs) - 1).get(case.victim, "did not run") if observed.runs else "crashed"
+    return observed.outcomes.get(case.victim, "did not run") if observed.runs else "crashed"
 
 
 def _message(case: Case, observed: Observed) -> str:
-    messages = dict(observed.runs[-1]["messages"])  # type: ignore[call-overload]
+    messages = observed.runs[-1]["messages"]
     # Addresses differ from process to process, and so do the folders the trees lie in.
     return re.sub(r"0x[0-9a-f]+|/\S*/trees/\S*?/", "", messages.get(case.victim, ""))
 
@@ -154,7 +160,7 @@ def _changes(journals: Path) -> list[tuple[str, str]]:
 
 
 def _cost(observed: Observed) -> float:
-    spans = [list(run["starts"]) for run in observed.runs]  # type: ignore[call-overload]
+    spans = [run["starts"] for run in observed.runs]
     tests = sum(len(starts) - 1 for starts in spans)
     return 1000 * sum(starts[-1] - starts[0] for starts in spans) / max(tests, 1)
 

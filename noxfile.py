@@ -1,0 +1,121 @@
+"""Every check, demo and measurement of the project: ``nox -l`` lists them, ``nox -s NAME`` runs one.
+
+Works under any Python that can run nox; whatever a session needs it installs
+into an environment of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False  # also under CI: who has one interpreter can run the suite
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint", "typing"]
+
+ROOT = Path(__file__).resolve().parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+SUPPORTED = nox.project.python_versions(PROJECT)  # written once, in the classifiers
+# What a suite or a page may need to see when the packages themselves are out of the way.
+BESIDE_THE_SOURCE = ("tests", "examples", "docs", "benchmarks", "README.md", "CONTRIBUTING.md", "pyproject.toml")
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def _wake_pyenv_shims() -> None:
+    # A shim of pyenv answers only for the versions pyenv was told to use; the others look installed and fail.
+    if not (pyenv := shutil.which("pyenv")):
+        return
+    told = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=False).stdout.split()
+    newest = [next((v for v in reversed(told) if v.startswith(f"{minor}.")), None) for minor in SUPPORTED]
+    chosen = [*os.environ.get("PYENV_VERSION", "").split(":"), *filter(None, newest)]
+    os.environ["PYENV_VERSION"] = ":".join(dict.fromkeys(filter(None, chosen)))
+
+
+_wake_pyenv_shims()
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the polluted suite without isolation, reporting, and restoring."""
+    session.install("-q", ".[pytest]")
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session(python=SUPPORTED)
+def tests(session: nox.Session) -> None:
+    """Run the suite against the installed project, on every supported interpreter there is."""
+    session.install("-q", ".[pytest]", *_group("tests"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install("-q", *_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types with two checkers."""
+    session.install("-q", "-e", ".[pytest]", *_group("typing"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel by way of the source archive, look inside, and run the suite against it, far from the source."""
+    away = Path(session.create_tmp()).resolve()
+    shutil.rmtree(away)
+    away.mkdir()
+    session.install("-q", "build", "check-wheel-contents")
+    session.run("python", "-m", "build", "--outdir", str(away / "dist"), silent=True)
+    (built,) = (away / "dist").glob("*.whl")
+    session.run("check-wheel-contents", str(built))
+
+    fresh = away / "fresh"
+    session.run("python", "-m", "venv", str(fresh))
+    python = str(fresh / "bin" / "python")
+    install = ("-m", "pip", "install", "-q", "--disable-pip-version-check")
+    session.run(python, *install, f"{built}[pytest]", *_group("tests"), external=True)
+    for name in BESIDE_THE_SOURCE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, away / "elsewhere" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy2(source, away / "elsewhere" / name)
+    session.chdir(away / "elsewhere")
+    session.run(python, "-m", "pytest", *session.posargs, external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what isolation costs, beside plain pytest and its peers (``-- --quick`` for a smoke run)."""
+    session.install("-q", ".[pytest]")
+    session.run("python", "-m", "benchmarks.bench_plugin", *session.posargs)
+    session.run("python", "-m", "benchmarks.bench_barrier", *(flag for flag in session.posargs if flag == "--quick"))
+
+
+@nox.session
+def realworld(session: nox.Session) -> None:
+    """Run recorded order-dependent tests of real projects without and with isolation (``-- NAME`` for one project)."""
+    session.install("-q", "attrs")
+    session.run("python", "-m", "benchmarks.realworld", *session.posargs)
+
+
+@nox.session
+def noharm(session: nox.Session) -> None:
+    """Run whole healthy suites of real projects without and with isolation and compare (``-- NAME`` for one)."""
+    session.install("-q", "attrs")
+    session.run("python", "-m", "benchmarks.no_harm", *session.posargs)
