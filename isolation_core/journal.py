@@ -19,6 +19,7 @@ Events and the fields that are counted; all other fields and events are free:
 ``dirty``          ``reason``
 ``probe-disabled`` ``kind``, ``error``
 ``truncated``      ``what``, ``limit``
+``victim``         ``kind`` and ``path`` of a finding, ``victim`` (who it broke)
 =================  ==========================================================
 """
 
@@ -137,6 +138,21 @@ class Totals:
     def contaminated(self) -> int:
         """Checked barriers that left something above a note, undone or not."""
         return self.checked - self.clean
+
+    @property
+    def isolation_score(self) -> float:
+        """Share of checked barriers from which nothing escaped: clean, or all of it undone.
+
+        The denominator are the boundaries that were really compared (`checked`),
+        not the barriers that were merely opened: a barrier in mode ``off`` proves
+        nothing. 1.0 where there is no evidence at all.
+        """
+        return 1.0 - self.escaped / self.checked if self.checked else 1.0
+
+    @property
+    def cleanliness(self) -> float:
+        """Share of checked barriers that left nothing above a note, so that nothing had to be undone."""
+        return self.clean / self.checked if self.checked else 1.0
 
     def copy(self) -> Totals:
         """Return totals that do not move when these do."""

@@ -1,0 +1,253 @@
+"""Settings that every adapter reads: one table, one order of precedence.
+
+What a call or a command line says wins over the environment
+(``ISOLATION_CORE_MODE`` and so on), which wins over the file, which wins over
+the default. The file is the nearest ``isolation.toml`` or ``pyproject.toml``
+with a table ``[tool.isolation-core]``, looked for upward from where one starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import attrs
+from attrs import frozen
+
+from isolation_core.errors import ConfigurationError
+from isolation_core.findings import Change, Leak
+
+__all__ = ["IgnorePatterns", "Mode", "Settings", "compile_ignore", "load_settings", "matches_ignore"]
+
+Mode: TypeAlias = Literal["off", "report", "restore", "strict"]
+"""``off``: do nothing. ``report``: look, change nothing. ``restore``: put back what
+changed. ``strict``: put back, then fail."""
+
+IgnorePatterns: TypeAlias = Callable[[str, str], bool]
+"""What `compile_ignore` returns: takes a kind and a path, says whether to be silent."""
+
+ENV_PREFIX: Final = "ISOLATION_CORE_"
+"""``ISOLATION_CORE_MODE=report`` and so on; lists are separated by commas."""
+
+_TABLE = "[tool.isolation-core]"
+
+
+@frozen(kw_only=True)
+class Settings:
+    """How isolation is to work.
+
+    Attributes:
+        mode: see `Mode`.
+        packages: whose module state is watched deeply; None: what lies under the root.
+        ignore: ``kind:glob`` patterns of findings not to report.
+        probes: kinds to watch; None: all.
+        baseline: file of findings that are known and tolerated.
+        timeout: seconds each cleanup may take; None for no limit.
+        journal_dir: where journals are written; None: nowhere.
+        source: the file the settings come from, if any.
+        origins: setting -> where its value was given, for those that were.
+    """
+
+    mode: Mode = "restore"
+    packages: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+    probes: tuple[str, ...] | None = None
+    baseline: Path | None = None
+    timeout: float | None = 10.0
+    journal_dir: Path | None = None
+    source: Path | None = None
+    origins: Mapping[str, str] = attrs.field(factory=dict, eq=False)
+
+
+def load_settings(
+    start: str | os.PathLike[str] | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Find and read the settings.
+
+    Args:
+        start: the directory from which the file is looked for, upward; the
+            working directory if None.
+        overrides: what the call or the command line says; None values are not given.
+        environ: the environment to read; ``os.environ`` if None.
+
+    Returns:
+        The settings; paths from the file are relative to it, others to the working directory.
+
+    Raises:
+        ConfigurationError: if a key is unknown, a value has the wrong type or is
+            not one of those allowed, or the file is no TOML.
+    """
+    variables = os.environ if environ is None else environ
+    file, table = _find_table(Path(os.path.abspath(os.curdir if start is None else start)))
+    layers: list[tuple[str, Path, Mapping[str, Any]]] = []
+    if file is not None:
+        layers.append((str(file), file.parent, table))
+    here = Path(os.curdir).absolute()
+    for name in sorted(_READERS):
+        variable = ENV_PREFIX + name.upper()
+        if text := variables.get(variable, ""):
+            layers.append((variable, here, {name: _from_text(name, text)}))
+    layers.append(("the call", here, {k: v for k, v in (overrides or {}).items() if v is not None}))
+
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, folder, given in layers:
+        for key, value in given.items():
+            name = key.replace("-", "_")
+            if name not in _READERS:
+                raise _unknown_key(key, value, origin)
+            values[name] = _READERS[name](_Place(key, origin, folder), value)
+            origins[name] = origin
+    return Settings(**values, source=file, origins=origins)
+
+
+def compile_ignore(patterns: Iterable[str]) -> IgnorePatterns:
+    """Turn ``kind:glob`` patterns into one fast question.
+
+    In a pattern, both halves are globs, letter case counts, and a path also
+    matches by its beginning up to a ``.`` or ``[``: ``module:app.cache`` covers
+    ``app.cache['a']`` as well. A ``[`` is itself, not a set of characters.
+
+    Raises:
+        ConfigurationError: for a pattern without a kind.
+    """
+    parts: list[str] = []
+    for pattern in patterns:
+        kind, colon, path = pattern.partition(":")
+        if not (kind and colon and path):
+            raise ConfigurationError(
+                f"ignore pattern {pattern!r} is not of the form 'kind:glob'; "
+                f"write for example 'environ:os.environ[*HOME*]' or '*:{pattern.strip(':') or 'app.cache'}'",
+                name="ignore",
+                value=pattern,
+            )
+        parts.append(f"{_glob(kind)}\0{_glob(path)}(?:[.\\[].*)?")
+    if not parts:
+        return _never
+    match = re.compile("|".join(f"(?:{part})" for part in parts), re.DOTALL).fullmatch
+    return lambda kind, path: match(f"{kind}\0{path}") is not None
+
+
+def matches_ignore(finding: Change | Leak, patterns: IgnorePatterns) -> bool:
+    """Tell whether *finding* is one of those not to report."""
+    return patterns(finding.kind, finding.path)
+
+
+def _never(_kind: str, _path: str) -> bool:
+    return False
+
+
+def _glob(text: str) -> str:
+    # Paths are full of brackets (os.environ['A']): they stand for themselves.
+    # [[] is how fnmatch spells a literal bracket.
+    return fnmatch.translate(text.replace("[", "[[]")).removeprefix("(?s:").removesuffix(")\\Z").removesuffix(")\\z")
+
+
+def _find_table(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
+    for folder in (start, *start.parents):
+        own = folder / "isolation.toml"
+        if own.is_file():
+            return own, _parse(own)
+        project = folder / "pyproject.toml"
+        if project.is_file():
+            tools = _parse(project).get("tool", {})
+            table = tools.get("isolation-core") if isinstance(tools, dict) else None
+            if table is not None:
+                if not isinstance(table, dict):
+                    raise ConfigurationError(f"{project}: {_TABLE} must be a table", name=_TABLE, value=table)
+                return project, table
+    return None, {}
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}", name=str(path)) from error
+
+
+def _unknown_key(key: str, value: object, origin: str) -> ConfigurationError:
+    close = difflib.get_close_matches(key.replace("-", "_"), _READERS, n=1, cutoff=0.5)
+    meant = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(_READERS))}"
+    return ConfigurationError(f"unknown setting {key!r} in {origin}; {meant}", name=key, value=value)
+
+
+@frozen
+class _Place:
+    """Where a value stands, for error messages and relative paths."""
+
+    key: str
+    origin: str
+    folder: Path
+
+    def wrong(self, value: object, expected: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"setting {self.key!r} in {self.origin} must be {expected}, not {value!r} ({type(value).__name__})",
+            name=self.key,
+            value=value,
+        )
+
+
+def _read_mode(place: _Place, value: object) -> str:
+    modes = get_args(Mode)
+    if value in modes:
+        return str(value)
+    close = difflib.get_close_matches(str(value), modes, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise place.wrong(value, " or ".join(map(repr, modes)) + hint)
+
+
+def _read_names(place: _Place, value: object) -> tuple[str, ...]:
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise place.wrong(value, "a list of strings")
+
+
+def _read_ignore(place: _Place, value: object) -> tuple[str, ...]:
+    patterns = _read_names(place, value)
+    compile_ignore(patterns)
+    return patterns
+
+
+def _read_path(place: _Place, value: object) -> Path:
+    if isinstance(value, (str, os.PathLike)) and value:
+        return place.folder / Path(value).expanduser()
+    raise place.wrong(value, "a path")
+
+
+def _read_timeout(place: _Place, value: object) -> float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return float(value) or None
+    raise place.wrong(value, "a number of seconds, 0 for no limit")
+
+
+_READERS: Final[Mapping[str, Callable[[_Place, object], Any]]] = {
+    "mode": _read_mode,
+    "packages": _read_names,
+    "ignore": _read_ignore,
+    "probes": _read_names,
+    "baseline": _read_path,
+    "timeout": _read_timeout,
+    "journal_dir": _read_path,
+}
+
+
+def _from_text(name: str, text: str) -> Any:
+    """Give the text of a variable the type its setting has in a file."""
+    if name in ("packages", "ignore", "probes"):
+        return [part for part in (piece.strip() for piece in text.split(",")) if part]
+    if name == "timeout":
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text

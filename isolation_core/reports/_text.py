@@ -1,0 +1,173 @@
+"""A journal as plain text for a terminal: who, what, whom it broke, what to type now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from isolation_core.findings import Change, Leak
+from isolation_core.journal import EventSource, JournalRecords, Totals, totals_of
+from isolation_core.reports._grouping import Group, group_findings, unfinished_barriers
+from isolation_core.reports._hints import explain
+
+__all__ = ["Style", "render_change", "render_score", "render_summary"]
+
+Style = Callable[[str, str], str]
+"""Gets a piece of text and what it is (``owner``, ``code``, ``path``, ``good``, ``bad``,
+``hint`` or ``dim``) and returns it dressed, for example in colour."""
+
+_NARROW_SCOPES: Final = frozenset({"function", "barrier"})
+_MAX_ASIDES = 5
+
+
+def render_summary(
+    source: EventSource,
+    *,
+    limit: int | None = 10,
+    owners: int = 3,
+    include_notes: bool = False,
+    always: bool = False,
+    style: Style | None = None,
+) -> list[str]:
+    """Return the lines of the summary; none when there is nothing to say.
+
+    Args:
+        source: a live journal or one that was read.
+        limit: how many entries are shown; None for all of them.
+        owners: how many owners (and victims) of one entry are named.
+        include_notes: show harmless findings as entries too, not only their number.
+        always: give the score line also when everything was clean.
+        style: dresses pieces of text; without it the lines are plain.
+    """
+    totals = totals_of(source)
+    dress = style or _undressed
+    groups = [group for group in group_findings(source) if include_notes or group.severity != "note"]
+    lines: list[str] = []
+    for group in groups[:limit]:
+        lines += _entry(group, owners, dress)
+    if cut := groups[len(groups) if limit is None else limit :]:
+        lines.append(f"... and {_count(len(cut), 'more entry', 'more entries')} ({_fates(cut)})")
+    lines += _asides(source, totals, dress)
+    if not lines and not always:
+        return []
+    return [*lines, *_notes_line(totals, include_notes, dress), render_score(totals, style=style)]
+
+
+def render_score(totals: Totals, *, style: Style | None = None) -> str:
+    """Return the score as one line, with what it is a share of."""
+    dress = style or _undressed
+    if not totals.checked:
+        return dress("isolation: no boundary was compared, so there is no score", "dim")
+    percent = f"{_percent(totals.isolation_score)} %"
+    parts = [f"{totals.clean:,} clean"]
+    if undone := totals.contaminated - totals.escaped:
+        parts.append(f"{undone:,} cleaned up")
+    if totals.escaped:
+        parts.append(dress(f"{totals.escaped:,} not cleaned up", "bad"))
+    line = f"isolation score {dress(percent, 'bad' if totals.escaped else 'good')}: "
+    line += f"{_count(totals.checked, 'barrier', 'barriers')} checked, {', '.join(parts)}"
+    # What is not put back hides whatever later tests do to the same state.
+    return f"{line} (the count of findings is a lower bound)" if totals.remaining else line
+
+
+def render_change(finding: Change | Leak) -> str:
+    """Return one finding as one line, without its owner, for use in error messages."""
+    return f"{finding.code} {_what(finding, finding.path)}, {_fate(finding)}"
+
+
+def _entry(group: Group, owners: int, dress: Style) -> Iterator[str]:
+    finding = group.finding
+    first, *others = group.owners
+    scope = "" if finding.scope in _NARROW_SCOPES else f" ({_printable(finding.scope)} scope)"
+    yield dress(_printable(first), "owner") + scope
+    yield from (f"  and   {text}" for text in _some(others, owners - 1, "owner", dress))
+    what = _what(finding, dress(_printable(finding.path), "path"))
+    tone = "dim" if group.severity == "note" else "good" if group.undone else "bad"
+    yield f"  {dress(finding.code, 'code')} {what}, {dress(_fate(finding), tone)}"
+    yield from (f"  broke {text}" for text in _some(group.victims, owners, "owner", dress))
+    yield f"  try   {dress(_hint(finding), 'hint')}"
+
+
+def _some(names: Sequence[str], limit: int, kind: str, dress: Style) -> Iterator[str]:
+    yield from (dress(_printable(name), kind) for name in names[:limit])
+    if len(names) > limit:
+        yield _count(len(names) - limit, "more", "more")
+
+
+def _what(finding: Change | Leak, path: str) -> str:
+    entry = explain(finding.code)
+    title = f" {entry.title}" if entry else ""
+    if isinstance(finding, Change):
+        return f"{path}{title}: {_printable(finding.before)} -> {_printable(finding.after)}"
+    born = f" (made at {_printable(finding.created_at)})" if finding.created_at else ""
+    return f"{path}{title}{born}"
+
+
+def _fate(finding: Change | Leak) -> str:
+    if isinstance(finding, Change):
+        text = "put back" if finding.restored else "left as it is"
+    else:
+        text = "ended" if finding.ended else "still alive"
+    if finding.severity == "unrecoverable":
+        text = "cannot be undone"
+    elif finding.severity == "note":
+        text = "harmless"
+    return f"{text} ({_printable(finding.reason)})" if finding.reason else text
+
+
+def _hint(finding: Change | Leak) -> str:
+    entry = explain(finding.code)
+    more = f"`isolation explain {finding.code}`"
+    return f"{entry.fix}; {more}" if entry and entry.fix else more
+
+
+def _fates(groups: Sequence[Group]) -> str:
+    names = ("cannot be undone", "left as they are", "put back", "notes")
+    counts = [sum(group.rank == rank for group in groups) for rank in range(len(names))]
+    return ", ".join(f"{count} {name}" for count, name in zip(counts, names, strict=True) if count)
+
+
+def _asides(source: EventSource, totals: Totals, dress: Style) -> Iterator[str]:
+    """What a reader must know before trusting the findings."""
+    texts = [f"the process is dirty: {reason}" for reason in totals.dirty]
+    texts += [f"not watched: {kind} (its probe failed: {why})" for kind, why in totals.disabled_probes.items()]
+    texts += [f"not watched to the end: {what} (limit {limit})" for what, limit in totals.truncated.items()]
+    texts += list(totals.notes)
+    if isinstance(source, JournalRecords):
+        texts += [f"open when the process ended: {text}" for text in unfinished_barriers(source)]
+        texts += source.warnings
+    if totals.dropped:
+        texts.append(f"{_count(totals.dropped, 'finding', 'findings')} more, counted but no longer at hand")
+    yield from (f"{dress('note', 'dim')}  {_printable(text)}" for text in texts[:_MAX_ASIDES])
+    if len(texts) > _MAX_ASIDES:
+        yield f"{dress('note', 'dim')}  and {len(texts) - _MAX_ASIDES} more notes of this kind"
+
+
+def _notes_line(totals: Totals, shown: bool, dress: Style) -> Iterator[str]:
+    count = sum(totals.notes_by_kind.values())
+    if count and not shown:
+        kinds = ", ".join(sorted(totals.notes_by_kind))
+        yield dress(f"{_count(count, 'harmless change', 'harmless changes')} not listed ({_printable(kinds)})", "dim")
+
+
+def _percent(share: float) -> str:
+    # 100 is for nothing escaped, 0 for nothing kept: rounding must not say so.
+    text = f"{share * 100:.1f}".removesuffix(".0")
+    if text == "100" and share < 1:
+        return "99.9"
+    return "0.1" if text == "0" and share > 0 else text
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _printable(text: str) -> str:
+    """Return *text* on one line and safe for any terminal, nothing cut."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _undressed(text: str, _kind: str) -> str:
+    return text
