@@ -103,19 +103,37 @@ class Environment:
         cwd: Path,
         times: int = 1,
         shuffle: int | None = None,
+        autoload: bool = False,
         variables: Mapping[str, str] | None = None,
         timeout: float = 1200.0,
     ) -> Observed:
-        """Run pytest with *arguments* inside, *times* in one process, and return what was seen."""
+        """Run pytest with *arguments* inside and return what was seen.
+
+        Args:
+            arguments: of pytest; ``{run}`` becomes the number of the run.
+            cwd: where to run.
+            times: how often, in one process.
+            shuffle: seed of a random order of the tests.
+            autoload: load the plugins that are installed; else only those named in *arguments* take part.
+            variables: set in the environment.
+            timeout: seconds until the process is ended.
+        """
         observations = CACHE / f"observed-{os.getpid()}.json"
         observations.unlink(missing_ok=True)
         command = [str(self.python), str(_DRIVER), str(observations), str(times), str(shuffle or ""), *arguments]
-        # Plugins are loaded by name only, so that what an environment happens to hold changes no verdict.
         surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "PYTHON", "NOX", "COV"))}
-        surroundings |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **(variables or {})}
+        surroundings |= ({} if autoload else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}) | dict(variables or {})
         try:
             done = subprocess.run(
-                command, cwd=cwd, env=surroundings, capture_output=True, text=True, timeout=timeout, check=False
+                command,
+                cwd=cwd,
+                env=surroundings,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
             )
             output = done.stdout + done.stderr
         except subprocess.TimeoutExpired:

@@ -1,0 +1,1 @@
+"""Healthy suites of published projects: are their outcomes the same with isolation as without?"""
