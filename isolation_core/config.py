@@ -9,11 +9,9 @@ with a table ``[tool.isolation-core]``, looked for upward from where one starts.
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import os
-import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -21,16 +19,12 @@ import attrs
 from attrs import frozen
 
 from isolation_core.errors import ConfigurationError
-from isolation_core.findings import Change, Leak
 
-__all__ = ["IgnorePatterns", "Mode", "Settings", "compile_ignore", "load_settings", "matches_ignore"]
+__all__ = ["ENV_PREFIX", "Mode", "Settings", "load_settings"]
 
 Mode: TypeAlias = Literal["off", "report", "restore", "strict"]
 """``off``: do nothing. ``report``: look, change nothing. ``restore``: put back what
 changed. ``strict``: put back, then fail."""
-
-IgnorePatterns: TypeAlias = Callable[[str, str], bool]
-"""What `compile_ignore` returns: takes a kind and a path, says whether to be silent."""
 
 ENV_PREFIX: Final = "ISOLATION_CORE_"
 """``ISOLATION_CORE_MODE=report`` and so on; lists are separated by commas."""
@@ -45,10 +39,10 @@ class Settings:
     Attributes:
         mode: see `Mode`.
         packages: whose module state is watched deeply; None: what lies under the root.
-        ignore: ``kind:glob`` patterns of findings not to report.
+        ignore: ``kind:path-glob`` patterns of changes neither to report nor to undo.
         probes: kinds to watch; None: all.
         baseline: file of findings that are known and tolerated.
-        timeout: seconds each cleanup may take; None for no limit.
+        timeout: seconds each cleanup may take.
         journal_dir: where journals are written; None: nowhere.
         source: the file the settings come from, if any.
         origins: setting -> where its value was given, for those that were.
@@ -59,7 +53,7 @@ class Settings:
     ignore: tuple[str, ...] = ()
     probes: tuple[str, ...] | None = None
     baseline: Path | None = None
-    timeout: float | None = 10.0
+    timeout: float = 10.0
     journal_dir: Path | None = None
     source: Path | None = None
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False)
@@ -108,48 +102,6 @@ def load_settings(
             values[name] = _READERS[name](_Place(key, origin, folder), value)
             origins[name] = origin
     return Settings(**values, source=file, origins=origins)
-
-
-def compile_ignore(patterns: Iterable[str]) -> IgnorePatterns:
-    """Turn ``kind:glob`` patterns into one fast question.
-
-    In a pattern, both halves are globs, letter case counts, and a path also
-    matches by its beginning up to a ``.`` or ``[``: ``module:app.cache`` covers
-    ``app.cache['a']`` as well. A ``[`` is itself, not a set of characters.
-
-    Raises:
-        ConfigurationError: for a pattern without a kind.
-    """
-    parts: list[str] = []
-    for pattern in patterns:
-        kind, colon, path = pattern.partition(":")
-        if not (kind and colon and path):
-            raise ConfigurationError(
-                f"ignore pattern {pattern!r} is not of the form 'kind:glob'; "
-                f"write for example 'environ:os.environ[*HOME*]' or '*:{pattern.strip(':') or 'app.cache'}'",
-                name="ignore",
-                value=pattern,
-            )
-        parts.append(f"{_glob(kind)}\0{_glob(path)}(?:[.\\[].*)?")
-    if not parts:
-        return _never
-    match = re.compile("|".join(f"(?:{part})" for part in parts), re.DOTALL).fullmatch
-    return lambda kind, path: match(f"{kind}\0{path}") is not None
-
-
-def matches_ignore(finding: Change | Leak, patterns: IgnorePatterns) -> bool:
-    """Tell whether *finding* is one of those not to report."""
-    return patterns(finding.kind, finding.path)
-
-
-def _never(_kind: str, _path: str) -> bool:
-    return False
-
-
-def _glob(text: str) -> str:
-    # Paths are full of brackets (os.environ['A']): they stand for themselves.
-    # [[] is how fnmatch spells a literal bracket.
-    return fnmatch.translate(text.replace("[", "[[]")).removeprefix("(?s:").removesuffix(")\\Z").removesuffix(")\\z")
 
 
 def _find_table(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
@@ -214,7 +166,9 @@ def _read_names(place: _Place, value: object) -> tuple[str, ...]:
 
 def _read_ignore(place: _Place, value: object) -> tuple[str, ...]:
     patterns = _read_names(place, value)
-    compile_ignore(patterns)
+    for pattern in patterns:
+        if not pattern.partition(":")[0].strip():
+            raise place.wrong(pattern, "of patterns 'kind:path-glob', such as 'environ:TZ' or 'module:app.*'")
     return patterns
 
 
@@ -224,10 +178,11 @@ def _read_path(place: _Place, value: object) -> Path:
     raise place.wrong(value, "a path")
 
 
-def _read_timeout(place: _Place, value: object) -> float | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-        return float(value) or None
-    raise place.wrong(value, "a number of seconds, 0 for no limit")
+def _read_timeout(place: _Place, value: object) -> float:
+    # Written so that NaN is refused as well.
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    raise place.wrong(value, "a number of seconds above 0")
 
 
 _READERS: Final[Mapping[str, Callable[[_Place, object], Any]]] = {

@@ -147,7 +147,7 @@ class Totals:
         not the barriers that were merely opened: a barrier in mode ``off`` proves
         nothing. 1.0 where there is no evidence at all.
         """
-        return 1.0 - self.escaped / self.checked if self.checked else 1.0
+        return (self.checked - self.escaped) / self.checked if self.checked else 1.0
 
     @property
     def cleanliness(self) -> float:
@@ -369,18 +369,17 @@ def as_finding(event: Event) -> Change | Leak | None:
 
 def get_journal() -> Journal:
     """Return the journal of this process, which every barrier records in by default."""
-    return _current
+    return _current[0]
 
 
 @contextmanager
 def use_journal(journal: Journal) -> Iterator[Journal]:
     """Make *journal* the one of this process for the length of a ``with`` block."""
-    global _current
-    previous, _current = _current, journal
+    previous, _current[0] = _current[0], journal
     try:
         yield journal
     finally:
-        _current = previous
+        _current[0] = previous
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -442,7 +441,7 @@ def _after_fork() -> None:
 
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-_current = Journal()
+_current = [Journal()]
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

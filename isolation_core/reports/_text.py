@@ -50,7 +50,9 @@ def render_summary(
     lines += _asides(source, totals, dress)
     if not lines and not always:
         return []
-    return [*lines, *_notes_line(totals, include_notes, dress), render_score(totals, style=style)]
+    if not include_notes:
+        lines += _notes_line(totals, dress)
+    return [*lines, render_score(totals, style=style)]
 
 
 def render_score(totals: Totals, *, style: Style | None = None) -> str:
@@ -143,9 +145,8 @@ def _asides(source: EventSource, totals: Totals, dress: Style) -> Iterator[str]:
         yield f"{dress('note', 'dim')}  and {len(texts) - _MAX_ASIDES} more notes of this kind"
 
 
-def _notes_line(totals: Totals, shown: bool, dress: Style) -> Iterator[str]:
-    count = sum(totals.notes_by_kind.values())
-    if count and not shown:
+def _notes_line(totals: Totals, dress: Style) -> Iterator[str]:
+    if count := sum(totals.notes_by_kind.values()):
         kinds = ", ".join(sorted(totals.notes_by_kind))
         yield dress(f"{_count(count, 'harmless change', 'harmless changes')} not listed ({_printable(kinds)})", "dim")
 

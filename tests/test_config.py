@@ -1,0 +1,162 @@
+"""Settings: one table, found upward, checked, overridden in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from isolation_core.config import Settings, load_settings
+from isolation_core.errors import ConfigurationError
+
+EVERYTHING = """
+mode = "strict"
+packages = ["app"]
+ignore = ["environ:TZ"]
+probes = ["environ", "cwd"]
+baseline = "known.toml"
+timeout = 3
+journal_dir = ".isolation"
+"""
+
+
+def project(folder: Path, table: str, *, own_file: bool = False) -> Path:
+    """Write *table* as the settings of *folder* and return the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ("isolation.toml" if own_file else "pyproject.toml")
+    path.write_text(table if own_file else f"[tool.isolation-core]\n{table}", encoding="utf-8")
+    return path
+
+
+def load(start: Path, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Load with an environment that holds nothing but *environ*."""
+    return load_settings(start, overrides=overrides, environ=environ or {})
+
+
+def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
+    """Nothing has to be configured."""
+    settings = load(tmp_path)
+    assert settings == Settings()
+    assert (settings.mode, settings.packages, settings.timeout, settings.source) == ("restore", None, 10.0, None)
+    assert settings.origins == {}
+
+
+@pytest.mark.parametrize("own_file", [True, False])
+def test_every_key_is_read_from_the_table(tmp_path: Path, own_file: bool) -> None:
+    """All keys, with the types they promise; paths are relative to the file."""
+    path = project(tmp_path, EVERYTHING, own_file=own_file)
+    (tmp_path / "tests" / "unit").mkdir(parents=True)
+    assert load(tmp_path / "tests" / "unit") == Settings(
+        mode="strict",
+        packages=("app",),
+        ignore=("environ:TZ",),
+        probes=("environ", "cwd"),
+        baseline=tmp_path / "known.toml",
+        timeout=3.0,
+        journal_dir=tmp_path / ".isolation",
+        source=path,
+    )
+
+
+def test_the_nearest_file_with_a_table_counts(tmp_path: Path) -> None:
+    """A pyproject.toml without the table is passed by; isolation.toml comes before pyproject.toml."""
+    project(tmp_path, 'mode = "report"')
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "pyproject.toml").write_text("[tool.other]\nmode = 1\n", encoding="utf-8")
+    assert load(inner).mode == "report"
+    project(inner, 'mode = "off"', own_file=True)
+    assert load(inner).mode == "off"
+
+
+def test_call_before_environment_before_file(tmp_path: Path) -> None:
+    """The order of precedence, and where each value came from is remembered."""
+    path = project(tmp_path, 'mode = "report"\ntimeout = 1\npackages = ["a"]')
+    environ = {"ISOLATION_CORE_MODE": "strict", "ISOLATION_CORE_TIMEOUT": "2.5"}
+    settings = load(tmp_path, {"mode": "off", "packages": None}, environ)
+    assert (settings.mode, settings.timeout, settings.packages) == ("off", 2.5, ("a",))
+    assert settings.origins == {
+        "mode": "the call",
+        "timeout": "ISOLATION_CORE_TIMEOUT",
+        "packages": str(path),
+    }
+
+
+def test_lists_and_paths_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists are separated by commas, empty variables count as absent, paths start at the working directory."""
+    monkeypatch.chdir(tmp_path)
+    environ = {
+        "ISOLATION_CORE_PACKAGES": "app, lib ,",
+        "ISOLATION_CORE_JOURNAL_DIR": "out",
+        "ISOLATION_CORE_MODE": "",
+        "ISOLATION_CORE_UNRELATED": "x",
+    }
+    settings = load(tmp_path, environ=environ)
+    assert settings.packages == ("app", "lib")
+    assert settings.journal_dir == tmp_path / "out"
+    assert settings.mode == "restore"
+
+
+def test_the_process_environment_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without *environ* the variables of the process are read."""
+    monkeypatch.setenv("ISOLATION_CORE_MODE", "report")
+    assert load_settings(tmp_path).mode == "report"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("mod = 1", ["'mod'", "did you mean 'mode'?"]),
+        ("journal-dirs = 1", ["'journal-dirs'", "did you mean 'journal_dir'?"]),
+        ("zzz = 1", ["'zzz'", "known are: baseline, ignore, journal_dir"]),
+        ("mode = 'restored'", ["'mode'", "'restored'", "did you mean 'restore'?"]),
+        ("mode = 3", ["'mode'", "'off' or 'report'", "3 (int)"]),
+        ("packages = 'app'", ["'packages'", "a list of strings", "'app' (str)"]),
+        ("packages = [1]", ["'packages'", "a list of strings"]),
+        ("ignore = [':x']", ["'ignore'", "kind:path-glob", "':x'"]),
+        ("timeout = true", ["'timeout'", "a number of seconds", "True (bool)"]),
+        ("timeout = 0", ["'timeout'", "above 0"]),
+        ("timeout = nan", ["'timeout'", "above 0"]),
+        ("baseline = ''", ["'baseline'", "a path"]),
+        ("journal_dir = 1", ["'journal_dir'", "a path", "1 (int)"]),
+        ("mode = ", ["cannot be read"]),
+    ],
+)
+def test_mistakes_name_the_key_the_file_and_the_way_out(tmp_path: Path, table: str, words: list[str]) -> None:
+    """Unknown keys, wrong types and wrong values are errors that tell what is meant."""
+    path = project(tmp_path, table)
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path)
+    message = str(caught.value)
+    assert [word for word in [str(path), *words] if word not in message] == []
+    assert caught.value.name
+
+
+def test_mistakes_in_variables_and_calls_name_those(tmp_path: Path) -> None:
+    """The message says where the wrong value was given."""
+    with pytest.raises(ConfigurationError, match="in ISOLATION_CORE_TIMEOUT must be a number"):
+        load(tmp_path, environ={"ISOLATION_CORE_TIMEOUT": "soon"})
+    with pytest.raises(ConfigurationError, match="in the call; did you mean 'mode'"):
+        load(tmp_path, {"mod": "off"})
+
+
+def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
+    """`isolation-core = 3` under [tool] is told, not ignored."""
+    (tmp_path / "pyproject.toml").write_text("[tool]\nisolation-core = 3\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="must be a table"):
+        load(tmp_path)
+
+
+def test_dashes_and_underscores_are_the_same(tmp_path: Path) -> None:
+    """journal-dir is journal_dir."""
+    project(tmp_path, 'journal-dir = "j"')
+    assert load(tmp_path).journal_dir == tmp_path / "j"
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    """Settings are a value."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        load(tmp_path).mode = "off"  # type: ignore[misc]
