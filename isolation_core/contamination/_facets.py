@@ -71,6 +71,8 @@ class Facet:
     kind: ClassVar[str] = "container"
     code: ClassVar[str] = "MOD002"
     hidden: ClassVar[frozenset[Hashable]] = frozenset()
+    # Whether every change of `keyed` moves its version tag; see `_versions`.
+    taggable: ClassVar[bool] = True
 
     def __init__(self, holder: Any) -> None:
         self.holder = holder
@@ -296,6 +298,7 @@ class OrderedDictFacet(DictFacet):
     """The items of an ``OrderedDict``, whose order lives outside the dict."""
 
     __slots__ = ()
+    taggable = False
     _delete = staticmethod(OrderedDict.__delitem__)
     _set = staticmethod(OrderedDict.__setitem__)
 

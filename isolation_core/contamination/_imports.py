@@ -24,12 +24,12 @@ class ImportWatch:
 
     Args:
         before: called before the outermost new module of a chain is executed.
-        after: called when it has been executed, also if that failed.
+        after: called with its name when it has been executed, also if that failed.
         is_new: tells whether a module of that name is new to the process.
     """
 
     def __init__(
-        self, before: Callable[[], object], after: Callable[[], object], is_new: Callable[[str], bool]
+        self, before: Callable[[], object], after: Callable[[str], object], is_new: Callable[[str], bool]
     ) -> None:
         self._before = before
         self._after = after
@@ -88,7 +88,7 @@ class ImportWatch:
             finally:
                 local.depth -= 1
                 if outermost:
-                    self._after()
+                    self._after(module.__name__)
 
         try:
             loader.exec_module = exec_module

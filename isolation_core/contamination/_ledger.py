@@ -1,11 +1,12 @@
 """The ledger: every mutable node reachable from first-party modules, with its children.
 
 "Has anything changed?" is asked twice a test and must cost microseconds, so it
-is asked of the interpreter, not of Python code: nodes are grouped in pages,
-one `gc.get_referents` call lists what a whole page refers to, and the list is
-compared with the saved one as raw memory, pointer by pointer. No `__eq__` can
-run and nothing depends on what the objects are. Only a page that differs is
-looked at node by node, and only a node that differs is read.
+is asked of the interpreter, not of Python code. Nodes are grouped in pages.
+Dicts (modules, classes, containers) show their version tags where there are
+any. For the rest one `gc.get_referents` call lists what a whole page refers
+to, and the list is compared with the saved one as raw memory, pointer by
+pointer. No `__eq__` can run and nothing depends on what the objects are. Only
+a page that differs is looked at, and only a node that differs is read.
 
 Two facts about CPython shape the rest. `gc.get_referents` visits the *values*
 of a dict whose keys are all strings but not the keys, so the keys of a page
@@ -28,6 +29,7 @@ from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
 from isolation_core.contamination._facets import BufferFacet, Facet, FunctionFacet, ImmutableFacet, RandomFacet
 from isolation_core.contamination._probe import Difference
+from isolation_core.contamination._versions import HAS_TAGS, tag_of, tags
 
 __all__ = ["Ledger", "Node", "identical"]
 
@@ -108,28 +110,63 @@ class Node:
 class _Page:
     """Up to `PAGE_SIZE` facets that are compared in one call."""
 
-    __slots__ = ("dicts", "facets", "image", "key_image", "keys", "referents", "targets")
+    __slots__ = ("_views", "dicts", "facets", "image", "key_image", "keys", "referents", "tagged", "tags", "targets", "untagged", "views")
 
     def __init__(self) -> None:
         self.facets: list[Facet] = []
+        self._views: dict[int, memoryview] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Believe what is there now."""
-        self.targets = tuple(chain.from_iterable(facet.targets for facet in self.facets))
-        self.dicts = [keyed for facet in self.facets if (keyed := facet.keyed) is not None]
+        targets: list[Any] = []
+        self.dicts: list[dict[Any, Any]] = []
+        self.tagged: list[Facet] = []
+        self.untagged: list[Facet] = []
+        known, self._views = self._views, {}
+        for facet in self.facets:
+            keyed = facet.keyed
+            if keyed is None:
+                targets += facet.targets
+                self.untagged.append(facet)
+            elif HAS_TAGS and facet.taggable:
+                view = known.get(id(keyed))
+                self._views[id(keyed)] = tag_of(keyed) if view is None else view
+                self.tagged.append(facet)
+                rest = [target for target in facet.targets if target is not keyed]
+                if rest:
+                    targets += rest
+                    self.untagged.append(facet)
+            else:
+                targets += facet.targets
+                self.dicts.append(keyed)
+                self.untagged.append(facet)
+        self.views = [self._views[id(facet.keyed)] for facet in self.tagged]
+        self.tags = tags(self.views)
+        self.targets = tuple(targets)
         self.referents = tuple(gc.get_referents(*self.targets))
         self.image = identical(self.referents)
         self.keys = tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))
         self.key_image = identical(self.keys)
 
-    def unchanged(self) -> bool:
-        """Tell whether every watched slot holds the identical object, under the same key."""
-        now = tuple(gc.get_referents(*self.targets))
-        if identical(now) != self.image:
+    def suspects(self) -> Iterable[Facet]:
+        """Return the facets that may have changed: none, as a rule."""
+        found: list[Facet] = []
+        if tags(self.views) != self.tags:
+            # A tag tells that its dict was written to; whether it differs is
+            # for the reading to say.
+            now = tags(self.views)
+            found += [f for i, f in enumerate(self.tagged) if now[8 * i : 8 * i + 8] != self.tags[8 * i : 8 * i + 8]]
+        if self.targets and self._moved():
+            found += [facet for facet in self.untagged if facet not in found]
+        return found
+
+    def _moved(self) -> bool:
+        if identical(tuple(gc.get_referents(*self.targets))) != self.image:
+            return True
+        if not self.dicts:
             return False
-        keys = tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))
-        return identical(keys) == self.key_image
+        return identical(tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))) != self.key_image
 
 
 class Ledger:
@@ -171,8 +208,10 @@ class Ledger:
         """Watch the attributes of a module the tests import, and of the classes it defines."""
         if self._add_root(name, module, [names.ShallowModuleFacet(module)]) is None:
             return
+        top = name.partition(".")[0]
         for key, value in tuple(module.__dict__.items()):
-            if issubclass(type(value), type) and module_of(value) == name:
+            # Its own classes, also those a package gathers from its submodules.
+            if issubclass(type(value), type) and module_of(value).partition(".")[0] == top:
                 self.add_foreign_class(f"{name}.{key}", value)
 
     def add_foreign_class(self, label: str, cls: type) -> None:
@@ -348,10 +387,11 @@ class Ledger:
         """
         changed: list[tuple[Facet, Difference]] = []
         for page in self._pages:
-            if not page.unchanged():
+            suspects = page.suspects()
+            if suspects:
                 # Read first, believe second: a facet is compared with what was
                 # saved before the page learns the new addresses.
-                changed.extend(self._look(page.facets))
+                changed.extend(self._look(suspects))
                 page.refresh()
         if self._opaque:
             changed.extend(self._look(self._opaque))

@@ -268,6 +268,9 @@ class AttributesFacet(_NamesFacet):
     __slots__ = ("_foreign", "_getset", "_namespace")
     kind = "object"
     code = "MOD003"
+    # From 3.13 on, attributes may be stored beside the dict that shows them,
+    # and such a store does not move the dict's version tag.
+    taggable = sys.version_info < (3, 13)
 
     def __init__(self, holder: Any, getset: Any, *, foreign: bool = False) -> None:
         self._getset = getset

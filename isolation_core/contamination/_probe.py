@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
 
-from isolation_core.contamination._rendering import bounded_repr
+from isolation_core.contamination._rendering import bounded_repr, register_placeholder
 from isolation_core.findings import Severity
 
 __all__ = ["MISSING", "Difference", "Probe", "is_same_value"]
@@ -28,6 +28,7 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
+register_placeholder(_Missing)
 
 _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["MAX_TEXT", "bounded_repr", "fingerprint", "is_secret_name", "redacted"]
+__all__ = ["MAX_TEXT", "bounded_repr", "fingerprint", "is_secret_name", "redacted", "register_placeholder"]
 
 MAX_TEXT: Final = 120
 """Longest text of one value, in characters."""
@@ -49,13 +49,21 @@ def is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
+_PLACEHOLDERS: set[type] = set()
+
+
+def register_placeholder(kind: type) -> None:
+    """Show instances of *kind* by their own text, without quotes: ``<absent>`` and its like."""
+    _PLACEHOLDERS.add(kind)
+
+
 def bounded_repr(value: object, limit: int = MAX_TEXT) -> str:
     """Return text for *value*, at most *limit* characters, running no user code.
 
     Only exact builtin types are shown by content; anything else by type and,
     when it has one, name. Strings that look like credentials are redacted.
     """
-    text = _render(value, 0)
+    text = str(value) if type(value) in _PLACEHOLDERS else _render(value, 0)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -154,7 +154,7 @@ class Entry:
         target: the value to restore; differs from *before* when somebody wider wrote in between.
     """
 
-    __slots__ = ("_severity", "after", "before", "depth", "failed", "owner", "restored", "slot", "target")
+    __slots__ = ("after", "before", "depth", "failed", "owner", "restored", "severity", "slot", "target")
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class Entry:
         self.slot = slot
         self.before = before
         self.after = after
-        self._severity = severity
+        self.severity = severity
         self.depth = depth
         self.owner = owner
         self.target = before
@@ -182,7 +182,7 @@ class Entry:
 
     def describe(self, *, owner: str, scope: str) -> Change:
         """Return the finding: text only, holding none of the values."""
-        severity = self._severity or self.slot.severity
+        severity = self.severity or self.slot.severity
         if self.failed and severity != "note":
             severity = "unrecoverable"
         path = self.slot.path()

@@ -6,15 +6,18 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-__all__ = ["Territory"]
+__all__ = ["PROBED_MODULES", "Territory", "foreign_classes_in", "imports_of", "is_installed"]
 
 _OURS: Final = ("isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest")
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STDLIB: Final = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 _TOP_MODULES: Final = sys.stdlib_module_names
+
+PROBED_MODULES: Final = frozenset({"builtins", "gc", "locale", "logging", "signal", "sys", "typing", "warnings"})
+"""Watched slot by slot by probes of their own, or (typing) nothing but caches."""
 
 
 def _file_of(module: Any) -> str | None:
@@ -114,3 +117,44 @@ def _current_folder() -> str:
         return os.getcwd()
     except OSError:  # the folder was deleted
         return os.sep
+
+
+def imports_of(module: types.ModuleType) -> set[str]:
+    """Return the names of loaded modules that *module* imports, at its top or inside its functions."""
+    found = set()
+    for value in tuple(module.__dict__.values()):
+        kind = type(value)
+        if kind is types.ModuleType:
+            name = value.__dict__.get("__name__")
+            if isinstance(name, str):
+                found.add(name)
+        elif kind is types.FunctionType:
+            found.update(_loaded_names(value.__code__))
+        elif issubclass(kind, type) and value.__dict__.get("__module__") == module.__name__:
+            for member in tuple(type.__dict__["__dict__"].__get__(value).values()):
+                if type(member) is types.FunctionType:
+                    found.update(_loaded_names(member.__code__))
+    return found
+
+
+def _loaded_names(code: types.CodeType) -> Iterator[str]:
+    """Yield the names in *code* that are loaded modules: an import statement keeps its name there."""
+    modules = sys.modules
+    for name in code.co_names:
+        if name in modules:
+            yield name
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
+            yield from _loaded_names(constant)
+
+
+def foreign_classes_in(
+    module: types.ModuleType, is_users: Callable[[str, Any], bool]
+) -> Iterator[tuple[str, type]]:
+    """Yield label and class of the installed or standard classes *module* imported by name."""
+    for value in tuple(module.__dict__.values()):
+        if issubclass(type(value), type):
+            space = type.__dict__["__dict__"].__get__(value)
+            home = space.get("__module__")
+            if isinstance(home, str) and not is_users(home, sys.modules.get(home)):
+                yield f"{home}.{type.__dict__['__qualname__'].__get__(value)}", value

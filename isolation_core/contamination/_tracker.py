@@ -26,7 +26,7 @@ from isolation_core.contamination._imports import ImportWatch
 from isolation_core.contamination._ledger import Ledger
 from isolation_core.contamination._probe import Difference, Probe
 from isolation_core.contamination._slots import Entry, FacetSlot, ProbeSlot, Slot
-from isolation_core.contamination._territory import Territory
+from isolation_core.contamination._territory import PROBED_MODULES, Territory, foreign_classes_in, imports_of
 from isolation_core.findings import Change
 from isolation_core.journal import get_journal
 
@@ -78,6 +78,8 @@ class _View:
         self.snapshots: list[Any] = []
         self.ledger = Ledger(self.includes)
         self.module_names: set[str] = set()
+        # Modules somebody imported by name while we looked.
+        self.imported: set[str] = set()
 
     @property
     def territory(self) -> Territory:
@@ -259,9 +261,10 @@ class Tracker:
             if self._open:
                 self.checkpoint()
 
-    def _after_import(self) -> None:
+    def _after_import(self, name: str) -> None:
         with self._lock:
-            if self._open:
+            if self._open and self._view is not None:
+                self._view.imported.add(name)
                 self.checkpoint(depth=BASELINE)
 
     def _is_new_module(self, name: str) -> bool:
@@ -303,21 +306,17 @@ class Tracker:
         for name, module in reversed(theirs):
             if view.includes(name):
                 ledger.add_module(name, module)
-        for name, module in theirs:
-            self._watch_imports_of(module, view)
+        wanted = {name for name in view.imported if name in sys.modules}
+        view.imported.clear()
+        for _, module in theirs:
+            wanted |= imports_of(module)
+            for label, cls in foreign_classes_in(module, view.is_users):
+                ledger.add_foreign_class(label, cls)
+        for name in sorted(wanted - PROBED_MODULES):
+            imported = sys.modules.get(name)
+            if type(imported) is types.ModuleType and not view.is_users(name, imported):
+                ledger.add_foreign_module(name, imported)
         ledger.write()
-
-    def _watch_imports_of(self, module: types.ModuleType, view: _View) -> None:
-        for value in tuple(module.__dict__.values()):
-            kind = type(value)
-            if kind is types.ModuleType:
-                name = value.__dict__.get("__name__")
-                if isinstance(name, str) and name not in _PROBED_MODULES and not view.is_users(name, value):
-                    view.ledger.add_foreign_module(name, value)
-            elif issubclass(kind, type):
-                home = type.__dict__["__dict__"].__get__(value).get("__module__")
-                if isinstance(home, str) and not view.is_users(home, sys.modules.get(home)):
-                    view.ledger.add_foreign_class(f"{home}.{type.__dict__['__qualname__'].__get__(value)}", value)
 
     # -- values that no module leads to --------------------------------------
 
@@ -477,9 +476,6 @@ class Tracker:
             else:
                 entry.fail("still different after restoring")
 
-
-# Watched by probes of their own, slot by slot.
-_PROBED_MODULES: Final = frozenset({"sys", "builtins", "warnings", "logging", "gc", "signal", "locale"})
 
 _tracker = Tracker()
 

@@ -1,0 +1,443 @@
+"""`isolation_barrier`: the one door. A scope with an owner that captures, cleans, restores and reports.
+
+Entering looks at the process; leaving tears down what was set up inside, looks
+again, puts back what moved, verifies, and tells. Everything it does is done by
+the components below it; this module only says in which order, and that no
+error on the way makes a later step be skipped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import Token
+from types import FrameType, TracebackType
+from typing import Any, Final, Literal, get_args
+
+from typing_extensions import Self
+
+from isolation_core._ambient import current_barrier, runner_barriers, task_barrier
+from isolation_core.contamination import Probe, default_probes
+from isolation_core.contamination._ignore import IgnoreRules
+from isolation_core.contamination._territory import Territory
+from isolation_core.contamination._tracker import Frame, get_tracker
+from isolation_core.errors import ConfigurationError, ContaminationError
+from isolation_core.findings import Change, Leak
+from isolation_core.journal import Journal, get_journal
+from isolation_core.lifecycle import Lifecycle
+from isolation_core.mocks import MockRegistry, current_registry
+
+__all__ = ["Barrier", "Mode", "isolation_barrier"]
+
+Mode = Literal["off", "report", "restore", "strict"]
+"""``off``: do nothing; ``report``: look, change nothing; ``restore``: put back;
+``strict``: put back, then raise `ContaminationError`."""
+
+_MODES: Final = get_args(Mode)
+_territories: dict[tuple[tuple[str, ...] | None, str | None], Territory] = {}
+_probes: tuple[Probe, ...] | None = None
+
+
+def isolation_barrier(
+    group: str = "default",
+    *,
+    mode: Mode = "restore",
+    packages: Iterable[str] | None = None,
+    probes: Iterable[str] | None = None,
+    ignore: Iterable[str] = (),
+    owner: str | None = None,
+    timeout: float = 10.0,
+    max_concurrency: int = 1,
+) -> Barrier:
+    """Return a barrier, to be entered by ``with`` or ``async with``.
+
+    Args:
+        group: the isolation group: fixtures of one group are fresh in each of its barriers.
+        mode: see `Mode`.
+        packages: names of the packages whose module state is watched deeply.
+            None: every module whose file lies under the current folder and is not installed.
+        probes: kinds of probes to use; None: all of them. ``"heap"`` stands for module state.
+        ignore: ``"kind:path-glob"`` patterns of changes that are neither reported nor undone.
+        owner: who is responsible for what happens inside; None: the line that enters.
+        timeout: budget of one cleanup, in seconds.
+        max_concurrency: how many fixtures may be set up at once.
+
+    Returns:
+        A `Barrier` that is not open yet. It can be entered once.
+
+    Raises:
+        ConfigurationError: if an argument is not one of those above.
+    """
+    return Barrier(
+        group,
+        mode=mode,
+        packages=packages,
+        probes=probes,
+        ignore=ignore,
+        owner=owner,
+        timeout=timeout,
+        max_concurrency=max_concurrency,
+    )
+
+
+class Barrier:
+    """One scope of isolation; make it with `isolation_barrier`.
+
+    Attributes:
+        group: the isolation group.
+        mode: what is done about changes.
+        owner: who is responsible for what happens inside.
+        scope: word for its width: ``"barrier"``, or a runner's scope such as ``"function"``.
+        parent: the barrier around it, if any.
+        changes: what was changed inside; complete after the exit.
+        leaks: what outlived it; complete after the exit.
+    """
+
+    def __init__(
+        self,
+        group: str = "default",
+        *,
+        mode: Mode = "restore",
+        packages: Iterable[str] | None = None,
+        probes: Iterable[str] | None = None,
+        ignore: Iterable[str] = (),
+        owner: str | None = None,
+        timeout: float = 10.0,
+        max_concurrency: int = 1,
+        scope: str = "barrier",
+        root: str | None = None,
+    ) -> None:
+        if mode not in _MODES:
+            raise ConfigurationError(
+                f"mode={mode!r} is not one of {', '.join(_MODES)}; choose 'restore' to heal silently, "
+                "'strict' to fail on leaks, 'report' to look only",
+                name="mode",
+                value=mode,
+            )
+        if not timeout > 0:
+            raise ConfigurationError(
+                f"timeout={timeout!r} leaves no time for a cleanup; give seconds, such as 10.0", name="timeout"
+            )
+        self.group = group
+        self.mode: Mode = mode
+        self.scope = scope
+        self.parent: Barrier | None = None
+        self.changes: tuple[Change, ...] = ()
+        self.leaks: tuple[Leak, ...] = ()
+        self._owner = owner
+        self._ignore = IgnoreRules.parse(ignore)
+        self._timeout = timeout
+        self._max_concurrency = max_concurrency
+        self._territory = _territory(packages, root)
+        self._probe_kinds = None if probes is None else frozenset(probes)
+        self._lifecycle: Lifecycle | None = None
+        self._mocks: MockRegistry | None = None
+        self._frame: Frame | None = None
+        self._token: Token[Barrier | None] | None = None
+        self._registry_token: Token[MockRegistry | None] | None = None
+        self._state: Literal["new", "open", "closed"] = "new"
+        self._entered_at = 0.0
+        self._dirty: list[str] = []
+
+    def __repr__(self) -> str:
+        found = f", {len(self.changes)} changes, {len(self.leaks)} leaks" if self._state == "closed" else ""
+        return f"<Barrier {self.owner!r} group={self.group!r} mode={self.mode} {self._state}{found}>"
+
+    # -- what it knows -------------------------------------------------------
+
+    @property
+    def owner(self) -> str:
+        """Who is responsible for what happens inside."""
+        return self._owner or f"barrier {self.group!r}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been entered and not yet left."""
+        return self._state == "open"
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing above a note was found. Only complete after the exit."""
+        return not any(finding.severity != "note" for finding in (*self.changes, *self.leaks)) and not self._dirty
+
+    @property
+    def journal(self) -> Journal:
+        """The journal its events go to."""
+        return get_journal()
+
+    def ancestors(self) -> Iterator[Barrier]:
+        """Yield the barriers around it, innermost first."""
+        barrier = self.parent
+        while barrier is not None:
+            yield barrier
+            barrier = barrier.parent
+
+    # -- what one can ask of it while it is open -------------------------------
+
+    def on_cleanup(
+        self, callback: Callable[[], Awaitable[object] | object], *, name: str | None = None, timeout: float | None = None
+    ) -> None:
+        """Run *callback* when the barrier is left, newest first, whatever else fails.
+
+        Args:
+            callback: sync or async, called without arguments.
+            name: what to call it in errors; by default its qualified name.
+            timeout: its budget in seconds; by default the barrier's.
+
+        Raises:
+            RuntimeError: if the barrier is not open.
+        """
+        self._require_open("on_cleanup()")
+        self._living().add_cleanup(callback, name=name, timeout=timeout)
+
+    def mock(self, spec: Any = None, **configure: Any) -> Any:
+        """Return an isolated `AsyncMock` that belongs to this barrier; see `isolated_mock`."""
+        self._require_open("mock()")
+        return self.mocks.create(spec, **configure)
+
+    @property
+    def mocks(self) -> MockRegistry:
+        """The registry of the mocks that belong to this barrier."""
+        if self._mocks is None:
+            self._mocks = MockRegistry(self.owner, strict=self.mode == "strict", record=get_journal().record)
+            self._registry_token = current_registry.set(self._mocks)
+        return self._mocks
+
+    def mark_dirty(self, reason: str) -> None:
+        """Say that the process cannot be trusted any more after this barrier, and why."""
+        self._dirty.append(reason)
+        get_journal().record("dirty", reason=reason, owner=self.owner, scope=self.scope)
+
+    def _living(self) -> Lifecycle:
+        if self._lifecycle is None:
+            self._lifecycle = Lifecycle(owner=self.owner, timeout=self._timeout, max_concurrency=self._max_concurrency)
+        return self._lifecycle
+
+    def _require_open(self, what: str) -> None:
+        if self._state != "open":
+            raise RuntimeError(
+                f"{what} of {self.owner}: the barrier is {self._state}, not open; "
+                "call it inside the `with` or `async with` block"
+            )
+
+    # -- entering ------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self._open(sys._getframe(1))
+        return self
+
+    async def __aenter__(self) -> Self:
+        self._open(sys._getframe(1))
+        return self
+
+    def _open(self, caller: FrameType | None = None) -> None:
+        if self._state != "new":
+            raise RuntimeError(f"{self!r} was entered before; make a new one with isolation_barrier() for each block")
+        if self._owner is None and caller is not None:
+            self._owner = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+        self._entered_at = time.perf_counter()
+        self.parent = current_barrier()
+        if self.mode != "off":
+            self._frame = self._track()
+        self._state = "open"
+        self._token = task_barrier.set(self)
+        journal = get_journal()
+        if journal.writing:
+            journal.record("open", owner=self.owner, group=self.group, scope=self.scope, mode=self.mode)
+
+    def _track(self) -> Frame:
+        parents = (barrier._frame for barrier in (self.parent, *(self.parent.ancestors() if self.parent else ())) if barrier)
+        parent = next((frame for frame in parents if frame is not None and frame.open), None)
+        frame = Frame(self.owner, self.scope, parent, self._territory)
+        kinds = self._probe_kinds
+        probes = _default_probes()
+        if kinds is not None:
+            _check_kinds(kinds, probes)
+            probes = tuple(probe for probe in probes if probe.kind in kinds)
+        get_tracker().enter(
+            frame, territory=self._territory, probes=probes, heap=kinds is None or "heap" in kinds
+        )
+        return frame
+
+    # -- leaving -------------------------------------------------------------
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        self._require_open("leaving")
+        teardown: BaseException | None = None
+        try:
+            if self._lifecycle is not None:
+                self._lifecycle.tear_down(error)
+        except BaseException as failure:
+            teardown = failure
+        if self._mocks is not None:
+            teardown = self._close_mocks(self._mocks.close, teardown)
+        self._close(error, teardown)
+        return False
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        self._require_open("leaving")
+        teardown: BaseException | None = None
+        try:
+            if self._lifecycle is not None:
+                await self._lifecycle.atear_down(error)
+        except BaseException as failure:
+            teardown = failure
+        if self._mocks is not None:
+            try:
+                self.leaks += tuple(await self._mocks.aclose())
+            except BaseException as failure:
+                teardown = _both(teardown, failure)
+        self._close(error, teardown)
+        return False
+
+    def _close_mocks(self, close: Callable[[], Iterable[Leak]], teardown: BaseException | None) -> BaseException | None:
+        try:
+            self.leaks += tuple(close())
+        except BaseException as failure:
+            return _both(teardown, failure)
+        return teardown
+
+    def _close(self, error: BaseException | None, teardown: BaseException | None) -> None:
+        """The part of leaving that awaits nothing: look, restore, tell, raise."""
+        try:
+            self._settle()
+        finally:
+            self._state = "closed"
+            self._reset_context()
+        self._tell()
+        if self.mode == "strict" and not self.clean:
+            found = [finding for finding in self.changes if finding.severity != "note"]
+            left = [finding for finding in self.leaks if finding.severity != "note"]
+            contamination = ContaminationError(self.owner, found, left)
+            if error is not None:
+                # The body's own error is the news; ours must not hide it.
+                error.add_note(str(contamination))
+            else:
+                teardown = _both(teardown, contamination)
+        if teardown is not None:
+            raise teardown
+
+    def _settle(self) -> None:
+        if self._frame is None:
+            return
+        changes, members = get_tracker().leave(
+            self._frame, restore=self.mode in ("restore", "strict"), ignored=self._ignore.matcher()
+        )
+        del members
+        patches = [change for change in changes if change.kind == "patch"]
+        self.changes += tuple(change for change in changes if change.kind != "patch")
+        self.leaks += tuple(
+            Leak(
+                "patch",
+                change.path,
+                code=change.code,
+                owner=change.owner,
+                scope=change.scope,
+                created_at=None,
+                ended=change.restored,
+                severity=change.severity,
+                reason=change.reason,
+            )
+            for change in patches
+        )
+
+    def _reset_context(self) -> None:
+        # Left in another context than it was entered in (a runner's phases, an
+        # async generator): the variable dies with that context.
+        for variable, token in ((task_barrier, self._token), (current_registry, self._registry_token)):
+            if token is not None:
+                try:
+                    variable.reset(token)  # type: ignore[attr-defined]
+                except ValueError:
+                    continue
+
+    def _tell(self) -> None:
+        journal = get_journal()
+        checks = 0 if self.mode == "off" else len(_default_probes()) + 1
+        facts: dict[str, Any] = {"owner": self.owner, "group": self.group, "mode": self.mode}
+        if not self.changes and not self.leaks and not self._dirty:
+            if journal.writing:
+                facts["duration_us"] = round((time.perf_counter() - self._entered_at) * 1e6)
+            journal.count_clean(self.scope, checks, **facts)
+            return
+        for finding in (*self.changes, *self.leaks):
+            journal.record_finding(finding)
+        undone = all(change.restored or change.severity == "note" for change in self.changes)
+        ended = all(leak.ended or leak.severity == "note" for leak in self.leaks)
+        journal.record(
+            "close",
+            scope=self.scope,
+            checks=checks,
+            clean=self.clean,
+            restored=undone and ended and not self._dirty,
+            duration_us=round((time.perf_counter() - self._entered_at) * 1e6),
+            **facts,
+        )
+
+
+def _both(first: BaseException | None, second: BaseException) -> BaseException:
+    """Return one error that holds both, the earlier first; a control-flow error wins alone."""
+    if first is None:
+        return second
+    if not isinstance(first, Exception) or not isinstance(second, Exception):
+        winner, other = (first, second) if not isinstance(first, Exception) else (second, first)
+        winner.__context__ = winner.__context__ or other
+        return winner
+    leaves = [*(first.exceptions if isinstance(first, ExceptionGroup) else [first])]
+    leaves += second.exceptions if isinstance(second, ExceptionGroup) else [second]
+    if isinstance(first, ExceptionGroup):
+        return first.derive(leaves)
+    return ExceptionGroup(str(first), leaves)
+
+
+def _territory(packages: Iterable[str] | None, root: str | None) -> Territory:
+    if isinstance(packages, str):
+        raise ConfigurationError(
+            f"packages={packages!r} is one text; give a list of package names, such as [{packages!r}]",
+            name="packages",
+            value=packages,
+        )
+    names = None if packages is None else tuple(packages)
+    if names is None and root is None:
+        # The current folder may move between barriers; the answer follows it
+        # only when no barrier is open around this one.
+        outer = current_barrier()
+        if outer is not None:
+            return outer._territory
+    import os
+
+    try:
+        place = root if root is not None else (os.getcwd() if names is None else "")
+    except OSError:
+        place = os.sep
+    found = _territories.get((names, place))
+    if found is None:
+        if len(_territories) > 64:
+            _territories.clear()
+        found = _territories[names, place] = Territory(names, root=place or None)
+    return found
+
+
+def _default_probes() -> tuple[Probe, ...]:
+    global _probes
+    if _probes is None:
+        _probes = default_probes()
+    return _probes
+
+
+def _check_kinds(kinds: frozenset[str], probes: tuple[Probe, ...]) -> None:
+    known = {probe.kind for probe in probes} | {"heap"}
+    for kind in sorted(kinds - known):
+        import difflib
+
+        near = difflib.get_close_matches(kind, sorted(known), 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(sorted(known))}"
+        raise ConfigurationError(f"probes={kind!r} is not a kind of probe; {hint}", name="probes", value=kind)
+
+
+_ = runner_barriers
