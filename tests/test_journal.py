@@ -323,7 +323,8 @@ def test_a_full_disk_never_breaks_a_test(tmp_path: Path) -> None:
     assert done.stdout == "1\n"
     records = read_journal(tmp_path / "out")
     assert len(records.events) > 5
-    assert "the last line is torn" in records.notes[0]
+    # None at all if the limit happens to fall on the end of a line.
+    assert all("the last line is torn" in note for note in records.notes)
 
 
 def test_a_descriptor_closed_by_a_test_is_replaced_and_its_successor_left_alone(tmp_path: Path) -> None:
