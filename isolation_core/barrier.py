@@ -204,6 +204,20 @@ class Barrier:
             self._registry_token = current_registry.set(self._mocks)
         return self._mocks
 
+    def run_in_context(self, function: Callable[[], object]) -> object:
+        """Call *function* in the current context and report what it left in context variables.
+
+        Meant for a runner that runs a test's body in a copy of the context
+        (``copy_context().run(barrier.run_in_context, body)``): the copy dies
+        with what was set in it, and here it is said who set it.
+        """
+        before = [(probe, probe.capture()) for probe in _default_probes() if not probe.process_wide]
+        try:
+            return function()
+        finally:
+            if self.mode != "off":
+                self.changes += tuple(get_tracker().context_changes(before, self.owner, self.scope))
+
     def mark_dirty(self, reason: str) -> None:
         """Say that the process cannot be trusted any more after this barrier, and why."""
         self._dirty.append(reason)

@@ -160,6 +160,16 @@ class Totals:
         values |= {name: dict(table) for name, table in values.items() if type(table) is dict}
         return Totals(**values)
 
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Add the counters of another process, given as a mapping of the same names."""
+        for name, value in other.items():
+            mine = getattr(self, name, None)
+            if isinstance(mine, dict):
+                for key, item in value.items():
+                    mine[key] = mine.get(key, 0) + item if isinstance(item, int) else item
+            elif isinstance(mine, int):
+                setattr(self, name, mine + value)
+
     def add(self, ev: str, fields: Mapping[str, Any]) -> None:
         """Count one event."""
         if ev == "close":
@@ -300,6 +310,25 @@ class Journal:
         is_change = isinstance(finding, Change)
         names = _CHANGE_FIELDS if is_change else _LEAK_FIELDS
         self.record("change" if is_change else "leak", **{name: getattr(finding, name) for name in names})
+
+    @property
+    def finding_count(self) -> int:
+        """How many changes and leaks above a note were recorded so far."""
+        return len(self._findings) + self._totals.dropped
+
+    def export(self) -> dict[str, Any]:
+        """Return counters and events as plain data, for another process to `absorb`."""
+        with self._lock:
+            events = [{"ev": event.ev, "fields": dict(event.fields)} for event in self.events]
+            return {"totals": attrs.asdict(self._totals), "events": events}
+
+    def absorb(self, data: Mapping[str, Any]) -> None:
+        """Take over what another process handed out by `export`."""
+        with self._lock:
+            self._totals.merge(data["totals"])
+            for item in data["events"]:
+                self._seq += 1
+                self._keep(Event(self._seq, round(time.monotonic() - self._t0, 6), item["ev"], item["fields"]))
 
     def write_to(self, target: str | os.PathLike[str], **facts: Any) -> None:
         """Write every later event to a file as well; never raises (see `writing`).

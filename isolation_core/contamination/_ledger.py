@@ -180,7 +180,7 @@ class Ledger:
         self._is_first_party = is_first_party
         self._anatomy = Anatomy(is_first_party)
         self._nodes: dict[int, Node] = {}
-        self._roots: dict[str, Node] = {}
+        self._roots: dict[Hashable, Node] = {}
         self._pages: list[_Page] = []
         self._page_of: dict[int, _Page] = {}
         # Facets whose state has no referents and must be read to be compared.
@@ -221,29 +221,21 @@ class Ledger:
             return
         self._add_root(label, cls, [names.ShallowClassFacet(cls)])
 
-    def add_value(self, label: str, value: object) -> None:
+    def add_value(self, key: Hashable, label: str, value: object) -> None:
         """Watch an object that no module leads to: a fixture's value, a parameter."""
-        kind = type(value)
-        if label in self._roots or kind in LEAF_TYPES:
+        if key in self._roots or type(value) in LEAF_TYPES:
             return
-        self._track(value, None, None, label=label)
+        self._track(value, None, None, root=key, label=label)
         self._walk()
         self._write_pages()
 
-    def drop_root(self, label: str) -> None:
-        """Let go of a root and of everything only it leads to."""
-        node = self._roots.pop(label, None)
+    def drop_root(self, key: Hashable) -> Node | None:
+        """Let go of a root and of everything only it leads to; return it if it was watched."""
+        node = self._roots.pop(key, None)
         if node is not None:
             self._release(node)
             self._write_pages()
-
-    def has_root(self, label: str) -> bool:
-        """Tell whether *label* is watched."""
-        return label in self._roots
-
-    def root_labels(self) -> tuple[str, ...]:
-        """Return the labels of all roots."""
-        return tuple(self._roots)
+        return node
 
     def _add_root(self, label: str, value: Any, facets: list[Facet]) -> Node | None:
         if label in self._roots:
@@ -278,7 +270,7 @@ class Ledger:
         self._queue.append((node, node.foreign))
         return node
 
-    def _track(self, value: Any, parent: Facet | None, key: Hashable, *, label: str = "") -> None:
+    def _track(self, value: Any, parent: Facet | None, key: Hashable, *, root: Hashable = None, label: str = "") -> None:
         """Make *value* a node if it has state; count one more user if it is one."""
         kind = type(value)
         if kind in LEAF_TYPES:
@@ -286,8 +278,8 @@ class Ledger:
         node = self._nodes.get(id(value))
         if node is not None:
             node.users += 1
-            if label:
-                self._roots[label] = node
+            if root is not None:
+                self._roots[root] = node
             return
         facets, foreign = self._dissect(value, kind, parent)
         if not facets:
@@ -297,8 +289,8 @@ class Ledger:
             return
         node = self._enter(value, facets, parent, key, label or self._own_label(value, kind))
         node.foreign = foreign
-        if label:
-            self._roots[label] = node
+        if root is not None:
+            self._roots[root] = node
 
     def _dissect(self, value: Any, kind: type, parent: Facet | None) -> tuple[list[Facet], bool]:
         if kind is types.FunctionType:

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from isolation_core.contamination._facets import ORDER, Facet
-from isolation_core.contamination._probe import Probe
+from isolation_core.contamination._probe import Difference, Probe
 from isolation_core.contamination._rendering import bounded_repr, is_secret_name, redacted
 from isolation_core.findings import Change, Severity
 
@@ -51,9 +51,9 @@ class FacetSlot:
     def is_first_party(self) -> bool:
         return not self.facet.kind.startswith("foreign")
 
-    def root(self) -> str:
-        """Return the label of the root the object was reached from."""
-        return str(self.facet.node.root().label)
+    def root(self) -> object:
+        """Return the node the object was reached from."""
+        return self.facet.node.root()
 
     def module(self) -> str:
         """Return the name of the module or class the object was reached from, or nothing."""
@@ -120,8 +120,8 @@ class ProbeSlot:
     def is_first_party(self) -> bool:
         return False
 
-    def root(self) -> str:
-        return ""
+    def root(self) -> object:
+        return None
 
     def path(self) -> str:
         return self.probe.describe(self.key)
@@ -175,6 +175,13 @@ class Entry:
         self.target = before
         self.restored = False
         self.failed: str | None = None
+
+    @classmethod
+    def of(cls, slot: Slot, difference: Difference, depth: int | None = None) -> Entry:
+        """Return the log entry of a *difference* at *slot*."""
+        return cls(
+            slot, before=difference.before, after=difference.after, severity=difference.severity, depth=depth
+        )
 
     def fail(self, reason: str) -> None:
         """Remember why the value could not be put back."""

@@ -232,9 +232,7 @@ class Tracker:
     def _append(self, slot: Slot, difference: Difference, depth: int | None) -> None:
         if depth == BASELINE and not any(entry.slot == slot for entry in self._log):
             return
-        self._log.append(
-            Entry(slot, before=difference.before, after=difference.after, severity=difference.severity, depth=depth)
-        )
+        self._log.append(Entry.of(slot, difference, depth))
 
     @contextlib.contextmanager
     def promoting(self, depth: int) -> Iterator[None]:
@@ -320,18 +318,36 @@ class Tracker:
 
     # -- values that no module leads to --------------------------------------
 
-    def watch_value(self, label: str, value: object) -> None:
-        """Watch *value* under *label*, as deep as it goes; see `Ledger.add_value`."""
+    def watch_value(self, key: object, label: str, value: object) -> None:
+        """Watch *value*, as deep as it goes.
+
+        Args:
+            key: what to give to `forget_value`.
+            label: text of the value in reports.
+            value: the object; see `Ledger.add_value`.
+        """
         with self._lock:
             if self._view is not None and self._view.heap:
-                self._view.ledger.add_value(label, value)
+                self._view.ledger.add_value(key, label, value)
 
-    def forget_value(self, label: str) -> None:
-        """Let go of the value watched under *label*."""
+    def forget_value(self, key: object) -> None:
+        """Let go of the value watched under *key*."""
         with self._lock:
             if self._view is not None:
-                self._view.ledger.drop_root(label)
-                self._log[:] = [entry for entry in self._log if entry.slot.root() != label]
+                gone = self._view.ledger.drop_root(key)
+                if gone is not None and self._log:
+                    self._log[:] = [entry for entry in self._log if entry.slot.root() is not gone]
+
+    def context_changes(self, before: list[tuple[Probe, Any]], owner: str, scope: str) -> list[Change]:
+        """Describe what moved in a copied context since *before*; the copy is its undoing."""
+        found = []
+        for probe, older in before:
+            with self._guarded(probe):
+                for difference in probe.diff(older, probe.capture()):
+                    entry = Entry.of(ProbeSlot(probe, difference.key), difference)
+                    entry.restored = True
+                    found.append(entry.describe(owner=owner, scope=scope))
+        return found
 
     # -- undoing -------------------------------------------------------------
 
@@ -345,7 +361,7 @@ class Tracker:
                 if probe.same(before, after):
                     continue
                 entries = [
-                    Entry(ProbeSlot(probe, d.key), before=d.before, after=d.after, severity=d.severity, depth=None)
+                    Entry.of(ProbeSlot(probe, d.key), d)
                     for d in probe.diff(before, after)
                     if (probe.kind, d.key) not in frame.kept_keys
                 ]

@@ -1,0 +1,141 @@
+"""One barrier per scope, opened where pytest stands between two scopes' fixtures.
+
+pytest sets the fixtures of a test up widest scope first and tears them down
+narrowest first. The barrier of a scope has to open after every wider fixture
+and before the first fixture of its own scope, and to close in mirror order.
+An autouse fixture per scope would sit there too, but it costs fifty
+microseconds a test and shows up in ``request.fixturenames`` and ``--setup-show``;
+two public hooks find the same place without being seen: `pytest_fixture_setup`
+tells the scope of the fixture that is about to be set up, and a finalizer added
+to a node before any fixture of it runs after all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+
+from isolation_core._ambient import runner_barriers
+from isolation_core.barrier import Barrier
+from isolation_core.contamination._tracker import get_tracker
+
+__all__ = ["SCOPES", "Layers"]
+
+SCOPES: Final = ("session", "package", "module", "class", "function")
+"""Widest first."""
+
+_RANK: Final = {scope: rank for rank, scope in enumerate(SCOPES)}
+
+
+class _Layer:
+    """One open barrier and the node it belongs to."""
+
+    __slots__ = ("barrier", "node", "rank")
+
+    def __init__(self, rank: int, node: pytest.Item | pytest.Collector, barrier: Barrier) -> None:
+        self.rank = rank
+        self.node = node
+        self.barrier = barrier
+
+
+class Layers:
+    """The barriers that are open, widest first.
+
+    Args:
+        make: makes the barrier of a scope for a node of the collection tree.
+    """
+
+    def __init__(self, make: Callable[[str, Any, pytest.Item], Barrier | None]) -> None:
+        self._make = make
+        self._layers: list[_Layer] = []
+
+    def top(self, scope: str) -> Barrier | None:
+        """Return the open barrier of *scope*, if there is one."""
+        return next((layer.barrier for layer in self._layers if layer.rank == _RANK[scope]), None)
+
+    def open_until(self, scope: str, item: pytest.Item) -> None:
+        """Have the barriers of *scope* and of all wider scopes open around *item*."""
+        wanted = _RANK[scope]
+        layers = self._layers
+        if layers and layers[-1].rank >= wanted and layers[-1].node is _node(SCOPES[layers[-1].rank], item):
+            return
+        self._drop_stale(item)
+        for rank in range(wanted + 1):
+            if any(layer.rank == rank for layer in layers):
+                continue
+            node = _node(SCOPES[rank], item)
+            if node is None:
+                continue
+            barrier = self._make(SCOPES[rank], node, item)
+            if barrier is None:
+                continue
+            barrier._open()
+            runner_barriers.append(barrier)
+            layer = _Layer(rank, node, barrier)
+            layers.append(layer)
+            node.addfinalizer(lambda layer=layer: self.close(layer))
+
+    def _drop_stale(self, item: pytest.Item) -> None:
+        """Close barriers whose node is not around *item*: somebody dropped their finalizers."""
+        for layer in reversed(self._layers):
+            if layer.node is not _node(SCOPES[layer.rank], item):
+                self.close(layer)
+
+    def close(self, layer: _Layer) -> None:
+        """Leave the barrier of *layer*, and the narrower ones that are somehow still open."""
+        if layer not in self._layers:
+            return
+        errors: list[BaseException] = []
+        while True:
+            last = self._layers.pop()
+            if last.barrier in runner_barriers:
+                runner_barriers.remove(last.barrier)
+            try:
+                last.barrier.__exit__(None, None, None)
+            except BaseException as error:
+                errors.append(error)
+            if last is layer:
+                break
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("several isolation barriers failed to close", errors)
+
+    def close_all(self) -> None:
+        """Leave every barrier that is still open."""
+        if self._layers:
+            self.close(self._layers[0])
+
+    @contextmanager
+    def setting_up(self, scope: str, item: pytest.Item) -> Iterator[None]:
+        """Stand around the set-up of a fixture of *scope*.
+
+        A wide fixture that comes late (``request.getfixturevalue`` inside a
+        test) finds narrower barriers open already: what it does is promoted
+        into the barrier of its own scope, so that no test is blamed for it.
+        """
+        rank = _RANK[scope]
+        if not self._layers or self._layers[-1].rank <= rank:
+            self.open_until(scope, item)
+            yield
+            return
+        holder = next((layer for layer in reversed(self._layers) if layer.rank <= rank), None)
+        frame = None if holder is None else holder.barrier._frame
+        if frame is None:
+            yield
+            return
+        with get_tracker().promoting(frame.depth):
+            yield
+
+
+def _node(scope: str, item: pytest.Item) -> pytest.Item | pytest.Collector | None:
+    """Return the node that fixtures of *scope* belong to when *item* requests them."""
+    if scope == "function":
+        return item
+    if scope == "session":
+        return item.session
+    kind = {"package": pytest.Package, "module": pytest.Module, "class": pytest.Class}[scope]
+    return item.getparent(kind)

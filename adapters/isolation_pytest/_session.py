@@ -1,0 +1,220 @@
+"""The part of the plugin that lives for one isolated test session."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack
+from contextvars import copy_context
+from typing import Any, Final
+
+import pytest
+
+from isolation_core.barrier import Barrier
+from isolation_core.config import Settings, load_settings
+from isolation_core.contamination._anatomy import LEAF_TYPES
+from isolation_core.contamination._tracker import get_tracker
+from isolation_core.errors import ConfigurationError
+from isolation_core.journal import Journal, use_journal
+from isolation_pytest._layers import Layers
+from isolation_pytest._summary import Findings
+
+__all__ = ["SessionIsolation", "start"]
+
+_NAME: Final = "isolation-session"
+
+
+def start(config: pytest.Config, mode: str | None) -> None:
+    """Read the settings and register the session's plugin, unless they say off.
+
+    Raises:
+        pytest.UsageError: if a setting is wrong; the text names it and where it stands.
+    """
+    try:
+        settings = load_settings(
+            config.rootpath,
+            overrides={
+                "mode": mode,
+                "packages": _names(config.getoption("--isolation-packages")) or config.getini("isolation_packages") or None,
+                "ignore": config.getoption("--isolation-ignore") or config.getini("isolation_ignore") or None,
+                "journal_dir": config.getoption("--isolation-journal") or config.getini("isolation_journal") or None,
+            },
+        )
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from error
+    if settings.mode != "off":
+        config.pluginmanager.register(SessionIsolation(config, settings), _NAME)
+
+
+def _names(texts: list[str] | None) -> list[str] | None:
+    return [name.strip() for text in texts for name in text.split(",") if name.strip()] if texts else None
+
+
+class SessionIsolation:
+    """Opens and closes barriers as pytest walks through the session.
+
+    Attributes:
+        settings: what was asked for.
+        function_barrier: the barrier around the test that is running.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.settings = settings
+        self._config = config
+        self._layers = Layers(self._make_barrier)
+        self._item: pytest.Item | None = None
+        self._watched: list[str] = []
+        self._journal = Journal()
+        self._stack = ExitStack()
+        self._stack.enter_context(use_journal(self._journal))
+        self._findings = Findings(config, self._journal, settings)
+
+    @property
+    def function_barrier(self) -> Barrier | None:
+        """The barrier around the current test."""
+        return self._layers.top("function")
+
+    def _make_barrier(self, scope: str, node: Any, item: pytest.Item) -> Barrier | None:
+        settings = self.settings
+        mode: Any = settings.mode
+        group = "default"
+        ignore = list(settings.ignore)
+        if scope == "function":
+            marker = item.get_closest_marker("isolation")
+            if marker is not None:
+                mode, group, extra = _read_marker(marker, mode, group, item)
+                ignore += extra
+        return Barrier(
+            group,
+            mode=mode,
+            packages=settings.packages,
+            probes=settings.probes,
+            ignore=ignore,
+            owner=node.nodeid or "session",
+            timeout=settings.timeout,
+            scope=scope,
+            root=str(self._config.rootpath),
+        )
+
+    # -- around one test -----------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Remember whose fixtures are being set up."""
+        self._item = item
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Stand between the scopes, and watch the values of wide fixtures."""
+        item = self._item
+        if item is None:
+            return (yield)
+        scope = fixturedef.scope
+        with self._layers.setting_up(scope, item):
+            value = yield
+        if scope != "function" and type(value) not in LEAF_TYPES:
+            get_tracker().watch_value(fixturedef, f"request.getfixturevalue({fixturedef.argname!r})", value)
+        return value
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Let go of the value of a wide fixture that was torn down."""
+        if fixturedef.scope != "function":
+            get_tracker().forget_value(fixturedef)
+
+    @pytest.hookimpl(trylast=True, specname="pytest_runtest_setup")
+    def pytest_runtest_setup_last(self, item: pytest.Item) -> None:
+        """Open the function barrier of a test that has no function-scoped fixture."""
+        self._layers.open_until("function", item)
+        params = getattr(getattr(item, "callspec", None), "params", None)
+        if params:
+            for name, value in params.items():
+                if type(value) not in LEAF_TYPES:
+                    get_tracker().watch_value((item, name), f"item.callspec.params[{name!r}]", value)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Run the test's body in a copy of the context: what it sets there dies with it.
+
+        Only the body: fixtures reset their variables by token in the context
+        they were set up in, so set-up and teardown must stay where they are.
+        """
+        barrier = self.function_barrier
+        runtest = getattr(item, "runtest", None)
+        if barrier is None or runtest is None or barrier.mode in ("off", "report"):
+            return (yield)
+        context = copy_context()
+        item.runtest = lambda: context.run(barrier.run_in_context, runtest)  # type: ignore[method-assign]
+        try:
+            return (yield)
+        finally:
+            del item.runtest
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let go of the item's parameters."""
+        try:
+            return (yield)
+        finally:
+            params = getattr(getattr(item, "callspec", None), "params", None)
+            for name in params or ():
+                get_tracker().forget_value((item, name))
+            self._item = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach to the teardown report what the test left behind."""
+        report = yield
+        self._findings.attach(report)
+        return report
+
+    # -- around the session --------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Close what is still open when the session ends, however it ends."""
+        try:
+            return (yield)
+        finally:
+            self._layers.close_all()
+            self._findings.hand_over()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take the findings of a worker of pytest-xdist."""
+        self._findings.take_over(node, error)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say what there is to say, if anything."""
+        self._findings.write(terminalreporter)
+
+    def pytest_report_header(self, config: pytest.Config) -> str | None:
+        """One line, on request: nobody asked for it otherwise."""
+        if config.get_verbosity() < 1:
+            return None
+        packages = ", ".join(self.settings.packages) if self.settings.packages else "everything under rootdir"
+        return f"isolation: mode {self.settings.mode}, first-party: {packages}"
+
+    def pytest_unconfigure(self) -> None:
+        """Give the journal of the process back."""
+        self._journal.close()
+        self._stack.close()
+
+
+def _read_marker(marker: pytest.Mark, mode: str, group: str, item: pytest.Item) -> tuple[str, str, list[str]]:
+    known = {"mode", "group", "ignore"}
+    unknown = sorted(set(marker.kwargs) - known)
+    if marker.args or unknown:
+        wrong = f"positional arguments {marker.args!r}" if marker.args else f"unknown argument {unknown[0]!r}"
+        raise pytest.UsageError(
+            f"{item.nodeid}: @pytest.mark.isolation got {wrong}; it takes mode=, group= and ignore= by keyword"
+        )
+    ignore = marker.kwargs.get("ignore", ())
+    return (
+        marker.kwargs.get("mode") or mode,
+        marker.kwargs.get("group") or group,
+        [ignore] if isinstance(ignore, str) else list(ignore),
+    )
+

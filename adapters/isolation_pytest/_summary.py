@@ -1,0 +1,88 @@
+"""What the session says at its end, also when its tests ran in worker processes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from isolation_core.config import Settings
+from isolation_core.journal import Journal
+from isolation_core.reports import render_summary
+
+__all__ = ["Findings"]
+
+_KEY: Final = "isolation_events"
+
+
+class Findings:
+    """The findings of one session, in whichever process they were made.
+
+    Args:
+        config: the session's configuration.
+        journal: the journal of this process.
+        settings: what was asked for.
+    """
+
+    def __init__(self, config: pytest.Config, journal: Journal, settings: Settings) -> None:
+        self._config = config
+        self._journal = journal
+        self._told = 0
+        self._silent_workers: list[str] = []
+        worker = getattr(config, "workerinput", None)
+        self._worker_id: str | None = None if worker is None else str(worker.get("workerid"))
+        if settings.journal_dir is not None:
+            journal.write_to(
+                settings.journal_dir,
+                runner="pytest",
+                mode=settings.mode,
+                worker=self._worker_id or "main",
+                root=str(config.rootpath),
+            )
+
+    def attach(self, report: pytest.TestReport) -> None:
+        """Add what a test left behind to its teardown report, for JUnit and other readers."""
+        if report.when != "teardown":
+            return
+        totals = self._journal.finding_count
+        if totals == self._told:
+            return
+        self._told = totals
+        lines = [
+            f"{event.fields['code']} {event.fields['path']}"
+            for event in self._journal.events
+            if event.ev in ("change", "leak")
+            and event.fields.get("owner") == report.nodeid
+            and event.fields.get("severity") != "note"
+        ]
+        if lines:
+            report.user_properties.append(("isolation.leaks", "; ".join(lines[:20])))
+
+    def hand_over(self) -> None:
+        """In a worker: leave the events for the controller to take."""
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[_KEY] = self._journal.export()
+
+    def take_over(self, node: Any, error: object) -> None:
+        """In the controller: take a worker's events; a crashed worker left none."""
+        output = getattr(node, "workeroutput", None) or {}
+        if _KEY in output:
+            self._journal.absorb(output[_KEY])
+        else:
+            name = getattr(getattr(node, "gateway", None), "id", "a worker")
+            self._silent_workers.append(str(name))
+
+    def write(self, reporter: Any) -> None:
+        """Write the summary section to the terminal, if there is anything to say."""
+        if self._worker_id is not None:
+            return
+        for name in self._silent_workers:
+            self._journal.record("note", text=f"{name} ended without handing over its findings: they are missing here")
+        verbose = self._config.get_verbosity() > 0
+        lines = render_summary(self._journal, limit=None if verbose else 10, include_notes=verbose)
+        if not lines:
+            return
+        reporter.section("isolation")
+        for line in lines:
+            reporter.line(line)
