@@ -101,6 +101,7 @@ def main() -> None:
                 "uncollected": observer.uncollected,
                 "starts": [*observer.starts, observer.end],
                 "cpu": time.process_time() - cpu,
+                "children": sum(os.times()[2:4]),
                 "wall": time.perf_counter() - wall,
             }
         )

@@ -96,6 +96,13 @@ class Environment:
         run([self.python, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", wheel])
         stamp.write_text(digest)
 
+    def remove_checkout(self) -> None:
+        """Uninstall this checkout, if it is installed."""
+        stamp = self.path / "checkout.txt"
+        if stamp.exists():
+            stamp.unlink()
+            run([self.python, "-m", "pip", "uninstall", "-q", "-y", "isolation-core"])
+
     def pytest(
         self,
         arguments: Sequence[str],
@@ -152,6 +159,7 @@ class Run(TypedDict):
     uncollected: list[str]
     starts: list[float]
     cpu: float
+    children: float
     wall: float
 
 
