@@ -175,7 +175,10 @@ class JournalFile:
 
     def _choose_path(self, *, forked: bool) -> Path:
         if self._is_single_file():
-            return self._target.with_stem(f"{self._target.stem}-{self._pid}") if forked else self._target
+            # One file, several processes: the main one has the name that was asked for.
+            worker = self._header.get("worker")
+            parts = [self._target.stem, *([] if worker == "main" else [_safe(str(worker))]), *([self._pid] * forked)]
+            return self._target.with_stem("-".join(map(str, parts)))
         return self._target / _file_name(self._header | {"pid": self._pid})
 
     def _guarded(self, action: Any, *args: Any, **options: Any) -> None:

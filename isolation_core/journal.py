@@ -330,6 +330,14 @@ class Journal:
                 self._seq += 1
                 self._keep(Event(self._seq, round(time.monotonic() - self._t0, 6), item["ev"], item["fields"]))
 
+    def findings_since(self, count: int) -> tuple[Event, ...]:
+        """Return the findings above a note that came after `finding_count` was *count*.
+
+        Costs what it returns, not what the journal holds.
+        """
+        with self._lock:
+            return tuple(self._findings[count:])
+
     def write_to(self, target: str | os.PathLike[str], **facts: Any) -> None:
         """Write every later event to a file as well; never raises (see `writing`).
 

@@ -545,6 +545,43 @@ def test_workers_are_ordered_by_number(tmp_path: Path) -> None:
     assert [p.header["worker"] for p in read_journal(tmp_path).processes] == ["gw1", "gw9", "gw10"]
 
 
+def test_a_worker_hands_its_findings_to_the_main_process() -> None:
+    """What is exported and absorbed counts, and is at hand, as if it had happened here."""
+    main, workers = Journal(), [Journal(), Journal()]
+    fill(main)
+    for worker in workers:
+        fill(worker)
+        main.absorb(json.loads(json.dumps(worker.export())))
+    alone = Journal()
+    for _ in range(3):
+        fill(alone)
+    assert main.totals == alone.totals
+    assert [as_finding(event) for event in main.events].count(LEAK) == 3
+    assert [event.seq for event in main.events] == sorted({event.seq for event in main.events})
+
+
+def test_findings_since_a_count_are_the_newer_ones() -> None:
+    """A runner that remembers `finding_count` gets exactly what is new, notes left out."""
+    journal = Journal()
+    journal.record_finding(CHANGE)
+    seen = journal.finding_count
+    assert journal.findings_since(seen) == ()
+    journal.record_finding(attrs.evolve(CHANGE, severity="note"))
+    journal.record_finding(LEAK)
+    assert [as_finding(event) for event in journal.findings_since(seen)] == [LEAK]
+    assert journal.finding_count == 2
+
+
+def test_workers_that_were_given_one_file_write_beside_it(tmp_path: Path) -> None:
+    """Several processes told to write FILE.jsonl do not overwrite each other."""
+    for worker in ("main", "gw0", "gw1"):
+        journal = Journal()
+        journal.write_to(tmp_path / "run.jsonl", run="r", worker=worker)
+        journal.record("note", text=worker)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run-gw0.jsonl", "run-gw1.jsonl", "run.jsonl"]
+    assert [event.fields["text"] for event in read_journal(tmp_path).events] == ["gw0", "gw1", "main"]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
