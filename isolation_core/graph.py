@@ -141,9 +141,16 @@ class DependencyGraph:
     Args:
         nodes: the nodes.
         external: names that somebody else provides and that may therefore be depended on.
+
+    Attributes:
+        nodes: the nodes, in order of declaration.
+        external: the names provided from outside.
+        is_async: whether any node needs an event loop.
     """
 
-    __slots__ = ("_by_name", "_closures", "_dependents", "_order", "_positions", "_problems", "external", "nodes")
+    __slots__ = (
+        "_by_name", "_closures", "_dependents", "_order", "_positions", "_problems", "external", "is_async", "nodes",
+    )  # fmt: skip
 
     def __init__(self, nodes: Iterable[Node] = (), *, external: Iterable[str] = ()) -> None:
         # Sorted here, so that a graph made from a set or from several plugins is the same graph.
@@ -152,6 +159,7 @@ class DependencyGraph:
         self._by_name: dict[str, Node] = {}
         for node in self.nodes:
             self._by_name.setdefault(node.name, node)
+        self.is_async: bool = any(node.is_async for node in self.nodes)
         self._problems: tuple[GraphProblem, ...] | None = None
         self._order: tuple[Node, ...] | None = None
         self._positions: dict[str, int] = {}
