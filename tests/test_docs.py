@@ -4,11 +4,12 @@ A page may steer its blocks by a comment on the line above one:
 
 ``<!-- file: NAME -->``    the block is a file of that name, in the folder of the page's commands.
 ``<!-- exit: N -->``       the commands of a ``console`` block end with that code, not with 0.
+``<!-- printed -->``       the block is what the Python blocks before it print.
 ``<!-- not run: WHY -->``  the block is left alone.
 
 All other ``python`` blocks of a page are one script, and the commands of
-``console`` blocks (lines that begin with ``$``) must print what the page shows,
-where ``...`` stands for anything.
+``console`` blocks (lines that begin with ``$``) must print what the page shows.
+``...`` stands for anything in what is shown.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(
-    r"^(?:<!-- (?P<word>file|exit|not run): (?P<value>.+?) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    r"^(?:<!-- (?P<word>file|exit|printed|not run)(?:: (?P<value>.+?))? -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]+))?\)")
@@ -89,9 +90,15 @@ def commands_of(block: Block) -> Iterator[tuple[str, str]]:
         yield command, output
 
 
+def matches(shown: str, printed: str) -> bool:
+    """Tell whether a page shows what was printed; a page that shows nothing promises nothing."""
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    return not shown or doctest.OutputChecker().check_output(shown, printed, flags)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
-    """The Python blocks of a page, run as one script in a fresh process, raise and warn of nothing."""
+    """The Python blocks of a page, run as one script in a fresh process, raise nothing and print what is shown."""
     write_files(page, tmp_path)
     script = ""
     for block in blocks_of(page):
@@ -101,13 +108,14 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / f"{page.stem}_page.py").write_text(script, encoding="utf-8")
     done = run([sys.executable, "-W", "error", f"{page.stem}_page.py"], tmp_path)
     assert done.returncode == 0, done.stdout
+    shown = "...\n".join(block.text for block in blocks_of(page) if block.word == "printed")
+    assert matches(shown, done.stdout), f"{page.name} shows:\n{shown}\nbut this was printed:\n{done.stdout}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_console_blocks_print_what_they_show(page: Path, tmp_path: Path) -> None:
     """The commands of a page end as the page says and print what it shows."""
     write_files(page, tmp_path)
-    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     for block in blocks_of(page):
         if block.language != "console" or block.word == "not run":
             continue
@@ -117,8 +125,7 @@ def test_console_blocks_print_what_they_show(page: Path, tmp_path: Path) -> None
             done = run(command, tmp_path)
             where = f"{page.name}:{block.line}: $ {command}\n{done.stdout}"
             assert done.returncode == (int(block.value) if block.word == "exit" else 0), where
-            matches = doctest.OutputChecker().check_output(expected, done.stdout, flags)
-            assert matches or not expected, f"{where}\nthe page shows:\n{expected}"
+            assert matches(expected, done.stdout), f"{where}\nthe page shows:\n{expected}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
