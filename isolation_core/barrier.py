@@ -8,16 +8,17 @@ error on the way makes a later step be skipped.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import Token
 from types import FrameType, TracebackType
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from typing_extensions import Self
 
-from isolation_core._ambient import current_barrier, runner_barriers, task_barrier
+from isolation_core._ambient import current_barrier, task_barrier
 from isolation_core.contamination import Probe, default_probes
 from isolation_core.contamination._ignore import IgnoreRules
 from isolation_core.contamination._territory import Territory
@@ -26,7 +27,9 @@ from isolation_core.errors import ConfigurationError, ContaminationError
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import Journal, get_journal
 from isolation_core.lifecycle import Lifecycle
-from isolation_core.mocks import MockRegistry, current_registry
+
+if TYPE_CHECKING:
+    from isolation_core.mocks import MockRegistry
 
 __all__ = ["Barrier", "Mode", "isolation_barrier"]
 
@@ -200,6 +203,8 @@ class Barrier:
     def mocks(self) -> MockRegistry:
         """The registry of the mocks that belong to this barrier."""
         if self._mocks is None:
+            from isolation_core.mocks import MockRegistry, current_registry
+
             self._mocks = MockRegistry(self.owner, strict=self.mode == "strict", record=get_journal().record)
             self._registry_token = current_registry.set(self._mocks)
         return self._mocks
@@ -363,12 +368,10 @@ class Barrier:
     def _reset_context(self) -> None:
         # Left in another context than it was entered in (a runner's phases, an
         # async generator): the variable dies with that context.
-        for variable, token in ((task_barrier, self._token), (current_registry, self._registry_token)):
+        for token in (self._token, self._registry_token):
             if token is not None:
-                try:
-                    variable.reset(token)  # type: ignore[attr-defined]
-                except ValueError:
-                    continue
+                with contextlib.suppress(ValueError):
+                    token.var.reset(token)  # type: ignore[arg-type]
 
     def _tell(self) -> None:
         journal = get_journal()
@@ -453,5 +456,3 @@ def _check_kinds(kinds: frozenset[str], probes: tuple[Probe, ...]) -> None:
         hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(sorted(known))}"
         raise ConfigurationError(f"probes={kind!r} is not a kind of probe; {hint}", name="probes", value=kind)
 
-
-_ = runner_barriers

@@ -11,6 +11,7 @@ never reached.
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -27,6 +28,7 @@ __all__ = [
     "DefaultFactoryFacet",
     "DequeFacet",
     "DictFacet",
+    "DispatchFacet",
     "Facet",
     "FunctionFacet",
     "ImmutableFacet",
@@ -312,17 +314,25 @@ class OrderedDictFacet(DictFacet):
             OrderedDict.move_to_end(self.holder, key)
 
 
+_DEFAULT_FACTORY: Final = defaultdict.__dict__["default_factory"]
+
+
 class DefaultFactoryFacet(Facet):
     """The ``default_factory`` of a ``defaultdict``."""
 
     __slots__ = ()
-    _member: ClassVar[Any] = defaultdict.__dict__["default_factory"]
 
     def read(self) -> tuple[Any, ...]:
-        return (self._member.__get__(self.holder),)
+        return (_DEFAULT_FACTORY.__get__(self.holder),)
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
 
     def write(self, key: Hashable, value: Any) -> None:
-        self._member.__set__(self.holder, value[0])
+        _DEFAULT_FACTORY.__set__(self.holder, value[0])
+
+    def shown(self, value: Any) -> Any:
+        return value[0]
 
     def accessor(self, key: Hashable) -> str:
         return ".default_factory"
@@ -435,9 +445,11 @@ class FunctionFacet(Facet):
         return found
 
     def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
-        yield from ((key, value) for key, value in snapshot.items() if key not in ("__code__", "__wrapped__"))
-        if "__wrapped__" in snapshot:
-            yield "__wrapped__", snapshot["__wrapped__"]
+        if self.holder.__globals__.get("__name__") == "functools":
+            # A dispatcher: its closure is its registry, which has a facet of
+            # its own, and caches.
+            return
+        yield from ((key, value) for key, value in snapshot.items() if key != "__code__")
         for index, cell in enumerate(self.holder.__closure__ or ()):
             yield f"__closure__[{index}]", cell
 
@@ -464,6 +476,41 @@ class FunctionFacet(Facet):
 
     def accessor(self, key: Hashable) -> str:
         return f".{key}"
+
+
+class DispatchFacet(DictFacet):
+    """The implementations registered with a `functools.singledispatch` function."""
+
+    __slots__ = ("_registry",)
+    code = "MOD010"
+
+    def __init__(self, holder: Any) -> None:
+        self._registry: dict[Any, Any] = gc.get_referents(holder.registry)[0]
+        super().__init__(holder)
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return (self._registry,)
+
+    @property
+    def keyed(self) -> dict[Any, Any] | None:
+        return self._registry
+
+    def read(self) -> dict[Any, Any]:
+        return dict.copy(self._registry)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if key is ORDER:
+            return
+        if value is MISSING:
+            self._registry.pop(key, None)
+        else:
+            self._registry[key] = value
+        # What was dispatched meanwhile is remembered under the argument's type.
+        self.holder._clear_cache()
+
+    def accessor(self, key: Hashable) -> str:
+        return "" if key is ORDER else f".registry[{_key_text(key)}]"
 
 
 class BufferFacet(Facet):

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
-from isolation_core.contamination._facets import BufferFacet, Facet, FunctionFacet, ImmutableFacet, RandomFacet
+from isolation_core.contamination._facets import BufferFacet, DispatchFacet, Facet, FunctionFacet, ImmutableFacet, RandomFacet
 from isolation_core.contamination._probe import Difference
 from isolation_core.contamination._versions import HAS_TAGS, tag_of, tags
 
@@ -311,6 +311,8 @@ class Ledger:
 
     def _dissect_function(self, function: Any) -> list[Facet]:
         own = self._is_first_party(function.__globals__.get("__name__") or "")
+        if type(function.__dict__.get("registry")) is types.MappingProxyType and "_clear_cache" in function.__dict__:
+            return [FunctionFacet(function), DispatchFacet(function)]
         if own or function.__closure__ is not None or function.__module__ is None:
             return [FunctionFacet(function)]
         return []
@@ -453,6 +455,9 @@ class Ledger:
                     if inner is not None:
                         stack.append(inner)
                 self._unpage(facet)
+            # Node and facets know each other; without this the object would
+            # wait for the garbage collector.
+            current.facets = []
 
     def _unpage(self, facet: Facet) -> None:
         page = self._page_of.pop(id(facet), None)

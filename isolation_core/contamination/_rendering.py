@@ -153,7 +153,8 @@ def _render_object(value: object) -> str:
             if issubclass(kind, base):
                 size = f" of {base.__len__(value)}"
                 break
-    return f"<{_type_name(kind)}{size} at {id(value):#x}>"
+    # No address: it differs from run to run and says nothing to a reader.
+    return f"<{_type_name(kind)} object{size}>"
 
 
 def _type_name(kind: type) -> str:

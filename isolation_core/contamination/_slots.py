@@ -18,7 +18,6 @@ class FacetSlot:
     """One slot of one watched object."""
 
     __slots__ = ("facet", "key")
-    turn = 2
 
     def __init__(self, facet: Facet, key: Hashable) -> None:
         self.facet = facet
@@ -29,6 +28,11 @@ class FacetSlot:
 
     def __hash__(self) -> int:
         return hash((id(self.facet), self.key))
+
+    @property
+    def turn(self) -> int:
+        """When to write, among others: an order of keys comes after the keys."""
+        return 3 if self.key is ORDER else 2
 
     @property
     def kind(self) -> str:
@@ -70,7 +74,7 @@ class FacetSlot:
         self.facet.write(self.key, value)
 
     def agrees(self, one: Any, other: Any) -> bool:
-        return self.key is ORDER or self.facet.agrees(one, other)
+        return self.facet.agrees(one, other)
 
     def rebased(self, value: Any, before: Any, after: Any) -> Any:
         return self.facet.rebased(value, before, after)
