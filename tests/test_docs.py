@@ -108,7 +108,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     (tmp_path / f"{page.stem}_page.py").write_text(script, encoding="utf-8")
     done = run([sys.executable, "-W", "error", f"{page.stem}_page.py"], tmp_path)
     assert done.returncode == 0, done.stdout
-    shown = "...\n".join(block.text for block in blocks_of(page) if block.word == "printed")
+    shown = "".join(block.text for block in blocks_of(page) if block.word == "printed")
     assert matches(shown, done.stdout), f"{page.name} shows:\n{shown}\nbut this was printed:\n{done.stdout}"
 
 
