@@ -85,7 +85,7 @@ def judge(case: Case, *, plain_only: bool = False) -> Verdict:
         right=not wrong,
         named=len(found),
         parts=len(namers),
-        paths=found if len(found) == len(namers) else [*found, "but:", *dict.fromkeys(path for path, _ in changes)],
+        paths=list(dict.fromkeys(found + ([] if len(found) == len(namers) else [path for path, _ in changes]))),
         shown=any(path in isolated.output for path in found),
         off_ms=_cost(plain),
         on_ms=_cost(isolated),
@@ -136,7 +136,7 @@ def _wrong(case: Case, plain: Observed, alone: Observed, isolated: Observed) -> 
     verdict = _last(case, isolated)
     wanted = "failed" if case.kind == "brittle" else "passed"
     if verdict != wanted:
-        why = _message(case, isolated) if isolated.runs else _tail(isolated)
+        why = _message(case, isolated) or _tail(isolated)
         return f"{verdict} with isolation on: {why}"
     if case.kind == "brittle" and _message(case, isolated) != _message(case, alone):
         return f"fails otherwise than alone: {_message(case, isolated)!r} instead of {_message(case, alone)!r}"
