@@ -154,7 +154,7 @@ class DependencyGraph:
 
     def __init__(self, nodes: Iterable[Node] = (), *, external: Iterable[str] = ()) -> None:
         # Sorted here, so that a graph made from a set or from several plugins is the same graph.
-        self.nodes: tuple[Node, ...] = tuple(sorted(nodes, key=lambda node: node.index))
+        self.nodes: tuple[Node, ...] = tuple(sorted(nodes, key=lambda node: (node.index, node.name)))
         self.external: frozenset[str] = frozenset(external)
         self._by_name: dict[str, Node] = {}
         for node in self.nodes:
