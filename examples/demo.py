@@ -36,18 +36,18 @@ ORDER, NOTICE = "tests/test_orders.py::OrderTest::", "tests/test_orders.py::Noti
 FIGURES, ORDERS = "tests/test_figures.py::", "tests/test_orders.py::"
 
 PAIRS = (
-    Pair(ADMIN + "test_sandbox", "orderdesk.config.PROFILE", ORDER + "test_real_money"),
-    Pair(ADMIN + "test_auditor_copy", "orderdesk.config.CONFIG['mail']['bcc']", NOTICE + "test_only_customer"),
-    Pair(ADMIN + "test_declined_card", "orderdesk.clients.PaymentClient.charge", ORDER + "test_paid"),
-    Pair(ADMIN + "test_region_us", "os.environ['ORDERDESK_REGION']", ORDER + "test_in_euro"),
+    Pair(ADMIN + "test_sandbox", "shop.config.PROFILE", ORDER + "test_real_money"),
+    Pair(ADMIN + "test_auditor", "shop.config.CONFIG['mail']['bcc']", NOTICE + "test_only_customer"),
+    Pair(ADMIN + "test_declined", "shop.clients.PaymentClient.charge", ORDER + "test_paid"),
+    Pair(ADMIN + "test_region_us", "os.environ['SHOP_REGION']", ORDER + "test_in_euro"),
     Pair(ADMIN + "test_export", "os.getcwd()", NOTICE + "test_receipt"),
-    Pair(ADMIN + "test_quiet_mode", "logging.getLogger('orderdesk').level", ORDER + "test_logged"),
-    Pair(CAMPAIGN + "test_sms_campaign", "sys.modules['smsgate']", NOTICE + "test_sms_console"),
+    Pair(ADMIN + "test_quiet_mode", "logging.getLogger('shop').level", ORDER + "test_logged"),
+    Pair(CAMPAIGN + "test_sms_sale", "sys.modules['smsgate']", NOTICE + "test_sms_console"),
     Pair(CAMPAIGN + "test_overnight", "warnings.filters", NOTICE + "test_express_warns"),
-    Pair(CAMPAIGN + "test_mail_campaign", "orderdesk.clients.MailClient.send", NOTICE + "test_mail_arrives"),
-    Pair(CAMPAIGN + "test_half_price", "orderdesk.catalog.price_of", ORDER + "test_list_price"),
+    Pair(CAMPAIGN + "test_mailing", "shop.clients.MailClient.send", NOTICE + "test_mail_arrives"),
+    Pair(CAMPAIGN + "test_half_price", "shop.catalog.price", ORDER + "test_list_price"),
     Pair(FIGURES + "test_rounding", "decimal.getcontext().prec", ORDERS + "test_vat_exact"),
-    Pair(FIGURES + "test_pickup_abroad", "time.tzname", ORDERS + "test_usual_hour"),
+    Pair(FIGURES + "test_abroad", "time.tzname", ORDERS + "test_usual_hour"),
 )
 """The pollution of the suite; ``state`` is how the path of the finding begins."""
 
@@ -110,12 +110,16 @@ def _short(test_id: str) -> str:
     return test_id.rpartition("::")[2]
 
 
+def _path(finding: Change | Leak | None) -> str:
+    return "not reported" if finding is None else finding.path
+
+
 def _check(off: Run, report: Run, restore: Run) -> Iterator[str]:
     """Yield, one line each, what is not as promised."""
     victims = {_report_name(pair.victim) for pair in PAIRS}
     for mode, run, doomed in (("off", off, victims), ("report", report, victims), ("restore", restore, set())):
         if not run.failed:
-            yield f"--isolation={mode}: the suite did not run:\n{run.output}"
+            yield f"--isolation={mode}: the suite did not run:\n{run.output[-2000:]}"
         for test, failed in run.failed.items():
             if failed != (test in doomed):
                 yield f"--isolation={mode}: {test} should {'fail' if test in doomed else 'pass'}"
@@ -128,14 +132,13 @@ def _check(off: Run, report: Run, restore: Run) -> Iterator[str]:
 def main() -> int:
     """Run the demo; return 0 if the promise held."""
     off, report, restore = run_suite("off"), run_suite("report"), run_suite("restore")
-    print(f"\n{len(off.failed)} tests of a small service: {len(PAIRS)} leave something behind and break another.\n")
-    print(f"1  pytest --isolation=off       {off.totals}: the victims fail, nothing says why\n")
-    print(f"2  pytest --isolation=report    {report.totals}: nothing is touched, each polluter is named\n")
-    print(f"     {'this test':<19} {'leaves this behind':<38}  and breaks")
-    for pair in PAIRS:
-        finding = report.finding_of(pair)
-        print(f"     {_short(pair.polluter):<19} {finding.path if finding else '?':<38}  {_short(pair.victim)}")
-    print(f"\n3  pytest --isolation=restore   {restore.totals}: every test finds what it finds when it runs alone\n")
+    print(f"\n{len(off.failed)} tests of a small shop: {len(PAIRS)} leave something behind, and each breaks another.\n")
+    print(f"1  pytest --isolation=off       {off.totals}: some fail, and nothing says why\n")
+    print(f"2  pytest --isolation=report    {report.totals}: the same, but now it is known why\n")
+    rows = [(_short(pair.polluter), _path(report.finding_of(pair)), _short(pair.victim)) for pair in PAIRS]
+    for polluter, path, victim in [("this test", "leaves this behind", "and breaks"), *rows]:
+        print(f"   {polluter:<15}  {path:<40}  {victim}")
+    print(f"\n3  pytest --isolation=restore   {restore.totals}: what was left behind is put back\n")
     problems = list(_check(off, report, restore))
     named = sum(report.finding_of(pair) is not None for pair in PAIRS)
     healed = sum(not restore.failed.get(_report_name(pair.victim), True) for pair in PAIRS)

@@ -27,8 +27,8 @@ SUITE = Path(__file__).resolve().parent / "polluted_suite"
 sys.path.insert(0, str(SUITE))
 os.chdir(SUITE)
 
-from orderdesk import catalog, config, receipts, settings, shipping, sms  # noqa: E402
-from orderdesk.clients import MailClient, PaymentClient  # noqa: E402
+from shop import catalog, config, receipts, settings, shipping, sms  # noqa: E402
+from shop.clients import MailClient, PaymentClient  # noqa: E402
 
 
 @isolated
@@ -40,7 +40,7 @@ def use_the_sandbox() -> None:
 @isolated
 def copy_the_auditor() -> None:
     """Append to a list in a dict in a dict."""
-    config.CONFIG["mail"]["bcc"].append("audit@orderdesk.example")
+    config.CONFIG["mail"]["bcc"].append("audit@shop.example")
 
 
 @isolated
@@ -52,7 +52,7 @@ def decline_cards() -> None:
 @isolated
 def move_to_the_us() -> None:
     """Set an environment variable."""
-    os.environ["ORDERDESK_REGION"] = "us"
+    os.environ["SHOP_REGION"] = "us"
 
 
 @isolated
@@ -64,7 +64,7 @@ def export_elsewhere() -> None:
 @isolated
 def be_quiet() -> None:
     """Raise the level of a logger."""
-    logging.getLogger("orderdesk").setLevel(logging.CRITICAL)
+    logging.getLogger("shop").setLevel(logging.CRITICAL)
 
 
 @isolated
@@ -89,7 +89,7 @@ def mock_the_mail() -> None:
 def price_a_sale() -> None:
     """Fill a cache while the table behind it is patched."""
     with patch.dict(catalog.PRICES, mug="4.25"):
-        catalog.price_of("mug")
+        catalog.price("mug")
 
 
 def mail_arrives() -> bool:
@@ -120,11 +120,11 @@ CHECKS: dict[Callable[[], None], tuple[str, Callable[[], bool]]] = {
     decline_cards: ("cards are charged", lambda: PaymentClient().charge(Decimal(5)) == "paid"),
     move_to_the_us: ("prices are in euro", lambda: settings.currency() == "EUR"),
     export_elsewhere: ("receipts are rendered", receipt_is_rendered),
-    be_quiet: ("orders are logged", lambda: logging.getLogger("orderdesk.orders").isEnabledFor(logging.WARNING)),
+    be_quiet: ("orders are logged", lambda: logging.getLogger("shop.orders").isEnabledFor(logging.WARNING)),
     pretend_to_have_sms: ("short messages go to the console", lambda: sms.backend() == "console"),
     silence_warnings: ("old functions warn", express_warns),
     mock_the_mail: ("mail arrives", mail_arrives),
-    price_a_sale: ("a mug costs its list price", lambda: catalog.price_of("mug") == Decimal("8.50")),
+    price_a_sale: ("a mug costs its list price", lambda: catalog.price("mug") == Decimal("8.50")),
 }
 
 

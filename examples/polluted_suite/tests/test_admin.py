@@ -8,8 +8,8 @@ import tempfile
 import unittest
 from decimal import Decimal
 
-from orderdesk import config, settings
-from orderdesk.clients import PaymentClient
+from shop import config, settings
+from shop.clients import PaymentClient
 
 
 class AdminTest(unittest.TestCase):
@@ -18,19 +18,19 @@ class AdminTest(unittest.TestCase):
         config.PROFILE = "sandbox"
         self.assertTrue(config.is_sandbox())
 
-    def test_auditor_copy(self) -> None:
+    def test_auditor(self) -> None:
         """List in a dict in a dict, changed in place."""
-        config.CONFIG["mail"]["bcc"].append("audit@orderdesk.example")
-        self.assertIn("audit@orderdesk.example", config.mail_recipients("ann@example.org"))
+        config.CONFIG["mail"]["bcc"].append("audit@shop.example")
+        self.assertIn("audit@shop.example", config.mail_recipients("ann@example.org"))
 
-    def test_declined_card(self) -> None:
+    def test_declined(self) -> None:
         """Method of a class, replaced."""
         PaymentClient.charge = lambda self, amount: "declined"  # type: ignore[method-assign]
         self.assertEqual("declined", PaymentClient().charge(Decimal(5)))
 
     def test_region_us(self) -> None:
         """Environment variable, set."""
-        os.environ["ORDERDESK_REGION"] = "us"
+        os.environ["SHOP_REGION"] = "us"
         self.assertEqual("USD", settings.currency())
 
     def test_export(self) -> None:
@@ -40,5 +40,5 @@ class AdminTest(unittest.TestCase):
 
     def test_quiet_mode(self) -> None:
         """Level of a logger, raised."""
-        logging.getLogger("orderdesk").setLevel(logging.CRITICAL)
-        self.assertFalse(logging.getLogger("orderdesk.orders").isEnabledFor(logging.WARNING))
+        logging.getLogger("shop").setLevel(logging.CRITICAL)
+        self.assertFalse(logging.getLogger("shop.orders").isEnabledFor(logging.WARNING))

@@ -9,12 +9,12 @@ import warnings
 from decimal import Decimal
 from unittest.mock import patch
 
-from orderdesk import catalog, shipping, sms
-from orderdesk.clients import MailClient
+from shop import catalog, shipping, sms
+from shop.clients import MailClient
 
 
 class CampaignTest(unittest.TestCase):
-    def test_sms_campaign(self) -> None:
+    def test_sms_sale(self) -> None:
         """Module that does not exist, faked."""
         sys.modules["smsgate"] = types.ModuleType("smsgate")
         self.assertEqual("smsgate", sms.backend())
@@ -24,7 +24,7 @@ class CampaignTest(unittest.TestCase):
         warnings.simplefilter("ignore")
         self.assertEqual("mug: overnight", shipping.express("mug"))
 
-    def test_mail_campaign(self) -> None:
+    def test_mailing(self) -> None:
         """Mock patch, started and never stopped."""
         send = patch.object(MailClient, "send").start()
         MailClient().send("ann@example.org", "Sale!")
@@ -33,4 +33,4 @@ class CampaignTest(unittest.TestCase):
     def test_half_price(self) -> None:
         """Cache, filled while the price table was patched (and properly put back)."""
         with patch.dict(catalog.PRICES, mug="4.25"):
-            self.assertEqual(Decimal("4.25"), catalog.price_of("mug"))
+            self.assertEqual(Decimal("4.25"), catalog.price("mug"))

@@ -7,7 +7,7 @@ import os
 import time
 from decimal import Decimal
 
-from orderdesk import orders, shipping
+from shop import orders, shipping
 
 NOON = 1_767_225_600.0
 
@@ -18,7 +18,7 @@ def test_rounding() -> None:
     assert orders.with_vat(Decimal("1234.56")) == Decimal("1.47E+3")
 
 
-def test_pickup_abroad() -> None:
+def test_abroad() -> None:
     """Time zone of the process, moved."""
     before = shipping.hour_of_pickup(NOON)
     os.environ["TZ"] = "ABROAD-5:45"

@@ -8,8 +8,8 @@ import unittest
 import warnings
 from decimal import Decimal
 
-from orderdesk import catalog, config, orders, receipts, settings, shipping, sms
-from orderdesk.clients import MailClient, PaymentClient
+from shop import catalog, config, orders, receipts, settings, shipping, sms
+from shop.clients import MailClient, PaymentClient
 
 NOON = 1_767_225_600.0
 HOUR_AT_START = time.localtime(NOON).tm_hour
@@ -23,7 +23,7 @@ class OrderTest(unittest.TestCase):
         self.assertEqual("paid", PaymentClient().charge(Decimal(5)))
 
     def test_list_price(self) -> None:
-        self.assertEqual(Decimal("8.50"), catalog.price_of("mug"))
+        self.assertEqual(Decimal("8.50"), catalog.price("mug"))
 
     def test_in_euro(self) -> None:
         self.assertEqual("EUR", settings.currency())

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import unittest
 
-from orderdesk.registry import CHANNELS
+from shop.registry import CHANNELS
 
 
 class PushTest(unittest.TestCase):
     def test_push_is_a_channel(self) -> None:
-        import orderdesk.push
+        import shop.push
 
-        self.assertIs(CHANNELS["push"], orderdesk.push.send)
+        self.assertIs(CHANNELS["push"], shop.push.send)
 
     def test_push_still_is_a_channel(self) -> None:
-        import orderdesk.push
+        import shop.push
 
-        self.assertIs(CHANNELS["push"], orderdesk.push.send)
+        self.assertIs(CHANNELS["push"], shop.push.send)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderdesk.registry import channel
+from shop.registry import channel
 
 SENT: list[tuple[str, str]] = []
 

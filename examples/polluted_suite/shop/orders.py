@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass
 from decimal import Decimal
 
-from orderdesk import catalog, config
-from orderdesk.clients import MailClient, PaymentClient
+from shop import catalog, config
+from shop.clients import MailClient, PaymentClient
 
-logger = logging.getLogger("orderdesk.orders")
+logger = logging.getLogger("shop.orders")
 
 VAT = Decimal("0.19")
 
@@ -30,7 +30,7 @@ def with_vat(amount: Decimal) -> Decimal:
 
 def place(basket: dict[str, int], customer: str, mail: MailClient) -> Confirmation:
     """Charge the *basket* and tell the *customer*."""
-    total = sum((catalog.price_of(sku) * count for sku, count in basket.items()), Decimal(0))
+    total = sum((catalog.price(sku) * count for sku, count in basket.items()), Decimal(0))
     state = PaymentClient().charge(total)
     for recipient in config.mail_recipients(customer):
         mail.send(recipient, f"Your order is {state}.")

@@ -7,7 +7,7 @@ from typing import Any
 PROFILE = "production"
 
 CONFIG: dict[str, Any] = {
-    "mail": {"sender": "shop@orderdesk.example", "bcc": []},
+    "mail": {"sender": "shop@shop.example", "bcc": []},
     "limits": {"max_items": 50},
 }
 

@@ -9,4 +9,4 @@ CURRENCIES = {"eu": "EUR", "us": "USD", "jp": "JPY"}
 
 def currency() -> str:
     """Return the currency of the region the service runs in."""
-    return CURRENCIES[os.environ.get("ORDERDESK_REGION", "eu")]
+    return CURRENCIES[os.environ.get("SHOP_REGION", "eu")]

@@ -9,6 +9,6 @@ PRICES = {"mug": "8.50", "shirt": "19.90", "poster": "12.00"}
 
 
 @lru_cache
-def price_of(sku: str) -> Decimal:
+def price(sku: str) -> Decimal:
     """Return the price of one *sku*."""
     return Decimal(PRICES[sku])
