@@ -20,15 +20,24 @@ __all__ = [
     "CleanupError",
     "ConfigurationError",
     "ContaminationError",
+    "ForeignMockUseError",
     "GraphError",
     "GraphProblem",
     "IsolationError",
     "JournalError",
     "LifecycleClosedError",
+    "MisspelledAssertionError",
+    "MockDiscardedError",
+    "MockNotCopiableError",
+    "NotAMockError",
     "SetupError",
     "SetupTimeout",
+    "SharedMockClassError",
     "TeardownErrors",
     "TeardownTimeout",
+    "UnconfiguredCallError",
+    "UnknownMockAttributeError",
+    "UnknownMockBuilderError",
 ]
 
 
@@ -202,3 +211,171 @@ class TeardownErrors(IsolationError, ExceptionGroup[Exception]):
     def derive(self, excs: Sequence[Exception], /) -> TeardownErrors:  # type: ignore[override]
         """Return a group of the same type, so that `split` and ``except*`` keep it."""
         return TeardownErrors(self.message, excs)
+
+
+class MockDiscardedError(IsolationError, RuntimeError):
+    """A mock was used after the barrier it belonged to had ended.
+
+    Attributes:
+        mock: the name of the mock.
+        owner: the owner of the barrier, usually a test id.
+        made_at: ``file:line`` where the mock was made.
+        operation: what was attempted.
+        during: whose barriers were open at the time of the use.
+    """
+
+    def __init__(self, mock: str, *, owner: str, made_at: str, operation: str, during: Sequence[str] = ()) -> None:
+        self.mock = mock
+        self.owner = owner
+        self.made_at = made_at
+        self.operation = operation
+        self.during = tuple(during)
+        meanwhile = f", during {' or '.join(self.during)}" if self.during else ""
+        super().__init__(
+            f"{operation} on the mock {mock!r} after {owner} had ended{meanwhile}. It was made at {made_at}. "
+            "Something started there outlived it: cancel the task, stop the thread or close the client before the "
+            "barrier ends, or make the mock in a wider barrier."
+        )
+
+
+class ForeignMockUseError(IsolationError, RuntimeError):
+    """A strict mock was used from a barrier that is not its own and not inside its own.
+
+    Attributes:
+        mock: the name of the mock.
+        owner: the owner of its barrier.
+        user: the owner of the barrier it was used from.
+        made_at: ``file:line`` where the mock was made.
+    """
+
+    def __init__(self, mock: str, *, owner: str, user: str, made_at: str) -> None:
+        self.mock = mock
+        self.owner = owner
+        self.user = user
+        self.made_at = made_at
+        super().__init__(
+            f"the mock {mock!r} of {owner} was used by {user}. It was made at {made_at}. "
+            "Give each barrier its own mock, or make a shared one in a barrier around both."
+        )
+
+
+class MisspelledAssertionError(IsolationError, AttributeError):
+    """An attribute looks like a misspelled assertion; a mock would have let it pass in silence.
+
+    Attributes:
+        attribute: what was written.
+        meant: the assertion it resembles.
+    """
+
+    def __init__(self, attribute: str, meant: str) -> None:
+        self.attribute = attribute
+        self.meant = meant
+        super().__init__(
+            f"{attribute!r} is not a valid assertion. Did you mean {meant!r}? Use a spec "
+            f"for the mock if {attribute!r} is meant to be an attribute."
+        )
+
+
+class MockNotCopiableError(IsolationError, TypeError):
+    """A mock was about to be pickled.
+
+    Attributes:
+        mock: its name.
+    """
+
+    def __init__(self, mock: str) -> None:
+        self.mock = mock
+        super().__init__(
+            f"the mock {mock!r} cannot be pickled: its calls could not be seen in the other process. "
+            "Make it there, or hand over plain data."
+        )
+
+
+class NotAMockError(IsolationError, TypeError):
+    """Something that is neither a mock nor made of mocks was given to a function that cleans mocks.
+
+    Attributes:
+        type_name: what it was.
+    """
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+        super().__init__(
+            f"expected a mock, an autospecced function or a patcher of unittest.mock, got {type_name}; "
+            "other objects are cleaned with barrier.on_cleanup()"
+        )
+
+
+class SharedMockClassError(IsolationError, TypeError):
+    """An attribute was about to be set on a class that all isolated mocks of a kind share.
+
+    Attributes:
+        class_name: the class.
+        attribute: the attribute.
+    """
+
+    def __init__(self, class_name: str, attribute: str) -> None:
+        self.class_name = class_name
+        self.attribute = attribute
+        super().__init__(
+            f"cannot set {attribute!r} on {class_name}: many mocks share this class, the change would reach every test. "
+            f"Use mock.define_property({attribute!r}, ...) for a property of one mock, "
+            "or make the mock with own_class=True."
+        )
+
+
+class UnconfiguredCallError(IsolationError, AssertionError):
+    """A strict mock was called for which no outcome is configured.
+
+    Attributes:
+        mock: the dotted name of what was called.
+        configured: the dotted names that have an outcome.
+    """
+
+    def __init__(self, mock: str, configured: Sequence[str]) -> None:
+        self.mock = mock
+        self.configured = tuple(configured)
+        known = ", ".join(self.configured) or "nothing"
+        super().__init__(
+            f"unexpected call of {mock}(): it is strict and has neither return_value nor side_effect. "
+            f"Configured: {known}. Configure {mock}.return_value, or make the mock with strict=False."
+        )
+
+
+class UnknownMockAttributeError(IsolationError, AttributeError):
+    """A specified mock was asked for something its specification does not have.
+
+    Attributes:
+        spec: the name of the specification.
+        attribute: what was asked for.
+        suggestion: the nearest name the specification has, if one is near.
+    """
+
+    def __init__(self, spec: str, attribute: str, suggestion: str | None) -> None:
+        self.spec = spec
+        self.attribute = attribute
+        self.suggestion = suggestion
+        hint = f" Did you mean {suggestion!r}?" if suggestion else ""
+        super().__init__(
+            f"Mock object has no attribute {attribute!r}: {spec} has none.{hint} "
+            "If the real object gets it at run time, name it with attributes=[...]."
+        )
+
+
+class UnknownMockBuilderError(IsolationError, LookupError):
+    """No mock builder is registered under this name.
+
+    Attributes:
+        name: what was asked for.
+        known: the registered names.
+    """
+
+    def __init__(self, name: str, known: Sequence[str], *, wanted_by: str | None = None) -> None:
+        self.name = name
+        self.known = tuple(known)
+        self.wanted_by = wanted_by
+        who = f", which {wanted_by!r} depends on" if wanted_by else ""
+        super().__init__(
+            f"no mock builder is called {name!r}{who}. Registered: {', '.join(self.known) or 'none'}. "
+            f"Register it with register_mock_builder({name!r}, ...)."
+        )

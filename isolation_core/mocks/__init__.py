@@ -1,0 +1,40 @@
+"""Isolated mocks: light verified doubles that are real `AsyncMock` objects, owned and cleaned by a barrier."""
+
+from __future__ import annotations
+
+from isolation_core.mocks._audit import audit_survivors
+from isolation_core.mocks._builders import MockBuilder, MockRequest, mock_builder, mock_builders, register_mock_builder
+from isolation_core.mocks._engine import ENGINE, ENGINE_REASON, Engine
+from isolation_core.mocks._levels import Level, clear, deep_cleanup, discard, reset, restore, set_baseline
+from isolation_core.mocks._ownership import current_registry
+from isolation_core.mocks._poison import is_discarded
+from isolation_core.mocks._profiles import Shape, ShapeProfile, register_shape_profile
+from isolation_core.mocks._registry import MockRegistry, isolated_mock, live_mocks, set_registry_lookup
+
+__all__ = [
+    "ENGINE",
+    "ENGINE_REASON",
+    "Engine",
+    "Level",
+    "MockBuilder",
+    "MockRegistry",
+    "MockRequest",
+    "Shape",
+    "ShapeProfile",
+    "audit_survivors",
+    "clear",
+    "current_registry",
+    "deep_cleanup",
+    "discard",
+    "is_discarded",
+    "isolated_mock",
+    "live_mocks",
+    "mock_builder",
+    "mock_builders",
+    "register_mock_builder",
+    "register_shape_profile",
+    "reset",
+    "restore",
+    "set_baseline",
+    "set_registry_lookup",
+]

@@ -1,0 +1,472 @@
+"""The four levels, the same words on a mock and on a registry.
+
+===========  ==================  =======================================  =========================
+level        history             configuration                            afterwards
+===========  ==================  =======================================  =========================
+`clear`      gone                kept, iterators rewound                  usable
+`reset`      gone                back to the baseline                     usable
+`restore`    gone                gone, except the spec                    usable, an empty double
+`discard`    gone                gone, every link cut                     every use raises
+===========  ==================  =======================================  =========================
+
+The baseline is the configuration at the end of the builder, or of
+`isolated_mock`. A mock attached with ``attach_mock`` belongs to whoever made
+it: the levels of its new parent leave it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+from isolation_core.errors import NotAMockError
+from isolation_core.mocks import _plain
+from isolation_core.mocks._light import cut_loose, install_levels, is_light
+from isolation_core.mocks._magics import set_type, variant
+from isolation_core.mocks._ownership import caller
+from isolation_core.mocks._poison import Tomb, is_discarded, poison
+from isolation_core.mocks._records import State
+from isolation_core.mocks._stdlib import DEFAULT, DELETED, SpecState, default_magics, extract_mock, is_mock, try_iter
+
+__all__ = ["Level", "clear", "deep_cleanup", "discard", "discard_into", "reset", "restore", "set_baseline", "tree_of"]
+
+Level = Literal["clear", "reset", "restore", "discard"]
+
+# An instance's entries that are its spec, not its configuration.
+_SPEC: Final = frozenset(
+    {"_mock_methods", "_spec_class", "_spec_set", "_spec_signature", "_spec_asyncs", "_mock_unsafe"}
+)
+
+
+class _Baseline(NamedTuple):
+    """The configuration of one light mock."""
+
+    cls: type[Any]
+    own_class: dict[str, Any] | None
+    own: dict[str, Any]
+    children: dict[str, Any]
+    functions: dict[str, Any] | None
+    value: Any
+    source: Any
+    attached: set[str] | None
+    links: tuple[Any, Any, Any, Any]
+
+
+class _Replay:
+    """A one-shot iterator that can be run again from the start: it keeps what it has given away."""
+
+    def __init__(self, taken: list[Any], rest: Iterator[Any]) -> None:
+        self._taken = taken
+        self._rest = rest
+        self._position = 0
+
+    def __iter__(self) -> _Replay:
+        return self
+
+    def __next__(self) -> Any:
+        if self._position == len(self._taken):
+            self._taken.append(next(self._rest))
+        self._position += 1
+        return self._taken[self._position - 1]
+
+    def rewind(self) -> None:
+        self._position = 0
+
+
+def _mock_in(target: Any) -> Any:
+    mock = extract_mock(target)
+    if not is_mock(mock):
+        raise NotAMockError(type(target).__qualname__)
+    return mock
+
+
+def _owned(mock: Any) -> Iterator[Any]:
+    """Yield the mocks that hang on *mock* and are its own."""
+    if is_light(mock):
+        state: State = mock._i
+        for name, child in tuple(state.children.items()):
+            if child is DELETED or isinstance(child, SpecState) or (state.attached and name in state.attached):
+                continue
+            child = extract_mock(child)
+            if is_mock(child):
+                yield child
+        value = extract_mock(state.value)
+        if is_mock(value) and not is_discarded(value) and value._mock_new_parent is mock:
+            yield value
+        return
+    for _name, child in _plain.children_of(mock):
+        yield child
+
+
+def tree_of(mock: Any) -> list[Any]:
+    """Return *mock* and everything below it that is its own, parents first."""
+    found = [mock]
+    seen = {id(mock)}
+    for node in found:
+        for child in _owned(node):
+            if id(child) not in seen and not is_discarded(child):
+                seen.add(id(child))
+                found.append(child)
+    return found
+
+
+# -- clear -----------------------------------------------------------------------
+
+
+def clear(mock: Any) -> None:
+    """Forget the calls and awaits of *mock* and of all below it; keep the configuration.
+
+    A ``side_effect`` that gives one result after another starts over, and an
+    exception to raise lets go of the frames of earlier raises. A mock that hangs
+    on another also disappears from the calls recorded there.
+
+    Args:
+        mock: any mock, or a function made by ``create_autospec``.
+
+    Raises:
+        NotAMockError: if it is something else.
+    """
+    mock = _mock_in(mock)
+    _forget_above(mock)
+    for node in tree_of(mock):
+        if is_light(node):
+            _forget(node)
+            _rewind(node._i)
+        else:
+            _plain.clear_history(node)
+            _plain.rewind_effect(node.__dict__.get("_mock_side_effect"))
+
+
+def _forget(node: Any) -> None:
+    state: State = node._i
+    if state.home is not None and state.home.pending:
+        state.home.account_for(state)
+    state.forget()
+    if state.delegate is not None:
+        _plain.clear_delegate(state.delegate)
+
+
+def _forget_above(mock: Any) -> None:
+    """Take the calls of *mock* out of the records of the mocks it hangs on."""
+    if not is_light(mock):
+        return
+    mine = id(mock._i.tree)
+    parent = mock._mock_new_parent
+    while parent is not None:
+        if is_light(parent):
+            state: State = parent._i
+            state.tree[:] = [record for record in state.tree if type(record) is not tuple or mine not in record[2]]
+            state.views = None
+        parent = parent._mock_new_parent
+
+
+def _rewind(state: State) -> None:
+    effect, source = state.effect, state.source
+    if effect is None:
+        return
+    _plain.rewind_effect(effect)
+    if isinstance(effect, _Replay):
+        effect.rewind()
+    elif state.consumed is not None:
+        state.effect, state.consumed = _Replay(state.consumed, effect), None
+    elif effect is not source:
+        for item in source if type(source) in (list, tuple) else ():
+            _plain.rewind_effect(item)
+        state.effect = try_iter(source)
+
+
+# -- reset -----------------------------------------------------------------------
+
+
+def set_baseline(mock: Any) -> None:
+    """Make the present configuration of *mock* and of all below it the one `reset` goes back to.
+
+    Args:
+        mock: any mock. `isolated_mock` and the builders do this at their end.
+
+    Raises:
+        NotAMockError: if it is something else.
+    """
+    for node in tree_of(_mock_in(mock)):
+        if is_light(node):
+            state: State = node._i
+            cls = type(node)
+            source = state.source
+            state.baseline = _Baseline(
+                cls,
+                dict(cls.__dict__) if cls._own else None,
+                dict(node.__dict__),
+                dict(state.children),
+                None if state.functions is None else dict(state.functions),
+                state.value,
+                # A list the test appends to must not change the baseline.
+                list(source) if type(source) is list else source,
+                None if state.attached is None else set(state.attached),
+                (state.name, state.new_name, state.parent, state.new_parent),
+            )
+        else:
+            node.__dict__["_isolation_baseline"] = None
+            node.__dict__["_isolation_baseline"] = _plain.snapshot(node)
+
+
+def reset(mock: Any) -> None:
+    """Forget the calls of *mock* and bring its configuration back to the baseline.
+
+    Children made since are let go, those deleted or replaced are back, magic
+    methods answer by default again (``__aexit__`` is falsy), and so on for all
+    below it.
+
+    Args:
+        mock: any mock, or a function made by ``create_autospec``.
+
+    Raises:
+        NotAMockError: if it is something else.
+    """
+    mock = _mock_in(mock)
+    _forget_above(mock)
+    seen: set[int] = set()
+    stack = [mock]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen or is_discarded(node):
+            continue
+        seen.add(id(node))
+        if is_light(node):
+            _forget(node)
+            _to_baseline(node)
+        else:
+            _plain.clear_history(node)
+            saved = node.__dict__.get("_isolation_baseline")
+            if saved is None:
+                _release_plain(node)
+                _plain.strip(node)
+            else:
+                _plain.rewind(node, saved)
+                node.__dict__["_isolation_baseline"] = saved
+        stack.extend(_owned(node))
+
+
+def _release_plain(node: Any) -> None:
+    for _name, child in _plain.children_of(node):
+        cut_loose(child, node)
+
+
+def _to_baseline(node: Any) -> None:
+    state: State = node._i
+    saved: _Baseline | None = state.baseline
+    if saved is None:
+        _empty(node, keep_attached=True)
+        return
+    for name, child in tuple(state.children.items()):
+        if saved.children.get(name) is not child and not (state.attached and name in state.attached):
+            cut_loose(child, node)
+    attached = {name: state.children[name] for name in state.attached or () if name in state.children}
+    state.children.clear()
+    state.children.update(saved.children)
+    state.children.update(attached)
+    own = node.__dict__
+    if own != {} or saved.own:
+        own.clear()
+        own.update(saved.own)
+        own.update(attached)
+    state.functions = None if saved.functions is None else dict(saved.functions)
+    state.value = saved.value
+    if state.source is not saved.source or type(saved.source) is list:
+        state.source = saved.source
+        state.effect = try_iter(saved.source)
+        state.consumed = None
+    _rewind(state)
+    if type(node) is not saved.cls:
+        set_type(node, saved.cls)
+    if saved.own_class is not None:
+        _class_to_baseline(saved.cls, saved.own_class)
+    state.name, state.new_name, state.parent, state.new_parent = saved.links
+    state.version = 0
+    for name, child in saved.children.items():
+        # Replaced or deleted by the test, it was cut loose; it is ours again.
+        if is_light(child) and not (saved.attached and name in saved.attached) and child._i.baseline is not None:
+            links = child._i.baseline.links
+            child._i.name, child._i.new_name, child._i.parent, child._i.new_parent = links
+            child._i.version = 0
+
+
+def _class_to_baseline(cls: type[Any], saved: dict[str, Any]) -> None:
+    for name in [name for name in cls.__dict__ if name not in saved]:
+        delattr(cls, name)
+    for name, value in saved.items():
+        if cls.__dict__.get(name) is not value:
+            setattr(cls, name, value)
+
+
+# -- restore ---------------------------------------------------------------------
+
+
+def restore(mock: Any) -> None:
+    """Forget the calls of *mock* and its whole configuration except the spec.
+
+    What hung on it is let go; attached mocks and wrapped objects too.
+
+    Args:
+        mock: any mock, or a function made by ``create_autospec``.
+
+    Raises:
+        NotAMockError: if it is something else.
+    """
+    mock = _mock_in(mock)
+    _forget_above(mock)
+    nodes = tree_of(mock)
+    for node in nodes[1:]:
+        # Somebody may still hold a former child; it must not pin the rest.
+        if is_light(node):
+            _forget(node)
+            _empty(node, keep_attached=False)
+        else:
+            _plain.clear_history(node)
+            _plain.strip(node)
+            node.__dict__["_mock_parent"] = node.__dict__["_mock_new_parent"] = None
+    if is_light(mock):
+        _forget(mock)
+        _empty(mock, keep_attached=False)
+    else:
+        _plain.clear_history(mock)
+        _release_plain(mock)
+        _plain.strip(mock)
+
+
+def _empty(node: Any, *, keep_attached: bool) -> None:
+    state: State = node._i
+    attached = {name: state.children[name] for name in state.attached or () if name in state.children}
+    kept = attached if keep_attached else {}
+    for name, child in state.children.items():
+        if name not in kept:
+            cut_loose(child, node)
+    cut_loose(state.value, node)
+    _plain.rewind_effect(state.effect)
+    state.children.clear()
+    state.children.update(kept)
+    if not kept:
+        state.attached = None
+    own = node.__dict__
+    if own:
+        spec = {name: own[name] for name in _SPEC & own.keys()}
+        own.clear()
+        own.update(spec)
+        own.update(kept)
+    state.value, state.effect, state.source, state.consumed = DEFAULT, None, None, None
+    state.functions = None
+    if state.root is not None:
+        state.name, state.new_name, state.parent, state.new_parent = state.root or None, "", None, None
+        state.version = 0
+    cls = type(node)
+    magics = default_magics
+    if node._mock_methods is not None:
+        magics = default_magics.intersection(node._mock_methods)
+    if cls._own:
+        for name in [n for n in cls.__dict__ if n[:2] != "__" and n not in ("_own", "_guarded", "_magics")]:
+            delattr(cls, name)
+    elif cls._magics != magics:
+        set_type(node, variant(cls._base, magics))
+
+
+# -- discard ---------------------------------------------------------------------
+
+
+def discard(mock: Any) -> None:
+    """Forget everything, cut every link, and make every later use raise `MockDiscardedError`.
+
+    A light mock then dies with its last reference from outside; of a plain one
+    only its class waits for the collector. Discarding twice does nothing.
+
+    Args:
+        mock: any mock, or a function made by ``create_autospec``.
+
+    Raises:
+        NotAMockError: if it is something else.
+    """
+    if is_discarded(mock):
+        return
+    mock = _mock_in(mock)
+    home = mock._i.home if is_light(mock) else None
+    if home is not None:
+        discard_into(mock, home.tomb_for)
+        return
+    made_at = caller()
+    discard_into(mock, lambda _node, name, place: Tomb("no barrier", name, place or made_at, None, tuple))
+
+
+def discard_into(mock: Any, tomb_for: Callable[[Any, str, Any], Tomb]) -> None:
+    """Discard *mock* and all below it, each with the tomb *tomb_for* gives it."""
+    parent = mock._mock_new_parent
+    nodes = tree_of(mock)
+    names = [node._extract_mock_name() for node in nodes]
+    place = mock._i.made_at if is_light(mock) else None
+    if parent is not None:
+        _leave_parent(mock, parent)
+    for node, name in zip(reversed(nodes), reversed(names), strict=True):
+        tomb = tomb_for(node, name, place)
+        if is_light(node):
+            _forget(node)
+            _bury(node, tomb)
+        else:
+            _plain.sever(node)
+        poison(node, tomb)
+
+
+def _leave_parent(mock: Any, parent: Any) -> None:
+    children = parent._mock_children
+    for name in [name for name, child in children.items() if extract_mock(child) is mock]:
+        if is_light(parent):
+            parent._drop_child(name)
+        else:
+            del children[name]
+            parent.__dict__.pop(name, None)
+    if is_light(parent) and parent._i.value is mock:
+        parent._i.value = DEFAULT
+
+
+def _bury(node: Any, tomb: Tomb) -> None:
+    """Empty the state in place: coroutines under way, and records elsewhere, may still hold it."""
+    state: State = node._i
+    for name in state.attached or ():
+        cut_loose(state.children.get(name), node)
+    cut_loose(state.value, node)
+    _plain.rewind_effect(state.effect)
+    for item in state.source if type(state.source) in (list, tuple) else ():
+        _plain.rewind_effect(item)
+    state.children.clear()
+    state.value, state.effect, state.source, state.consumed = DEFAULT, None, None, None
+    state.functions = state.baseline = state.check = state.contract = state.delegate = None
+    state.parent = state.new_parent = None
+    state.sinks = state.foreign = ()
+    state.tomb = tomb
+    node.__dict__.clear()
+
+
+# -- anything --------------------------------------------------------------------
+
+
+def deep_cleanup(target: Any, *, level: Level = "restore") -> None:
+    """Clean anything `unittest.mock` makes, deeper than ``reset_mock`` goes.
+
+    Args:
+        target: a mock of any class, an autospecced function, or a patcher
+            (which is stopped if it is active).
+        level: how far to go; see the four levels. Reset without a baseline
+            (see `set_baseline`) ends where restore does.
+
+    Raises:
+        NotAMockError: if *target* is something else.
+    """
+    stop = getattr(type(target), "stop", None)
+    if stop is not None and hasattr(type(target), "start") and not is_mock(target):
+        stop(target)
+        return
+    if is_discarded(target):
+        return
+    _by_name[level](target)
+
+
+_by_name: Final[dict[str, Callable[[Any], None]]] = {
+    "clear": clear, "reset": reset, "restore": restore, "discard": discard,
+}  # fmt: skip
+install_levels(**_by_name)

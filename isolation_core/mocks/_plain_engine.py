@@ -1,0 +1,85 @@
+"""The fallback: real `AsyncMock` objects, verified like the light ones, cleaned deeply at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
+
+from isolation_core.mocks._stdlib import all_magics
+from isolation_core.mocks._typos import refuse_misspelled
+
+__all__ = ["PlainMock", "PlainSyncMock", "make_plain"]
+
+
+class _Plain:
+    """What both kinds add to the standard library's classes; shapes, checks and typo protection only."""
+
+    def _get_child_mock(self, /, **kw: Any) -> Any:
+        own = self.__dict__
+        contract = own.get("_isolation_contract")
+        name = kw.get("_new_name")
+        if contract is not None and name in contract.known and name not in all_magics and not own["_mock_sealed"]:
+            member = contract.member(name)
+            cls = PlainMock if member.shape in ("async", "dual") else PlainSyncMock
+            child = cls(**kw)
+            member.equip(_Checked(child))
+            return child
+        return super()._get_child_mock(**kw)  # type: ignore[misc]
+
+    def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
+        contract = own.get("_isolation_contract")
+        known = contract.known if contract is not None else own.get("_mock_methods") or ()
+        if name not in known and not own.get("_mock_unsafe", False):
+            refuse_misspelled(name)
+            if contract is not None and name not in all_magics:
+                raise contract.unknown(name)
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    def _mock_check_sig(self, /, *args: Any, **kwargs: Any) -> None:
+        check = self.__dict__.get("_isolation_check")
+        if check is not None:
+            check(*args, **kwargs)
+
+
+class _Checked:
+    """Where `Member.equip` writes: the child's own dict."""
+
+    __slots__ = ("_own",)
+
+    def __init__(self, child: Any) -> None:
+        object.__setattr__(self, "_own", child.__dict__)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._own[f"_isolation_{name}"] = value
+
+
+class PlainMock(_Plain, AsyncMock):
+    """An `AsyncMock` of the standard library with verified members."""
+
+
+class PlainSyncMock(_Plain, MagicMock):
+    """A `MagicMock` of the standard library with verified members."""
+
+
+def make_plain(
+    spec: Any, contract: Any, *, name: str | None, attributes: Sequence[str], configure: Mapping[str, Any]
+) -> Any:
+    """Make a mock of the plain engine."""
+    options = dict(configure)
+    if contract is None:
+        if spec is not None:
+            options["spec"] = [*spec, *attributes]
+        return PlainMock(name=name, **options)
+    early = {key: options.pop(key) for key in ("wraps", "unsafe") if key in options}
+    mock = PlainMock(spec=contract.names, name=name, **early)
+    own = mock.__dict__
+    own["_isolation_contract"] = contract
+    own["_spec_class"] = contract.spec_class
+    contract.equip_root(_Checked(mock))
+    if options:
+        mock.configure_mock(**options)
+    return mock
+
+

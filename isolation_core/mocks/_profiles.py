@@ -1,0 +1,144 @@
+"""Shapes that cannot be read off a declaration, for well-known clients and for your own.
+
+Of the 367 awaitable methods of ``redis.asyncio.Redis`` eighteen are declared
+``async def``; ``asyncpg``'s ``pool.acquire()`` can be awaited and entered. A
+profile says so by name. Classes are found by module and qualified name along
+the method resolution order, so nothing is imported to look them up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from attrs import field, frozen
+
+__all__ = ["Shape", "ShapeProfile", "profile_for", "register_shape_profile"]
+
+Shape = Literal["async", "sync", "dual", "iterating"]
+"""What a call gives: a coroutine; a value; something to await or enter; an async iterator."""
+
+
+@frozen
+class ShapeProfile:
+    """How the members of a class behave when called.
+
+    Attributes:
+        asynchronous: names of members whose result must be awaited.
+        synchronous: names of members that return a plain value.
+        dual: names of members whose result can be awaited and used with ``async with``.
+        iterating: names of members whose result is used with ``async for``.
+        otherwise: the shape of public methods named nowhere; None leaves it to the declaration.
+    """
+
+    asynchronous: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    synchronous: frozenset[str] = field(default=frozenset(), converter=frozenset, kw_only=True)
+    dual: frozenset[str] = field(default=frozenset(), converter=frozenset, kw_only=True)
+    iterating: frozenset[str] = field(default=frozenset(), converter=frozenset, kw_only=True)
+    otherwise: Shape | None = field(default=None, kw_only=True)
+
+    def shape(self, name: str) -> Shape | None:
+        """Return the shape of the member *name*, or None if the profile says nothing about it."""
+        if name in self.asynchronous:
+            return "async"
+        if name in self.synchronous:
+            return "sync"
+        if name in self.dual:
+            return "dual"
+        if name in self.iterating:
+            return "iterating"
+        return None
+
+
+_profiles: Final[dict[str, ShapeProfile]] = {}
+_lock = threading.Lock()
+
+
+def register_shape_profile(
+    target: type[object] | str,
+    *,
+    asynchronous: Iterable[str] = (),
+    synchronous: Iterable[str] = (),
+    dual: Iterable[str] = (),
+    iterating: Iterable[str] = (),
+    otherwise: Shape | None = None,
+) -> ShapeProfile:
+    """Say how the members of a class behave when called; subclasses inherit it.
+
+    A later registration for the same class replaces the earlier one, for
+    specifications used from then on.
+
+    Args:
+        target: the class, or its ``module.qualname`` so that it need not be imported.
+        asynchronous: members whose result must be awaited.
+        synchronous: members that return a plain value.
+        dual: members whose result can be awaited and entered with ``async with``.
+        iterating: members whose result is iterated with ``async for``.
+        otherwise: the shape of public methods named nowhere; by default the declaration decides.
+
+    Returns:
+        The profile.
+    """
+    profile = ShapeProfile(
+        asynchronous, synchronous=synchronous, dual=dual, iterating=iterating, otherwise=otherwise
+    )
+    key = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
+    with _lock:
+        _profiles[key] = profile
+    return profile
+
+
+def profile_for(cls: type[object]) -> tuple[ShapeProfile, ...]:
+    """Return the profiles of *cls* and its bases, most derived first."""
+    return tuple(
+        profile
+        for base in cls.__mro__
+        if (profile := _profiles.get(f"{base.__module__}.{base.__qualname__}")) is not None
+    )
+
+
+for _name in ("redis.asyncio.client.Redis", "redis.asyncio.cluster.RedisCluster"):
+    register_shape_profile(
+        _name,
+        otherwise="async",
+        synchronous=(
+            # What hands out a helper object or touches only this process.
+            "pipeline", "pubsub", "lock", "monitor", "client", "register_script", "from_url", "from_pool",
+            "get_encoder", "get_connection_kwargs", "get_retry", "set_retry", "set_response_callback",
+            "load_external_module", "json", "ft", "ts", "bf", "cf", "cms", "topk", "tdigest", "vset", "hotkeys",
+            "auto_close_connection_pool", "compile_pipeline", "get_nodes", "get_primaries", "get_replicas",
+            "get_random_node", "get_default_node", "set_default_node", "get_node", "get_node_from_key", "keyslot",
+            "get_redis_connection", "replace_default_node", "single_connection_client", "parse_response_callbacks",
+        ),
+        iterating=("scan_iter", "sscan_iter", "hscan_iter", "zscan_iter"),
+    )  # fmt: skip
+register_shape_profile(
+    "redis.asyncio.client.Pipeline",
+    # Commands are queued and give the pipeline back; executing it is awaited.
+    otherwise="sync",
+    asynchronous=("execute", "reset", "watch", "unwatch", "discard", "immediate_execute_command", "aclose"),
+)
+register_shape_profile(
+    "redis.asyncio.client.PubSub",
+    asynchronous=("subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe", "ping"),
+    iterating=("listen",),
+)
+register_shape_profile(
+    "redis.asyncio.lock.Lock",
+    asynchronous=("acquire", "release", "extend", "reacquire", "locked", "owned", "do_acquire", "do_release"),
+)
+register_shape_profile("asyncpg.pool.Pool", dual=("acquire",), asynchronous=("release",))
+register_shape_profile(
+    "asyncpg.connection.Connection",
+    synchronous=("transaction", "is_closed", "is_in_transaction", "get_server_pid", "get_server_version",
+                 "get_settings", "terminate"),
+    dual=("cursor",),
+)  # fmt: skip
+register_shape_profile("asyncpg.prepared_stmt.PreparedStatement", dual=("cursor",))
+register_shape_profile(
+    "aiohttp.client.ClientSession",
+    dual=("get", "post", "put", "patch", "delete", "head", "options", "request", "ws_connect"),
+)
+register_shape_profile("aiohttp.client_reqrep.ClientResponse", asynchronous=("release",), synchronous=("close",))
+register_shape_profile("nats.aio.client.Client", synchronous=("jetstream", "jsm", "new_inbox"))

@@ -1,0 +1,534 @@
+"""Who owns which mock: one registry for each barrier, weak references only."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from weakref import WeakSet, ref
+
+from isolation_core.errors import ConfigurationError, ForeignMockUseError, LifecycleClosedError
+from isolation_core.findings import Leak
+from isolation_core.lifecycle import Lifecycle
+from isolation_core.mocks._audit import describe_survivors, quarantine
+from isolation_core.mocks._builders import build
+from isolation_core.mocks._engine import make
+from isolation_core.mocks._levels import clear, discard_into, reset, restore, set_baseline, tree_of
+from isolation_core.mocks._light import is_light
+from isolation_core.mocks._ownership import caller, current_registry, place_text
+from isolation_core.mocks._poison import Tomb, is_discarded
+from isolation_core.mocks._stdlib import DEFAULT
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from isolation_core.mocks._ownership import Place
+    from isolation_core.mocks._records import State
+
+__all__ = ["MockRegistry", "isolated_mock", "live_mocks", "set_registry_lookup"]
+
+_C = TypeVar("_C", bound=Callable[..., Any])
+
+_open: WeakSet[MockRegistry] = WeakSet()
+_open_lock = threading.Lock()
+
+Audit = Literal["off", "deferred", "now"]
+
+
+def _running() -> tuple[str, ...]:
+    """Return the owners of the registries that are open now."""
+    with _open_lock:
+        return tuple(sorted(registry.owner for registry in _open))
+
+
+class MockRegistry:
+    """The mocks of one barrier.
+
+    Holds weak references only: a mock lives as long as its users want. Can be
+    used by itself as a (sync or async) context manager, which also makes it the
+    current registry.
+
+    Args:
+        owner: whose mocks these are, usually a test id; every message names it.
+        strict: use of a mock from a barrier outside raises instead of only
+            being reported.
+        record: called as ``record(event, **fields)`` for the journal.
+        running: tells whose barriers are open at the moment, for messages about
+            use after the end; by default the owners of all open registries.
+        audit: when to look who still holds a discarded mock. ``"deferred"``: not
+            now; `audit_survivors` tells later, when locals and fixture values
+            are gone. ``"now"``: at the end of `close`, which walks the heap if there
+            are survivors. ``"off"``: never.
+        timeout: seconds each cleanup callback may take, unless it has its own.
+
+    Attributes:
+        leaks: what `close` found, also when it raised.
+    """
+
+    __slots__ = (
+        "__weakref__", "_built", "_closed", "_lifecycle", "_mocks", "_patchers", "_prune_at", "_running", "_told", "_token",
+        "audit", "leaks", "owner", "parent", "pending", "record", "strict", "timeout",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        owner: str,
+        *,
+        strict: bool = False,
+        record: Callable[..., object] | None = None,
+        running: Callable[[], Sequence[str]] | None = None,
+        audit: Audit = "deferred",
+        timeout: float | None = 10.0,
+    ) -> None:
+        self.owner = owner
+        self.strict = strict
+        self.record = record
+        self.audit = audit
+        self.timeout = timeout
+        self.parent: MockRegistry | None = current_registry.get()
+        self.leaks: tuple[Leak, ...] = ()
+        # Coroutines made and not yet awaited, by the id of their record.
+        self.pending: dict[int, ref[Any]] = {}
+        self._running = running or _running
+        self._mocks: list[ref[Any]] = []
+        self._prune_at = 64
+        self._lifecycle: Lifecycle | None = None
+        self._patchers: list[Any] = []
+        self._built: dict[str, ref[Any]] | None = None
+        self._closed = False
+        self._told: set[tuple[int, str]] | None = None
+        self._token: Any = None
+        with _open_lock:
+            _open.add(self)
+
+    def __repr__(self) -> str:
+        return f"<MockRegistry of {self.owner}, {'closed' if self._closed else f'{len(self)} mocks'}>"
+
+    # -- making ----------------------------------------------------------------
+
+    def create(
+        self,
+        spec: Any = None,
+        *,
+        name: str | None = None,
+        on_cleanup: Callable[[], object] | None = None,
+        strict: bool | None = None,
+        own_class: bool = False,
+        attributes: Sequence[str] = (),
+        **configure: Any,
+    ) -> Any:
+        """Make a mock that belongs to this registry; see `isolated_mock` for the arguments.
+
+        Raises:
+            LifecycleClosedError: after `close`.
+        """
+        if self._closed:
+            raise LifecycleClosedError(self.owner, "make a mock")
+        if type(spec) is str:
+            mock = build(spec, self, as_name=name, options=configure)
+        else:
+            mock = make(spec, name=name, own_class=own_class, attributes=attributes, configure=configure)
+        return self.adopt(mock, on_cleanup=on_cleanup, strict=strict)
+
+    def adopt(self, mock: Any, *, on_cleanup: Callable[[], object] | None = None, strict: bool | None = None) -> Any:
+        """Take *mock*, made elsewhere, into this registry; its present configuration becomes its baseline.
+
+        Args:
+            mock: any mock, light or of `unittest.mock`.
+            on_cleanup: called (and awaited) when the registry is closed.
+            strict: as for `isolated_mock`.
+
+        Returns:
+            The same mock.
+        """
+        if is_light(mock):
+            state: State = mock._i
+            _settle(mock, state, self, strict)
+            state.made_at = caller()
+        else:
+            set_baseline(mock)
+        self._mocks.append(ref(mock))
+        if len(self._mocks) > self._prune_at:
+            self._mocks = [r for r in self._mocks if r() is not None]
+            self._prune_at = 64 + 2 * len(self._mocks)
+        if on_cleanup is not None:
+            self.add_cleanup(on_cleanup, name=f"the mock {mock._extract_mock_name()!r}")
+        return mock
+
+    def built(self, name: str) -> Any:
+        """Return the living mock that the builder *name* made here, or None."""
+        reference = None if self._built is None else self._built.get(name)
+        mock = None if reference is None else reference()
+        return None if mock is None or is_discarded(mock) else mock
+
+    def keep_built(self, name: str, mock: Any, needed: Mapping[str, Any]) -> None:
+        """Remember what the builder *name* made; what it *needed* lives as long as that."""
+        if needed:
+            if is_light(mock):
+                mock._i.holds = tuple(needed.values())
+            else:
+                mock.__dict__["_isolation_holds"] = tuple(needed.values())
+        if self._built is None:
+            self._built = {}
+        self._built[name] = ref(mock)
+
+    def add_cleanup(self, callback: _C, *, name: str | None = None, timeout: float | None = None) -> _C:
+        """Run *callback*, sync or async, when the registry is closed: the newest first, each one in any case.
+
+        Args:
+            callback: called without arguments; what it returns is awaited if it can be.
+            name: for reports.
+            timeout: seconds it may take, instead of the registry's.
+
+        Returns:
+            *callback*, so that this can be used as a decorator.
+        """
+        if self._lifecycle is None:
+            if self._closed:
+                raise LifecycleClosedError(self.owner, "add a cleanup")
+            self._lifecycle = Lifecycle(owner=self.owner, timeout=self.timeout)
+        return self._lifecycle.add_cleanup(callback, name=name, timeout=timeout)
+
+    def start_patch(self, patcher: Any) -> Any:
+        """Start a patcher of `unittest.mock` that belongs to this registry.
+
+        It is stopped when the registry is restored or closed, newest first and
+        whether or not another fails; other patches are never touched.
+
+        Args:
+            patcher: what ``patch(...)``, ``patch.object(...)``, ``patch.dict(...)`` return.
+
+        Returns:
+            What ``patcher.start()`` returns.
+        """
+        replacement = patcher.start()
+        self._patchers.append(patcher)
+        self.add_cleanup(lambda: self._stop_patch(patcher), name=f"the patch of {_target_of(patcher)}")
+        return replacement
+
+    def _stop_patch(self, patcher: Any) -> None:
+        if any(own is patcher for own in self._patchers):
+            self._patchers = [own for own in self._patchers if own is not patcher]
+            patcher.stop()
+
+    # -- levels ----------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:
+        for reference in tuple(self._mocks):
+            mock = reference()
+            if mock is not None and not is_discarded(mock):
+                yield mock
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def clear(self) -> None:
+        """`clear` every mock of this registry."""
+        for mock in self:
+            clear(mock)
+
+    def reset(self) -> None:
+        """`reset` every mock of this registry."""
+        for mock in self:
+            reset(mock)
+
+    def restore(self) -> None:
+        """`restore` every mock of this registry and stop its patches, newest first.
+
+        Raises:
+            ExceptionGroup: if patches could not be stopped; all were tried.
+        """
+        errors = []
+        for patcher in reversed(self._patchers):
+            try:
+                self._stop_patch(patcher)
+            except Exception as error:
+                errors.append(error)
+        for mock in self:
+            restore(mock)
+        if errors:
+            raise ExceptionGroup(f"patches of {self.owner} could not be stopped", errors)
+
+    def discard(self) -> None:
+        """`discard` every mock of this registry; the registry can make new ones."""
+        for mock in self:
+            discard_into(mock, self.tomb_for)
+        self._mocks.clear()
+
+    def tomb_for(self, _node: Any, name: str, made_at: Place | None) -> Tomb:
+        """Return what a mock of this registry turns into."""
+        return Tomb(self.owner, name, made_at, self.record, self._running)
+
+    # -- use by others ---------------------------------------------------------
+
+    def note_foreign_use(self, mock: Any, user: MockRegistry) -> None:
+        """Report that *mock* is used by the barrier of *user*, which is not inside this one.
+
+        Raises:
+            ForeignMockUseError: if the registry or the mock is strict.
+        """
+        name, made_at = _root_name(mock), place_text(_root(mock)._i.made_at)
+        key = id(_root(mock)), user.owner
+        if self._told is None:
+            self._told = set()
+        if key not in self._told and self.record is not None:
+            self._told.add(key)
+            self.record(
+                "cross-scenario", what="mock", path=name, owner=self.owner, user=user.owner, operation="call",
+                made_at=made_at, used_at=place_text(caller()), discarded=False,
+            )  # fmt: skip
+        if self.strict or mock._i.strict:
+            raise ForeignMockUseError(name, owner=self.owner, user=user.owner, made_at=made_at)
+
+    # -- closing ---------------------------------------------------------------
+
+    def close(self) -> tuple[Leak, ...]:
+        """Run the cleanups, stop the patches, close forgotten coroutines, discard the mocks, look for survivors.
+
+        An asynchronous cleanup is run in an event loop of its own. Closing
+        again does nothing.
+
+        Returns:
+            What was found, also kept in `leaks`.
+
+        Raises:
+            TeardownErrors: if cleanups failed, after everything else was done.
+        """
+        try:
+            if self._lifecycle is not None:
+                self._lifecycle.tear_down()
+        finally:
+            self._finish()
+        return self.leaks
+
+    async def aclose(self) -> tuple[Leak, ...]:
+        """Like `close`, in the running event loop; shielded from cancellation, each cleanup within its budget."""
+        try:
+            if self._lifecycle is not None:
+                await self._lifecycle.atear_down()
+        finally:
+            self._finish()
+        return self.leaks
+
+    def _finish(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with _open_lock:
+            _open.discard(self)
+        leaks = self._close_coroutines() if self.pending else []
+        buried = []
+        for reference in self._mocks:
+            mock = reference()
+            if mock is not None and not is_discarded(mock):
+                root = mock
+                name, made_at = root._extract_mock_name(), root._i.made_at if is_light(root) else None
+                discard_into(mock, self.tomb_for)
+                buried.append((reference, name, made_at))
+        mock = root = None
+        self._mocks.clear()
+        self.pending.clear()
+        if buried and self.audit != "off":
+            # Most are gone by now or will be in a moment: the names of a
+            # function that is just returning still hold theirs.
+            survivors = [(r, name, self.owner, place) for r, name, place in buried if r() is not None]
+            if survivors and self.audit == "now":
+                leaks += describe_survivors(survivors)
+            elif survivors:
+                quarantine(survivors)
+        self.leaks = tuple(leaks)
+
+    def account_for(self, state: State) -> None:
+        """Keep count of dead, never-awaited coroutines of a mock whose calls are about to be forgotten."""
+        for record in state.calls:
+            reference = self.pending.get(id(record))
+            if reference is not None and reference() is None:
+                del self.pending[id(record)]
+                state.lost += 1
+
+    def _close_coroutines(self) -> list[Leak]:
+        """Close the coroutines nobody awaited and say whose they were."""
+        leaks = []
+        for mock in self:
+            for node in _nodes(mock):
+                state: State = node._i
+                dead, closed = state.lost, 0
+                for record in state.calls:
+                    reference = self.pending.pop(id(record), None)
+                    if reference is not None:
+                        dead, closed = _close(reference(), dead, closed)
+                if dead or closed:
+                    leaks.append(self._unawaited(node, dead, closed))
+        for reference in self.pending.values():
+            coroutine = reference()
+            if coroutine is not None and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                node = coroutine.cr_frame.f_locals["mock"]
+                coroutine.close()
+                leaks.append(self._unawaited(node, 0, 1))
+        return leaks
+
+    def _unawaited(self, node: Any, dead: int, closed: int) -> Leak:
+        count = dead + closed
+        calls = f"{count} call{'s were' if count != 1 else ' was'} never awaited"
+        return Leak(
+            "coroutine",
+            f"{node._extract_mock_name()}()",
+            code="MCK002",
+            owner=self.owner,
+            created_at=place_text(_root(node)._i.made_at),
+            ended=True,
+            # What was dropped on the spot has warned on the spot and leaks
+            # nowhere; what is still held would have warned in another test.
+            severity="leak" if closed else "note",
+            reason=f"{calls}, {closed} of them still held by somebody and now closed" if closed else calls,
+        )
+
+    def __enter__(self) -> MockRegistry:
+        self._token = current_registry.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        current_registry.reset(self._token)
+        self.close()
+
+    async def __aenter__(self) -> MockRegistry:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        current_registry.reset(self._token)
+        await self.aclose()
+
+
+def _close(coroutine: Any, dead: int, closed: int) -> tuple[int, int]:
+    if coroutine is None:
+        return dead + 1, closed
+    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        coroutine.close()
+        return dead, closed + 1
+    return dead, closed  # a task was cancelled before its first step
+
+
+def _settle(mock: Any, state: State, registry: MockRegistry | None, strict: bool | None) -> None:
+    """Make *mock* a root: it and the children its configuration made belong to *registry*."""
+    state.home, state.root = registry, state.name or ""
+    if strict is not None:
+        state.strict = strict
+    if state.children or state.value is not DEFAULT or state.source is not None or mock.__dict__:
+        for node in _nodes(mock):
+            node._i.home = registry
+            node._i.strict = state.strict
+        set_baseline(mock)
+
+
+def _nodes(mock: Any) -> list[Any]:
+    return [node for node in tree_of(mock) if is_light(node)]
+
+
+def _root(mock: Any) -> Any:
+    while mock._i.root is None and mock._mock_new_parent is not None and is_light(mock._mock_new_parent):
+        mock = mock._mock_new_parent
+    return mock
+
+
+def _root_name(mock: Any) -> str:
+    name: str = mock._extract_mock_name()
+    return name
+
+
+def _target_of(patcher: Any) -> str:
+    attribute = getattr(patcher, "attribute", None)
+    if attribute is None:
+        return "a dict"
+    return str(attribute)
+
+
+_lookup: Callable[[], MockRegistry | None] | None = None
+
+
+def set_registry_lookup(lookup: Callable[[], MockRegistry | None] | None) -> None:
+    """Let *lookup* find the registry where the context variable has none: a barrier makes its own on demand."""
+    global _lookup
+    _lookup = lookup
+
+
+def isolated_mock(
+    spec: Any = None,
+    *,
+    name: str | None = None,
+    on_cleanup: Callable[[], object] | None = None,
+    strict: bool | None = None,
+    own_class: bool = False,
+    attributes: Sequence[str] = (),
+    **configure: Any,
+) -> Any:
+    """Make an `unittest.mock.AsyncMock` that belongs to the current barrier.
+
+    It is discarded when the barrier ends: every later use raises
+    `MockDiscardedError`. Outside of any barrier it belongs to nobody and works
+    all the same.
+
+    Args:
+        spec: what it stands for. A class (the mock is an instance of it) or an
+            object: names, signatures and sync or async shape are verified. A
+            list of names: only those. The name of a builder: see
+            `register_mock_builder`.
+        name: its name in messages and reports.
+        on_cleanup: called, and awaited if need be, when the barrier ends.
+        strict: True raises on a call for which nothing is configured, and on use
+            from a foreign barrier. None: foreign use is an error only if the
+            barrier is strict.
+        own_class: give the mock a class of its own, so that
+            ``type(mock).name = PropertyMock()`` works. Costs more to make.
+        attributes: names the real object only gets at run time.
+        **configure: attributes, dotted names and ``return_value``,
+            ``side_effect``, ``wraps``, ``spec_set``, ``unsafe`` as for `AsyncMock`;
+            for a builder, its options.
+
+    Returns:
+        The mock; this configuration is its baseline for `reset`.
+
+    Raises:
+        UnknownMockBuilderError: if *spec* names no builder.
+        ConfigurationError: for *on_cleanup* or a builder outside of any barrier.
+    """
+    registry = _lookup() if _lookup is not None else None
+    if registry is None:
+        registry = current_registry.get()
+    if registry is not None:
+        return registry.create(
+            spec, name=name, on_cleanup=on_cleanup, strict=strict, own_class=own_class, attributes=attributes,
+            **configure,
+        )  # fmt: skip
+    if on_cleanup is not None or type(spec) is str:
+        what = "on_cleanup" if on_cleanup is not None else f"the builder {spec!r}"
+        raise ConfigurationError(
+            f"{what} needs a barrier to end: use isolated_mock inside isolation_barrier()", name=what
+        )
+    mock = make(spec, name=name, own_class=own_class, attributes=attributes, configure=configure)
+    if is_light(mock):
+        _settle(mock, mock._i, None, strict)
+        mock._i.made_at = caller()
+    else:
+        set_baseline(mock)
+    _unowned.append(ref(mock))
+    if len(_unowned) > _UNOWNED_LIMIT:
+        _unowned[:] = [reference for reference in _unowned if reference() is not None]
+    return mock
+
+
+# Mocks made outside of any barrier: counted, otherwise left alone.
+_unowned: list[ref[Any]] = []
+_UNOWNED_LIMIT = 1024
+
+
+def live_mocks() -> int:
+    """Return how many isolated mocks are alive and not discarded, over all open barriers and outside of them."""
+    with _open_lock:
+        registries = tuple(_open)
+    free = sum(1 for reference in tuple(_unowned) if (mock := reference()) is not None and not is_discarded(mock))
+    return free + sum(map(len, registries))
