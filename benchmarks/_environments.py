@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-CACHE: Final = ROOT / ".realworld"
+CACHE: Final = (ROOT / ".realworld").resolve()  # pytest compares resolved paths
 _DRIVER: Final = Path(__file__).with_name("_driver.py")
 
 
