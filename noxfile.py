@@ -22,8 +22,7 @@ nox.options.sessions = ["tests", "lint", "typing"]
 ROOT = Path(__file__).resolve().parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 SUPPORTED = nox.project.python_versions(PROJECT)  # written once, in the classifiers
-# What a suite or a page may need to see when the packages themselves are out of the way.
-BESIDE_THE_SOURCE = ("tests", "examples", "docs", "benchmarks", "README.md", "CONTRIBUTING.md", "pyproject.toml")
+SOURCE = ("isolation_core", "adapters")  # what must be out of the way when the wheel is tested
 
 
 def _group(name: str) -> tuple[str, ...]:
@@ -41,6 +40,10 @@ def _wake_pyenv_shims() -> None:
 
 
 _wake_pyenv_shims()
+
+
+def _source(folder: str, names: list[str]) -> set[str]:
+    return set(SOURCE).intersection(names) if Path(folder) == ROOT else set()
 
 
 @nox.session
@@ -89,12 +92,8 @@ def wheel(session: nox.Session) -> None:
     python = str(fresh / "bin" / "python")
     install = ("-m", "pip", "install", "-q", "--disable-pip-version-check")
     session.run(python, *install, f"{built}[pytest]", *_group("tests"), external=True)
-    for name in BESIDE_THE_SOURCE:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, away / "elsewhere" / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy2(source, away / "elsewhere" / name)
+    hidden = shutil.ignore_patterns("__pycache__", ".*")
+    shutil.copytree(ROOT, away / "elsewhere", ignore=lambda at, names: hidden(at, names) | _source(at, names))
     session.chdir(away / "elsewhere")
     session.run(python, "-m", "pytest", *session.posargs, external=True)
 
