@@ -24,17 +24,14 @@ Survivor = tuple["ref[Any]", str, str, Place | None]
 
 _quarantine: list[Survivor] = []
 _lock = threading.Lock()
-_prune_at = 256
 
 
 def quarantine(survivors: list[Survivor]) -> None:
     """Keep weak references to *survivors* until `audit_survivors` asks."""
-    global _prune_at
     with _lock:
+        # Those of the barrier before have usually gone meanwhile, so this stays short.
+        _quarantine[:] = [entry for entry in _quarantine if entry[0]() is not None]
         _quarantine.extend(survivors)
-        if len(_quarantine) > _prune_at:
-            _quarantine[:] = [entry for entry in _quarantine if entry[0]() is not None]
-            _prune_at = 256 + 2 * len(_quarantine)
 
 
 def audit_survivors() -> tuple[Leak, ...]:

@@ -53,7 +53,7 @@ _B = TypeVar("_B", bound=MockBuilder)
 
 _builders: Final[dict[str, Node]] = {}
 _lock = threading.RLock()
-_entry_points_loaded = False
+_loaded: Final[list[str]] = []  # the entry point groups that were read
 
 
 def register_mock_builder(name: str, builder: MockBuilder, depends_on: Iterable[str] = ()) -> None:
@@ -90,13 +90,10 @@ def mock_builders() -> tuple[str, ...]:
 
 def _load_entry_points() -> None:
     """Register what installed packages offer, once; a builder registered in code wins."""
-    global _entry_points_loaded
-    if _entry_points_loaded:
-        return
     with _lock:
-        if _entry_points_loaded:
+        if ENTRY_POINTS in _loaded:
             return
-        _entry_points_loaded = True
+        _loaded.append(ENTRY_POINTS)
         for entry in entry_points(group=ENTRY_POINTS):
             if entry.name not in _builders:
                 builder = entry.load()

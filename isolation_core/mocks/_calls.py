@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Generator, Iterable
+from types import TracebackType
 from typing import Any, Final
 from unittest.mock import AsyncMock, MagicMock
 from weakref import ref
@@ -42,12 +43,12 @@ def call_async(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
         state.check(*args, **kwargs)
     if state.home is not _current():
         note_use(mock, state)
-    if state.version != TOPOLOGY[0] and refresh(mock, state):
+    if state.version != TOPOLOGY[0] and refresh(state):
         if state.delegate is not None:
             # The function made by ``create_autospec`` keeps the books; the
             # standard library's own code knows how.
-            AsyncMock._increment_mock_call(mock, *args, **kwargs)  # type: ignore[attr-defined]
-            return AsyncMock._execute_mock_call(mock, *args, **kwargs)  # type: ignore[attr-defined]
+            AsyncMock._increment_mock_call(mock, *args, **kwargs)
+            return AsyncMock._execute_mock_call(mock, *args, **kwargs)
         _record_foreign(state, args, kwargs)
     record = (args, kwargs, state.labels)
     state.calls.append(record)
@@ -106,10 +107,10 @@ def call_sync(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
         state.check(*args, **kwargs)
     if state.home is not _current():
         note_use(mock, state)
-    if state.version != TOPOLOGY[0] and refresh(mock, state):
+    if state.version != TOPOLOGY[0] and refresh(state):
         if state.delegate is not None:
-            MagicMock._increment_mock_call(mock, *args, **kwargs)  # type: ignore[attr-defined]
-            return MagicMock._execute_mock_call(mock, *args, **kwargs)  # type: ignore[attr-defined]
+            MagicMock._increment_mock_call(mock, *args, **kwargs)
+            return MagicMock._execute_mock_call(mock, *args, **kwargs)
         _record_foreign(state, args, kwargs)
     record = (args, kwargs, state.labels)
     state.calls.append(record)
@@ -195,7 +196,9 @@ class AwaitableContext:
             return await value.__aenter__()
         return value
 
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> Any:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Any:
         entered, self._entered = self._entered, None
         return None if entered is None else await entered.__aexit__(kind, error, traceback)
 
@@ -228,7 +231,7 @@ def call_dual(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
         state.check(*args, **kwargs)
     if state.home is not _current():
         note_use(mock, state)
-    if state.version != TOPOLOGY[0] and refresh(mock, state):
+    if state.version != TOPOLOGY[0] and refresh(state):
         _record_foreign(state, args, kwargs)
     record = (args, kwargs, state.labels)
     state.calls.append(record)

@@ -71,7 +71,6 @@ class Contract:
         known: the same, for look-ups.
         magics: the special methods a mock of it supports.
         label: what messages call it.
-        call_signature: of the mock itself when it is called, or None.
     """
 
     def __init__(
@@ -94,7 +93,6 @@ class Contract:
         self._profiles = profile_for(cls)
         self._call_member: Member | None = None
         self.callable = callable_
-        self.call_signature = None
 
     @property
     def spec_class(self) -> type[Any] | None:
@@ -199,6 +197,7 @@ def _unbind(raw: Any, bound: bool) -> tuple[Any, bool]:
 
 
 def _declared_shape(function: Any) -> Shape | None:
+    """Return what the declaration of *function* says, or None."""
     if function is None or inspect.isclass(function):
         return None
     if _is_context_manager(function):
@@ -215,10 +214,14 @@ def _declared_shape(function: Any) -> Shape | None:
         if is_async_callable(candidate) and not (is_mock(candidate)):
             return "async"
     if not isinstance(function, FunctionType | MethodType | functools.partial):
-        call = getattr(type(function), "__call__", None)
-        if call is not None and inspect.iscoroutinefunction(call):
+        call = inspect.getattr_static(type(function), "__call__", None)
+        if inspect.iscoroutinefunction(call):
             return "async"
-    annotation = getattr(inner, "__annotations__", {}).get("return")
+    return _annotated_shape(inner)
+
+
+def _annotated_shape(function: Any) -> Shape | None:
+    annotation = getattr(function, "__annotations__", {}).get("return")
     if annotation is None:
         return None
     text = annotation if isinstance(annotation, str) else _annotation_text(annotation)
@@ -285,7 +288,7 @@ def contract_for(spec: Any, attributes: Iterable[str] = ()) -> Contract:
         return _of_class(spec, extra) if extra else contract
     names = set(dir(spec)) | extra
     if isinstance(spec, _FUNCTIONS):
-        label = getattr(spec, "__name__", type(spec).__name__)
+        label = str(getattr(spec, "__name__", type(spec).__name__))
         return Contract(type(spec), spec, names, label=label, callable_=True)
     if isinstance(spec, ModuleType):
         return Contract(ModuleType, spec, names, label=spec.__name__, callable_=False)

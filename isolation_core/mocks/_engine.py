@@ -15,7 +15,8 @@ from unittest.mock import AsyncMock, call
 
 from isolation_core.errors import ConfigurationError
 from isolation_core.mocks._contract import contract_for
-from isolation_core.mocks._light import IsolatedMock, OwnClassMock, born
+from isolation_core.mocks._kinds import IsolatedMock, OwnClassMock
+from isolation_core.mocks._light import born
 from isolation_core.mocks._plain_engine import make_plain
 from isolation_core.mocks._stdlib import MISSING_NAMES
 

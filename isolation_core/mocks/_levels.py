@@ -87,9 +87,9 @@ def _owned(mock: Any) -> Iterator[Any]:
         for name, child in tuple(state.children.items()):
             if child is DELETED or isinstance(child, SpecState) or (state.attached and name in state.attached):
                 continue
-            child = extract_mock(child)
-            if is_mock(child):
-                yield child
+            inner = extract_mock(child)
+            if is_mock(inner):
+                yield inner
         value = extract_mock(state.value)
         if is_mock(value) and not is_discarded(value) and value._mock_new_parent is mock:
             yield value

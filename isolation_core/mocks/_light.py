@@ -7,17 +7,25 @@ which are properties over one `State` object.
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-from unittest.mock import AsyncMock, MagicMock, NonCallableMock, PropertyMock
+from unittest.mock import AsyncMock, NonCallableMock, PropertyMock
 
 from isolation_core.errors import MockNotCopiableError
-from isolation_core.mocks._calls import COROUTINE_MARK, call_async, call_dual, call_iterating, call_sync
+from isolation_core.mocks._attributes import (
+    FromContract,
+    FromState,
+    OwnSignature,
+    counted,
+    in_state,
+    in_tree,
+    latest,
+    listed,
+)
 from isolation_core.mocks._magics import SharedType, magic_of, set_type, variant
-from isolation_core.mocks._records import TOPOLOGY, State, call_of, view
 from isolation_core.mocks._plain import clear_delegate
+from isolation_core.mocks._records import State, call_of
 from isolation_core.mocks._stdlib import (
     DEFAULT,
     DELETED,
@@ -36,127 +44,19 @@ from isolation_core.mocks._stdlib import (
 )
 from isolation_core.mocks._typos import refuse_misspelled
 
-if TYPE_CHECKING:
-    from types import CodeType
-
-__all__ = ["IsolatedMock", "LightMock", "OwnClassMock", "SyncIsolatedMock", "born", "cut_loose", "is_light"]
+__all__ = ["LightMock", "born", "cut_loose", "install_levels", "is_light"]
 
 
-async def _signature_of_a_mock(*args: Any, **kwargs: Any) -> None:
-    """Lend its code object to every asynchronous mock, for ``inspect.iscoroutinefunction``."""
+# For the type checkers the common part is a mock already; at run time it comes
+# before one in the bases of each kind.
+_Base: Any = NonCallableMock if TYPE_CHECKING else object
 
 
-class _FromContract:
-    """Non-data descriptor: the instance's own value wins, then the contract's, then the default."""
-
-    def __init__(self, name: str, default: Any) -> None:
-        self.name = name
-        self.default = default
-
-    def __get__(self, mock: Any, owner: type[Any] | None = None) -> Any:
-        if mock is None:
-            return self.default
-        contract = mock._i.contract
-        return self.default if contract is None else getattr(contract, self.name)
+def _dict_of(mock: Any) -> dict[str, Any]:
+    return mock.__dict__  # type: ignore[no-any-return]
 
 
-class _Signature:
-    def __get__(self, mock: Any, owner: type[Any] | None = None) -> Any:
-        signature = None if mock is None else mock._i.signature
-        if signature is None:
-            raise AttributeError("__signature__")
-        return signature() if callable(signature) else signature
-
-
-def _in_state(name: str) -> Any:
-    def get(self: Any) -> Any:
-        return getattr(self._i, name)
-
-    def put(self: Any, value: Any) -> None:
-        setattr(self._i, name, value)
-
-    return property(get, put)
-
-
-def _in_tree(name: str) -> Any:
-    """Name and parent: changing them makes every route that was made before stale."""
-
-    def get(self: Any) -> Any:
-        return getattr(self._i, name)
-
-    def put(self: Any, value: Any) -> None:
-        state = self._i
-        setattr(state, name, value)
-        if state.version or state.children:
-            TOPOLOGY[0] += 1
-
-    return property(get, put)
-
-
-def _count(kind: str, log: str) -> Any:
-    def get(self: Any) -> int:
-        state = self._i
-        if state.delegate is not None:
-            return getattr(state.delegate, kind)  # type: ignore[no-any-return]
-        length: int = len(getattr(state, log))
-        return length if state.overrides is None else length + state.overrides.get(kind, 0)
-
-    def put(self: Any, value: int) -> None:
-        state = self._i
-        if state.delegate is not None:
-            setattr(state.delegate, kind, value)
-        else:
-            _override(state)[kind] = value - len(getattr(state, log))
-
-    return property(get, put)
-
-
-def _last(kind: str, log: str, empty: Any, of: Any) -> Any:
-    """An attribute that tells of the latest record, unless it was assigned since."""
-
-    def get(self: Any) -> Any:
-        state = self._i
-        if state.delegate is not None:
-            return getattr(state.delegate, kind)
-        records = getattr(state, log)
-        if state.overrides is not None:
-            length, value = state.overrides.get(kind, (-1, None))
-            if length == len(records):
-                return value
-        return of(records[-1]) if records else empty
-
-    def put(self: Any, value: Any) -> None:
-        state = self._i
-        if state.delegate is not None:
-            setattr(state.delegate, kind, value)
-        else:
-            _override(state)[kind] = len(getattr(state, log)), value
-
-    return property(get, put)
-
-
-def _list(name: str, kind: str) -> Any:
-    def get(self: Any) -> Any:
-        state = self._i
-        return view(state, kind) if state.delegate is None else getattr(state.delegate, name)
-
-    def put(self: Any, value: Any) -> None:
-        state = self._i
-        if state.delegate is not None:
-            setattr(state.delegate, name, value)
-        else:
-            view(state, kind)[:] = value
-
-    return property(get, put)
-
-
-def _override(state: State) -> dict[str, Any]:
-    if state.overrides is None:
-        state.overrides = {}
-    return state.overrides
-
-
-class LightMock(metaclass=SharedType):
+class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
     """What asynchronous and synchronous light mocks have in common."""
 
     _i: State
@@ -164,32 +64,36 @@ class LightMock(metaclass=SharedType):
     _magics: ClassVar[frozenset[str]]
     _base: ClassVar[type[Any]]
 
+    # The classes of children, by what a call gives; see `isolation_core.mocks._kinds`.
+    _async_class: ClassVar[type[Any]]
+    _sync_class: ClassVar[type[Any]]
+
     # Defaults; an instance that differs has its own entry, under the names the
     # standard library uses.
-    _mock_methods: Any = _FromContract("names", None)
-    _spec_class: Any = _FromContract("spec_class", None)
+    _mock_methods: Any = FromContract("names", None)
+    _spec_class: Any = FromContract("spec_class", None)
     _spec_set: Any = None
-    _spec_signature: Any = _FromContract("call_signature", None)
-    _spec_asyncs: Any = _FromContract("async_names", ())
+    _spec_signature: Any = FromState("signature")
+    _spec_asyncs: Any = FromContract("async_names", ())
     _mock_wraps: Any = None
     _mock_sealed = False
     _mock_unsafe = False
-    __signature__: Any = _Signature()
+    __signature__: Any = OwnSignature()
 
-    _mock_name = _in_tree("name")
-    _mock_new_name = _in_tree("new_name")
-    _mock_parent = _in_tree("parent")
-    _mock_new_parent = _in_tree("new_parent")
-    _mock_children = _in_state("children")
-    _mock_return_value = _in_state("value")
-    _mock_side_effect = _in_state("effect")
+    _mock_name = in_tree("name")
+    _mock_new_name = in_tree("new_name")
+    _mock_parent = in_tree("parent")
+    _mock_new_parent = in_tree("new_parent")
+    _mock_children = in_state("children")
+    _mock_return_value = in_state("value")
+    _mock_side_effect = in_state("effect")
 
-    called = _last("called", "calls", False, lambda _record: True)
-    call_count = _count("call_count", "calls")
-    call_args = _last("call_args", "calls", None, call_of)
-    call_args_list = _list("call_args_list", "calls")
-    mock_calls = _list("mock_calls", "tree")
-    method_calls = _list("method_calls", "methods")
+    called = latest("called", "calls", False, lambda _record: True)
+    call_count = counted("call_count", "calls")
+    call_args = latest("call_args", "calls", None, call_of)
+    call_args_list = listed("call_args_list", "calls")
+    mock_calls = listed("mock_calls", "tree")
+    method_calls = listed("method_calls", "methods")
 
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Any:
         return object.__new__(cls if "_magics" in cls.__dict__ else variant(cls, default_magics))
@@ -217,12 +121,12 @@ class LightMock(metaclass=SharedType):
         if side_effect is not None:
             self.side_effect = side_effect
         if kwargs:
-            self.configure_mock(**kwargs)  # type: ignore[attr-defined]
+            self.configure_mock(**kwargs)
 
     # -- specification ---------------------------------------------------------
 
     def _add_spec(self, spec: Any, spec_set: bool, as_instance: bool = False, eat_self: bool = False) -> None:
-        self._mock_add_spec(spec, True if spec_set else None, as_instance, eat_self)  # type: ignore[attr-defined]
+        self._mock_add_spec(spec, True if spec_set else None, as_instance, eat_self)
         if self._mock_methods is not None:
             self._swap_magics(default_magics.intersection(self._mock_methods))
 
@@ -253,12 +157,12 @@ class LightMock(metaclass=SharedType):
         """
         if not hasattr(type(value), "__get__"):
             value = PropertyMock() if value is DEFAULT else PropertyMock(return_value=value)
-        cls = type(self)
+        cls: Any = type(self)
         if not cls._own:
             own = SharedType(cls.__name__, (cls,), {"__slots__": (), "_own": True, "_guarded": False})
             set_type(self, own)
             cls = own
-        self.__dict__.pop(name, None)
+        _dict_of(self).pop(name, None)
         setattr(cls, name, value)
         return value
 
@@ -293,7 +197,7 @@ class LightMock(metaclass=SharedType):
                     return answer
             return self._make_child(name)
         if isinstance(child, SpecState):
-            return NonCallableMock.__getattr__(self, name)  # type: ignore[arg-type]
+            return super().__getattr__(name)
         return child
 
     def _isolation_attribute(self, name: str) -> Any:
@@ -315,14 +219,14 @@ class LightMock(metaclass=SharedType):
                 )
                 state.children[name] = child
                 # Found there from now on without asking us.
-                self.__dict__[name] = child
+                _dict_of(self)[name] = child
             return child
 
     def _get_child_mock(self, /, **kw: Any) -> Any:
         new_name = kw.get("_new_name")
         if self._mock_sealed:
             attribute = f".{kw['name']}" if "name" in kw else "()"
-            raise AttributeError(self._extract_mock_name() + attribute)  # type: ignore[attr-defined]
+            raise AttributeError(self._extract_mock_name() + attribute)
         state = self._i
         contract = state.contract
         member = None
@@ -364,7 +268,7 @@ class LightMock(metaclass=SharedType):
         if name not in all_magics:
             if name in self._i.children and self._i.children[name] is not value:
                 self._drop_child(name)
-            NonCallableMock.__setattr__(self, name, value)  # type: ignore[arg-type]
+            super().__setattr__(name, value)
             return
         methods = self._mock_methods
         if name in unsupported_magics:
@@ -374,7 +278,7 @@ class LightMock(metaclass=SharedType):
         state = self._i
         supported = name in type(self)._magics
         if self._mock_sealed and not supported:
-            raise AttributeError(f"Cannot set {self._extract_mock_name()}.{name}")  # type: ignore[attr-defined]
+            raise AttributeError(f"Cannot set {self._extract_mock_name()}.{name}")
         if is_mock(value):
             check_and_set_parent(self, value, None, name)
             state.children[name] = value
@@ -411,7 +315,7 @@ class LightMock(metaclass=SharedType):
     def _drop_child(self, name: str) -> None:
         """Let a child go: it reports to this mock no longer."""
         child = self._i.children.pop(name)
-        self.__dict__.pop(name, None)
+        _dict_of(self).pop(name, None)
         cut_loose(child, self)
 
     def attach_mock(self, mock: Any, attribute: str) -> None:
@@ -420,7 +324,7 @@ class LightMock(metaclass=SharedType):
         Its calls are recorded here too, but it stays its maker's: the levels of
         this mock leave it alone.
         """
-        NonCallableMock.attach_mock(self, mock, attribute)  # type: ignore[arg-type]
+        super().attach_mock(mock, attribute)
         state = self._i
         if state.attached is None:
             state.attached = set()
@@ -433,7 +337,7 @@ class LightMock(metaclass=SharedType):
             if first in _levels_by_name and first not in self._i.children and self._mock_methods is None:
                 # ``configure_mock(**{"clear.return_value": 1})`` makes it a stub.
                 self._make_child(first)
-        NonCallableMock.configure_mock(self, **kwargs)  # type: ignore[arg-type]
+        super().configure_mock(**kwargs)
 
     # -- outcome ---------------------------------------------------------------
 
@@ -519,7 +423,7 @@ class LightMock(metaclass=SharedType):
                     continue
                 stack.append(child)
                 if name in all_magics and (return_value or side_effect):
-                    _restore_magic(mock, child, name, return_value, side_effect, stack, seen)
+                    _restore_magic(mock, child, name, return_value, side_effect, seen)
         visited.extend(seen.difference(visited))
 
     # -- copies ----------------------------------------------------------------
@@ -533,11 +437,11 @@ class LightMock(metaclass=SharedType):
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise MockNotCopiableError(self._extract_mock_name())  # type: ignore[attr-defined]
+        raise MockNotCopiableError(self._extract_mock_name())
 
 
 def _restore_magic(
-    mock: Any, child: Any, name: str, return_value: bool, side_effect: bool, stack: list[Any], seen: set[int]
+    mock: Any, child: Any, name: str, return_value: bool, side_effect: bool, seen: set[int]
 ) -> None:
     """Reset the mock of a magic method now and give it back the answer it is born with."""
     if id(child) in seen or not is_mock(child):
@@ -547,102 +451,18 @@ def _restore_magic(
     set_magic_default(mock, child, name)
 
 
-def _reset_plain(mock: Any, visited: list[int], return_value: bool, side_effect: bool) -> None:
-    if isinstance(mock, FunctionType):
+def _reset_plain(found: Any, visited: list[int], return_value: bool, side_effect: bool) -> None:
+    mock = extract_mock(found)
+    if isinstance(found, FunctionType):
         # The closure ``create_autospec`` puts on a function takes no arguments.
-        mock.reset_mock()  # type: ignore[attr-defined]
-        mock = extract_mock(mock)
+        vars(found)["reset_mock"]()
     if is_mock(mock):
         mock.reset_mock(visited, return_value=return_value, side_effect=side_effect)
 
 
-class IsolatedMock(LightMock, AsyncMock):  # type: ignore[misc]
-    """A light `AsyncMock`. Make one with `isolated_mock`."""
-
-    __slots__ = ("_i",)
-    __code__: CodeType = _signature_of_a_mock.__code__
-    __name__ = "AsyncMock"
-    __defaults__ = ()
-    __kwdefaults__: ClassVar[dict[str, Any]] = {}
-    _is_coroutine = COROUTINE_MARK
-
-    await_count = _count("await_count", "awaits")
-    await_args = _last("await_args", "awaits", None, call_of)
-    await_args_list = _list("await_args_list", "awaits")
-
-    __call__ = call_async
-
-
-class SyncIsolatedMock(LightMock, MagicMock):  # type: ignore[misc]
-    """A light `MagicMock`: a synchronous member of a specified mock."""
-
-    __slots__ = ("_i",)
-    __call__ = call_sync
-
-
-class _DualMock(IsolatedMock):
-    """A method whose result can be awaited and entered, such as ``asyncpg.Pool.acquire``."""
-
-    __slots__ = ()
-    __code__ = (lambda *args, **kwargs: None).__code__
-    _is_coroutine = None
-    __call__ = call_dual
-
-
-class _IteratingMock(SyncIsolatedMock):
-    """An async generator method."""
-
-    __slots__ = ()
-    __call__ = call_iterating
-
-
-class _OwnClass:
-    """Mixin: one class per instance, open to assignment, as every mock of the standard library has."""
-
-    __slots__ = ()
-
-    def __new__(cls, /, *args: Any, **kwargs: Any) -> Any:
-        shared = cls if "_magics" in cls.__dict__ else variant(cls, default_magics)
-        namespace = {"__slots__": (), "__doc__": cls.__doc__, "_own": True, "_guarded": False}
-        return object.__new__(SharedType(cls.__name__, (shared,), namespace))
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        # ``create_autospec`` and users put their checker on the class.
-        self._mock_check_sig(*args, **kwargs)  # type: ignore[attr-defined]
-        return super().__call__(*args, **kwargs)  # type: ignore[misc]
-
-
-class OwnClassMock(_OwnClass, IsolatedMock):
-    """A light `AsyncMock` with a class of its own: ``type(m).name = PropertyMock()`` works."""
-
-    __slots__ = ()
-
-
-class SyncOwnClassMock(_OwnClass, SyncIsolatedMock):
-    """The synchronous kind of `OwnClassMock`."""
-
-    __slots__ = ()
-
-
-class _OwnDualMock(_OwnClass, _DualMock):
-    __slots__ = ()
-
-
-class _OwnIteratingMock(_OwnClass, _IteratingMock):
-    __slots__ = ()
-
-
-for _cls, _family in (
-    (LightMock, (IsolatedMock, SyncIsolatedMock, _DualMock, _IteratingMock)),
-    (_OwnClass, (OwnClassMock, SyncOwnClassMock, _OwnDualMock, _OwnIteratingMock)),
-):
-    for _kind, _member in zip(("_async_class", "_sync_class", "_dual_class", "_iterating_class"), _family, strict=True):
-        setattr(_cls, _kind, _member)
-
-
 def born(cls: type[Any], parent: Any, name: str | None, new_name: str | None, new_parent: Any) -> Any:
     """Make a mock of the kind *cls* without the ceremony of its constructor."""
-    mock = cls.__new__(cls)
+    mock: Any = cls.__new__(cls)  # type: ignore[call-overload]
     state = State()
     state.name, state.new_name = name, new_name
     state.parent, state.new_parent = parent, new_parent

@@ -24,7 +24,8 @@ from isolation_core.mocks._stdlib import (
 )
 
 __all__ = [
-    "Snapshot", "children_of", "clear_delegate", "clear_history", "rewind", "rewind_effect", "sever", "snapshot", "strip",
+    "Snapshot", "children_of", "clear_delegate", "clear_history", "rewind", "rewind_effect", "sever", "snapshot",
+    "strip",
 ]  # fmt: skip
 
 _HISTORY: Final = frozenset(
@@ -44,7 +45,7 @@ _MACHINERY: Final = _HISTORY | {
 }  # fmt: skip
 
 
-class _OrphanProxy(MagicProxy):
+class _OrphanProxy(MagicProxy):  # type: ignore[misc]
     """A magic method's placeholder that asks who it is looked up on, instead of holding its mock for ever."""
 
     def __get__(self, mock: Any, owner: type[Any] | None = None) -> Any:
@@ -61,13 +62,13 @@ def children_of(mock: Any) -> Iterator[tuple[str, Any]]:
     own = mock.__dict__
     delegate = own.get("_mock_delegate")
     for name, child in tuple(own.get("_mock_children", {}).items()):
-        child = extract_mock(child)
-        if is_mock(child):
-            yield name, child
+        inner = extract_mock(child)
+        if is_mock(inner):
+            yield name, inner
     for value in (own.get("_mock_return_value"), getattr(delegate, "return_value", None)):
-        value = extract_mock(value)
-        if is_mock(value):
-            yield "()", value
+        inner = extract_mock(value)
+        if is_mock(inner):
+            yield "()", inner
     for name, value in tuple(type(mock).__dict__.items()):
         if isinstance(value, PropertyMock):
             yield name, value

@@ -47,6 +47,7 @@ class _Checked:
     """Where `Member.equip` writes: the child's own dict."""
 
     __slots__ = ("_own",)
+    _own: dict[str, Any]
 
     def __init__(self, child: Any) -> None:
         object.__setattr__(self, "_own", child.__dict__)

@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 from unittest.mock import AsyncMock, MagicMock, Mock, NonCallableMagicMock, NonCallableMock
 
 from isolation_core.errors import MockDiscardedError
-from isolation_core.mocks._light import IsolatedMock, SyncIsolatedMock
+from isolation_core.mocks._kinds import IsolatedMock, SyncIsolatedMock
 from isolation_core.mocks._magics import SharedType, set_type
 from isolation_core.mocks._ownership import Place, caller, place_text
 from isolation_core.mocks._stdlib import default_magics
@@ -56,16 +56,15 @@ class _Discarded:
 
     __slots__ = ()
 
-    @property
-    def __class__(self) -> type[Any]:
-        return type(self)
+    # What a mock of a spec answers ``isinstance`` with is gone with the spec.
+    __class__: Any = property(type)
 
     def __getattribute__(self, name: str) -> Any:
         # Runners, debuggers and collectors look at ``__class__``, ``__dict__``
         # and their like of whatever they meet; that is no use of the mock.
         if name[:2] == "__" and name[-2:] == "__":
             return object.__getattribute__(self, name)
-        _tomb(self).refuse(f"access to {name!r}")
+        return _tomb(self).refuse(f"access to {name!r}")
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -98,7 +97,7 @@ class _Discarded:
 
 
 def _refusal(name: str) -> Any:
-    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, /, *_args: Any, **_kwargs: Any) -> Any:
         _tomb(self).refuse(name)
 
     method.__name__ = name

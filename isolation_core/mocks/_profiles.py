@@ -20,6 +20,10 @@ Shape = Literal["async", "sync", "dual", "iterating"]
 """What a call gives: a coroutine; a value; something to await or enter; an async iterator."""
 
 
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
 @frozen
 class ShapeProfile:
     """How the members of a class behave when called.
@@ -32,10 +36,10 @@ class ShapeProfile:
         otherwise: the shape of public methods named nowhere; None leaves it to the declaration.
     """
 
-    asynchronous: frozenset[str] = field(default=frozenset(), converter=frozenset)
-    synchronous: frozenset[str] = field(default=frozenset(), converter=frozenset, kw_only=True)
-    dual: frozenset[str] = field(default=frozenset(), converter=frozenset, kw_only=True)
-    iterating: frozenset[str] = field(default=frozenset(), converter=frozenset, kw_only=True)
+    asynchronous: frozenset[str] = field(default=frozenset(), converter=_names)
+    synchronous: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
+    dual: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
+    iterating: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
     otherwise: Shape | None = field(default=None, kw_only=True)
 
     def shape(self, name: str) -> Shape | None:

@@ -20,21 +20,22 @@ from isolation_core.mocks._stdlib import DEFAULT, Call, CallList
 __all__ = ["TOPOLOGY", "CallView", "Labels", "Record", "State", "call_of", "refresh", "view"]
 
 Labels = dict[int, tuple[str, str | None]]
-"""Ancestor's tree (by id) -> name in its ``mock_calls``, name in its ``method_calls`` if it goes there."""
+"""Ancestor's tree, by id -> name in its ``mock_calls``, and in its ``method_calls`` if it goes there."""
 
 Record = tuple[tuple[Any, ...], dict[str, Any], Labels]
 
 TOPOLOGY: Final[list[int]] = [1]
-"""Raised whenever a mock that may have been called changes its name or its parent: routes made before are stale."""
+"""Raised when a mock that may have been called changes its name or its parent: routes made before are stale."""
 
 
 class State:
     """Everything one light mock knows; its only instance attribute beside what users set."""
 
     __slots__ = (
-        "attached", "awaits", "baseline", "calls", "check", "children", "consumed", "contract", "delegate",
-        "effect", "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "name", "new_name", "new_parent",
-        "overrides", "parent", "root", "signature", "sinks", "source", "strict", "tomb", "tree", "value", "version", "views",
+        "attached", "awaits", "baseline", "calls", "check", "children", "consumed", "contract", "delegate", "effect",
+        "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "name", "new_name", "new_parent",
+        "overrides", "parent", "root", "signature", "sinks", "source", "strict", "tomb", "tree", "value", "version",
+        "views",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -101,7 +102,7 @@ class _MethodMark:
         self.call = call
 
 
-class CallView(CallList):
+class CallView(CallList):  # type: ignore[misc]
     """A list of ``call`` objects; changing it changes what the mock remembers."""
 
     _state: State
@@ -171,7 +172,7 @@ def _entries(state: State, kind: str) -> Iterable[Any]:
 
 
 def view(state: State, kind: str) -> CallView:
-    """Return the list of ``calls``, ``awaits``, ``tree`` (``mock_calls``) or ``methods``; the same one until it grows."""
+    """Return the list of ``calls``, ``awaits``, ``tree`` (``mock_calls``) or ``methods``, the same until it grows."""
     source = {"calls": state.calls, "awaits": state.awaits}.get(kind, state.tree)
     known = state.views.get(kind) if state.views is not None else None
     if known is not None and known._length == len(source):
@@ -185,16 +186,16 @@ def view(state: State, kind: str) -> CallView:
     return made
 
 
-def refresh(mock: Any, state: State) -> bool:
-    """Work out where the calls of *mock* are reported; True when only the slow way of recording will do.
+def refresh(state: State) -> bool:
+    """Work out where the calls of a mock are reported; True when only the slow way of recording will do.
 
     The names are those ``unittest.mock`` would give: ``mock_calls`` of an
     ancestor spells the whole path, ``method_calls`` only goes as far up as
     every mock on the way is an attribute of the next.
     """
-    labels: Labels = {id(state.tree): ("", None)}
+    labels: dict[int, tuple[Any, str | None]] = {id(state.tree): ("", None)}
     sinks = [state.tree]
-    foreign = []
+    foreign: list[tuple[Any, Any, str | None]] = []
     is_method = state.parent is not None
     method_name: str | None = state.name
     call_name = state.new_name
@@ -208,7 +209,7 @@ def refresh(mock: Any, state: State) -> bool:
                 method_name = f"{parent._mock_name}.{method_name}"
         above = getattr(type(parent), "_i", None) and parent._i
         if above:
-            labels[id(above.tree)] = label  # type: ignore[assignment]
+            labels[id(above.tree)] = label
             sinks.append(above.tree)
         else:
             foreign.append((parent, *label))
@@ -217,7 +218,7 @@ def refresh(mock: Any, state: State) -> bool:
             is_a_call = parent._mock_new_name == "()"
             call_name = f"{parent._mock_new_name}{dot}{call_name}"
         parent = parent._mock_new_parent
-    state.labels, state.sinks, state.foreign = labels, tuple(sinks), tuple(foreign)  # type: ignore[assignment]
+    state.labels, state.sinks, state.foreign = labels, tuple(sinks), tuple(foreign)
     if foreign or state.delegate is not None:
         # A plain mock among the ancestors may be renamed without our noticing:
         # never trust this route a second time.

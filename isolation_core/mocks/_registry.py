@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from weakref import WeakSet, ref
 
-from isolation_core.errors import ConfigurationError, ForeignMockUseError, LifecycleClosedError
+from isolation_core.errors import ForeignMockUseError, LifecycleClosedError
 from isolation_core.findings import Leak
 from isolation_core.lifecycle import Lifecycle
 from isolation_core.mocks._audit import describe_survivors, quarantine
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from isolation_core.mocks._ownership import Place
     from isolation_core.mocks._records import State
 
-__all__ = ["MockRegistry", "isolated_mock", "live_mocks", "set_registry_lookup"]
+__all__ = ["MockRegistry", "open_registries", "settle"]
 
 _C = TypeVar("_C", bound=Callable[..., Any])
 
@@ -36,10 +36,14 @@ _open_lock = threading.Lock()
 Audit = Literal["off", "deferred", "now"]
 
 
-def _running() -> tuple[str, ...]:
-    """Return the owners of the registries that are open now."""
+def open_registries() -> tuple[MockRegistry, ...]:
+    """Return the registries that are open now."""
     with _open_lock:
-        return tuple(sorted(registry.owner for registry in _open))
+        return tuple(_open)
+
+
+def _running() -> tuple[str, ...]:
+    return tuple(sorted(registry.owner for registry in open_registries()))
 
 
 class MockRegistry:
@@ -67,8 +71,8 @@ class MockRegistry:
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_closed", "_lifecycle", "_mocks", "_patchers", "_prune_at", "_running", "_told", "_token",
-        "audit", "leaks", "owner", "parent", "pending", "record", "strict", "timeout",
+        "__weakref__", "_built", "_closed", "_lifecycle", "_mocks", "_patchers", "_prune_at", "_running", "_token",
+        "_told", "audit", "leaks", "owner", "parent", "pending", "record", "strict", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -144,7 +148,7 @@ class MockRegistry:
         """
         if is_light(mock):
             state: State = mock._i
-            _settle(mock, state, self, strict)
+            settle(mock, state, self, strict)
             state.made_at = caller()
         else:
             set_baseline(mock)
@@ -384,7 +388,7 @@ class MockRegistry:
             reason=f"{calls}, {closed} of them still held by somebody and now closed" if closed else calls,
         )
 
-    def __enter__(self) -> MockRegistry:
+    def __enter__(self) -> Self:
         self._token = current_registry.set(self)
         return self
 
@@ -394,7 +398,7 @@ class MockRegistry:
         current_registry.reset(self._token)
         self.close()
 
-    async def __aenter__(self) -> MockRegistry:
+    async def __aenter__(self) -> Self:
         return self.__enter__()
 
     async def __aexit__(
@@ -413,7 +417,7 @@ def _close(coroutine: Any, dead: int, closed: int) -> tuple[int, int]:
     return dead, closed  # a task was cancelled before its first step
 
 
-def _settle(mock: Any, state: State, registry: MockRegistry | None, strict: bool | None) -> None:
+def settle(mock: Any, state: State, registry: MockRegistry | None, strict: bool | None) -> None:
     """Make *mock* a root: it and the children its configuration made belong to *registry*."""
     state.home, state.root = registry, state.name or ""
     if strict is not None:
@@ -445,90 +449,3 @@ def _target_of(patcher: Any) -> str:
     if attribute is None:
         return "a dict"
     return str(attribute)
-
-
-_lookup: Callable[[], MockRegistry | None] | None = None
-
-
-def set_registry_lookup(lookup: Callable[[], MockRegistry | None] | None) -> None:
-    """Let *lookup* find the registry where the context variable has none: a barrier makes its own on demand."""
-    global _lookup
-    _lookup = lookup
-
-
-def isolated_mock(
-    spec: Any = None,
-    *,
-    name: str | None = None,
-    on_cleanup: Callable[[], object] | None = None,
-    strict: bool | None = None,
-    own_class: bool = False,
-    attributes: Sequence[str] = (),
-    **configure: Any,
-) -> Any:
-    """Make an `unittest.mock.AsyncMock` that belongs to the current barrier.
-
-    It is discarded when the barrier ends: every later use raises
-    `MockDiscardedError`. Outside of any barrier it belongs to nobody and works
-    all the same.
-
-    Args:
-        spec: what it stands for. A class (the mock is an instance of it) or an
-            object: names, signatures and sync or async shape are verified. A
-            list of names: only those. The name of a builder: see
-            `register_mock_builder`.
-        name: its name in messages and reports.
-        on_cleanup: called, and awaited if need be, when the barrier ends.
-        strict: True raises on a call for which nothing is configured, and on use
-            from a foreign barrier. None: foreign use is an error only if the
-            barrier is strict.
-        own_class: give the mock a class of its own, so that
-            ``type(mock).name = PropertyMock()`` works. Costs more to make.
-        attributes: names the real object only gets at run time.
-        **configure: attributes, dotted names and ``return_value``,
-            ``side_effect``, ``wraps``, ``spec_set``, ``unsafe`` as for `AsyncMock`;
-            for a builder, its options.
-
-    Returns:
-        The mock; this configuration is its baseline for `reset`.
-
-    Raises:
-        UnknownMockBuilderError: if *spec* names no builder.
-        ConfigurationError: for *on_cleanup* or a builder outside of any barrier.
-    """
-    registry = _lookup() if _lookup is not None else None
-    if registry is None:
-        registry = current_registry.get()
-    if registry is not None:
-        return registry.create(
-            spec, name=name, on_cleanup=on_cleanup, strict=strict, own_class=own_class, attributes=attributes,
-            **configure,
-        )  # fmt: skip
-    if on_cleanup is not None or type(spec) is str:
-        what = "on_cleanup" if on_cleanup is not None else f"the builder {spec!r}"
-        raise ConfigurationError(
-            f"{what} needs a barrier to end: use isolated_mock inside isolation_barrier()", name=what
-        )
-    mock = make(spec, name=name, own_class=own_class, attributes=attributes, configure=configure)
-    if is_light(mock):
-        _settle(mock, mock._i, None, strict)
-        mock._i.made_at = caller()
-    else:
-        set_baseline(mock)
-    _unowned.append(ref(mock))
-    if len(_unowned) > _UNOWNED_LIMIT:
-        _unowned[:] = [reference for reference in _unowned if reference() is not None]
-    return mock
-
-
-# Mocks made outside of any barrier: counted, otherwise left alone.
-_unowned: list[ref[Any]] = []
-_UNOWNED_LIMIT = 1024
-
-
-def live_mocks() -> int:
-    """Return how many isolated mocks are alive and not discarded, over all open barriers and outside of them."""
-    with _open_lock:
-        registries = tuple(_open)
-    free = sum(1 for reference in tuple(_unowned) if (mock := reference()) is not None and not is_discarded(mock))
-    return free + sum(map(len, registries))

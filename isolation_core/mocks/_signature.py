@@ -46,9 +46,10 @@ def checker(name: str, signature: inspect.Signature) -> Callable[..., object] | 
         return None
     if not all(p.name.isidentifier() and not keyword.iskeyword(p.name) for p in parameters):
         return signature.bind
-    source = [f"def check({_spelled(parameters)}): pass"]
+    # Names of parameters only, and each was checked to be an identifier.
+    source = f"def check({_spelled(parameters)}): pass"
     namespace: dict[str, Any] = {}
-    exec(compile(source[0], "<signature>", "exec"), namespace)
+    exec(compile(source, "<signature>", "exec"), namespace)  # noqa: S102
     check = namespace["check"]
     assert isinstance(check, FunctionType)
     check.__name__ = check.__qualname__ = name

@@ -30,6 +30,7 @@ __all__ = [
     "is_callable",
     "is_exception",
     "is_mock",
+    "magic_return_values",
     "set_magic_default",
     "try_iter",
     "unsupported_magics",
@@ -54,8 +55,8 @@ DEFAULT: Final[Any] = mock.DEFAULT
 DELETED: Final[Any] = _private("_deleted", object())
 
 Call: Final[Any] = _private("_Call", tuple)
-CallList: Final[type[list[Any]]] = _private("_CallList", list)
-MagicProxy: Final[type[Any]] = _private("MagicProxy", type("MagicProxy", (), {}))
+CallList: Any = _private("_CallList", list)
+MagicProxy: Any = _private("MagicProxy", type("MagicProxy", (), {}))
 SpecState: Final[type[Any]] = _private("_SpecState", type("SpecState", (), {}))
 
 all_magics: Final[frozenset[str]] = frozenset(_private("_all_magics", ()))
@@ -86,9 +87,11 @@ child_lock: Final[Any] = getattr(mock.NonCallableMock, "_lock", None)
 if child_lock is None:
     _missing.append("NonCallableMock._lock")
 
-for _method in ("_mock_add_spec", "_extract_mock_name", "_call_matcher", "_format_mock_call_signature"):
-    if not hasattr(mock.NonCallableMock, _method):
-        _missing.append(f"NonCallableMock.{_method}")
+_missing.extend(
+    f"NonCallableMock.{method}"
+    for method in ("_mock_add_spec", "_extract_mock_name", "_call_matcher", "_format_mock_call_signature")
+    if not hasattr(mock.NonCallableMock, method)
+)
 
 MISSING_NAMES: Final[tuple[str, ...]] = tuple(_missing)
 """Private names this interpreter's ``unittest.mock`` does not have; empty on every supported version."""
