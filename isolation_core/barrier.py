@@ -39,7 +39,6 @@ Mode = Literal["off", "report", "restore", "strict"]
 
 _MODES: Final = get_args(Mode)
 _territories: dict[tuple[tuple[str, ...] | None, str | None], Territory] = {}
-_probes: tuple[Probe, ...] | None = None
 
 
 def isolation_barrier(
@@ -216,7 +215,7 @@ class Barrier:
         (``copy_context().run(barrier.run_in_context, body)``): the copy dies
         with what was set in it, and here it is said who set it.
         """
-        before = [(probe, probe.capture()) for probe in _default_probes() if not probe.process_wide]
+        before = [(probe, probe.capture()) for probe in default_probes() if not probe.process_wide]
         try:
             return function()
         finally:
@@ -257,10 +256,11 @@ class Barrier:
             self._owner = f"{caller.f_code.co_filename}:{caller.f_lineno}"
         self._entered_at = time.perf_counter()
         self.parent = current_barrier()
+        # Before the first look: the variable must not seem set inside.
+        self._token = task_barrier.set(self)
         if self.mode != "off":
             self._frame = self._track()
         self._state = "open"
-        self._token = task_barrier.set(self)
         journal = get_journal()
         if journal.writing:
             journal.record("open", owner=self.owner, group=self.group, scope=self.scope, mode=self.mode)
@@ -268,9 +268,9 @@ class Barrier:
     def _track(self) -> Frame:
         parents = (barrier._frame for barrier in (self.parent, *(self.parent.ancestors() if self.parent else ())) if barrier)
         parent = next((frame for frame in parents if frame is not None and frame.open), None)
-        frame = Frame(self.owner, self.scope, parent, self._territory)
         kinds = self._probe_kinds
-        probes = _default_probes()
+        frame = Frame(self.owner, self.scope, parent, self._territory, kinds=kinds, deliver=self._receive)
+        probes = default_probes()
         if kinds is not None:
             _check_kinds(kinds, probes)
             probes = tuple(probe for probe in probes if probe.kind in kinds)
@@ -344,10 +344,13 @@ class Barrier:
     def _settle(self) -> None:
         if self._frame is None:
             return
-        changes, members = get_tracker().leave(
+        get_tracker().leave(
             self._frame, restore=self.mode in ("restore", "strict"), ignored=self._ignore.matcher()
         )
-        del members
+
+    def _receive(self, changes: Iterable[Change]) -> None:
+        """Take the changes of this barrier; they come late if it overlapped with others."""
+        changes = tuple(changes)
         patches = [change for change in changes if change.kind == "patch"]
         self.changes += tuple(change for change in changes if change.kind != "patch")
         self.leaks += tuple(
@@ -375,7 +378,7 @@ class Barrier:
 
     def _tell(self) -> None:
         journal = get_journal()
-        checks = 0 if self.mode == "off" else len(_default_probes()) + 1
+        checks = 0 if self.mode == "off" else len(default_probes()) + 1
         facts: dict[str, Any] = {"owner": self.owner, "group": self.group, "mode": self.mode}
         if not self.changes and not self.leaks and not self._dirty:
             if journal.writing:
@@ -438,13 +441,6 @@ def _territory(packages: Iterable[str] | None, root: str | None) -> Territory:
             _territories.clear()
         found = _territories[names, place] = Territory(names, root=place or None)
     return found
-
-
-def _default_probes() -> tuple[Probe, ...]:
-    global _probes
-    if _probes is None:
-        _probes = default_probes()
-    return _probes
 
 
 def _check_kinds(kinds: frozenset[str], probes: tuple[Probe, ...]) -> None:

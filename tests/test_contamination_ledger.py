@@ -246,6 +246,16 @@ def test_addresses_are_not_reused_under_our_eyes(app: Any) -> None:
     assert paths(ledger.scan()) == ["sample_app.SLOT"]
 
 
+def test_watching_more_does_not_swallow_what_changed_meanwhile(app: Any) -> None:
+    """Adding, dropping and restoring watched objects leaves other changes to be found."""
+    ledger = watch(app)
+    app.CONFIG["mine"] = 1
+    ledger.add_value("key", "value", [1])
+    app.ITEMS.append(9)
+    ledger.drop_root("key")
+    assert sorted(paths(ledger.scan())) == ["sample_app.CONFIG['mine']", "sample_app.ITEMS"]
+
+
 class Hostile:
     """An object every question to which raises."""
 

@@ -61,6 +61,8 @@ class ImportWatch:
                 if spec is not None:
                     break
         if spec is not None and spec.loader is not None:
+            # Before the import system enters the module anywhere.
+            self._before()
             self._bracket(spec.loader)
         return spec
 
@@ -82,8 +84,6 @@ class ImportWatch:
             outermost = not getattr(local, "depth", 0)
             local.depth = getattr(local, "depth", 0) + 1
             try:
-                if outermost:
-                    self._before()
                 execute(module)
             finally:
                 local.depth -= 1

@@ -190,6 +190,8 @@ class Ledger:
         self._unsettled: dict[int, tuple[Facet, Any]] = {}
         self._queue: deque[tuple[Node, bool]] = deque()
         self._dirty_pages: set[int] = set()
+        self._filling: _Page | None = None
+        self._late: dict[int, Facet] = {}
         self.truncated = 0
 
     def __len__(self) -> int:
@@ -349,23 +351,52 @@ class Ledger:
                         track(child, facet, key)
 
     # -- pages ---------------------------------------------------------------
+    #
+    # A page learns new addresses only right after it was compared. Otherwise a
+    # change of one of its facets would be believed unseen because another facet
+    # was added, removed or restored: whatever such an update would swallow goes
+    # to `_late`, and the next scan looks at it.
 
     def _to_page(self, facet: Facet) -> None:
-        if not self._pages or len(self._pages[-1].facets) >= PAGE_SIZE:
-            self._pages.append(_Page())
-        page = self._pages[-1]
+        page = self._filling
+        if page is None or len(page.facets) >= PAGE_SIZE:
+            page = self._filling = _Page()
+            self._pages.append(page)
         page.facets.append(facet)
         self._page_of[id(facet)] = page
         self._dirty_pages.add(id(page))
 
-    def _write_pages(self) -> None:
-        """Bring the images of touched pages up to date with what is believed."""
-        if self._dirty_pages:
-            for page in self._pages:
-                if id(page) in self._dirty_pages:
-                    page.refresh()
-            self._dirty_pages.clear()
-            self._pages = [page for page in self._pages if page.facets]
+    def _write_pages(self, believed: Iterable[Facet] = ()) -> None:
+        """Bring the images of touched pages up to date; *believed* facets were just read."""
+        if not self._dirty_pages:
+            return
+        read = {id(facet) for facet in believed}
+        for page in self._pages:
+            if id(page) in self._dirty_pages:
+                for facet in page.suspects():
+                    if id(facet) not in read and id(facet) in self._page_of:
+                        self._late[id(facet)] = facet
+                page.refresh()
+        self._dirty_pages.clear()
+        self._filling = None
+        self._pages = [page for page in self._pages if page.facets]
+        if len(self._pages) > 16 and len(self._page_of) < len(self._pages) * PAGE_SIZE // 3:
+            self._repack()
+
+    def _repack(self) -> None:
+        """Gather the facets of many small pages in few large ones."""
+        facets: list[Facet] = []
+        for page in self._pages:
+            for facet in page.suspects():
+                self._late[id(facet)] = facet
+            facets += page.facets
+        self._pages = []
+        for start in range(0, len(facets), PAGE_SIZE):
+            page = _Page()
+            page.facets = facets[start : start + PAGE_SIZE]
+            page.refresh()
+            self._pages.append(page)
+            self._page_of.update((id(facet), page) for facet in page.facets)
 
     def write(self) -> None:
         """Finish a series of `add_module` and `add_foreign_module` calls."""
@@ -380,6 +411,9 @@ class Ledger:
         what stays.
         """
         changed: list[tuple[Facet, Difference]] = []
+        if self._late:
+            late, self._late = self._late, {}
+            changed.extend(self._look(late.values()))
         for page in self._pages:
             suspects = page.suspects()
             if suspects:
@@ -409,13 +443,14 @@ class Ledger:
 
     def reread(self, facets: Iterable[Facet]) -> None:
         """Believe the state of *facets* as it is now, after they were restored."""
+        facets = tuple(facets)
         for facet in facets:
             self._unsettled.setdefault(id(facet), (facet, facet.saved))
             facet.saved = facet.read()
             page = self._page_of.get(id(facet))
             if page is not None:
                 self._dirty_pages.add(id(page))
-        self._write_pages()
+        self._write_pages(facets)
 
     def settle(self) -> None:
         """Watch what was added since the last time and let go of what was removed."""
@@ -460,6 +495,7 @@ class Ledger:
             current.facets = []
 
     def _unpage(self, facet: Facet) -> None:
+        self._late.pop(id(facet), None)
         page = self._page_of.pop(id(facet), None)
         if page is not None:
             page.facets.remove(facet)

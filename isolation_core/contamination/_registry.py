@@ -8,6 +8,8 @@ from isolation_core.errors import ConfigurationError
 __all__ = ["default_probes", "register_probe", "registered_probes", "unregister_probe"]
 
 _registered: dict[str, Probe] = {}
+_default: tuple[Probe, ...] | None = None
+_builtin: tuple[Probe, ...] | None = None
 
 
 def register_probe(probe: Probe) -> Probe:
@@ -31,12 +33,19 @@ def register_probe(probe: Probe) -> Probe:
             value=probe,
         )
     _registered[probe.kind] = probe
+    _forget_default()
     return probe
 
 
 def unregister_probe(kind: str) -> None:
     """Forget the probe of *kind*; barriers that are open keep using it."""
     _registered.pop(kind, None)
+    _forget_default()
+
+
+def _forget_default() -> None:
+    global _default
+    _default = None
 
 
 def registered_probes() -> tuple[Probe, ...]:
@@ -45,7 +54,12 @@ def registered_probes() -> tuple[Probe, ...]:
 
 
 def default_probes() -> tuple[Probe, ...]:
-    """Return a fresh set of the built-in probes and the registered ones, cheapest first."""
-    from isolation_core.contamination.probes import builtin_probes
+    """Return the built-in probes and the registered ones, cheapest first; the same ones every time."""
+    global _default, _builtin
+    if _builtin is None:
+        from isolation_core.contamination.probes import builtin_probes
 
-    return tuple(sorted((*builtin_probes(), *_registered.values()), key=lambda probe: probe.cost))
+        _builtin = builtin_probes()
+    if _default is None:
+        _default = tuple(sorted((*_builtin, *_registered.values()), key=lambda probe: probe.cost))
+    return _default

@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from isolation_core.contamination._imports import ImportWatch
-from isolation_core.contamination._ledger import Ledger
-from isolation_core.contamination._probe import Difference, Probe
+from isolation_core.contamination._ledger import Ledger, identical
+from isolation_core.contamination._probe import MISSING, Difference, Probe
 from isolation_core.contamination._slots import Entry, FacetSlot, ProbeSlot, Slot
 from isolation_core.contamination._territory import PROBED_MODULES, Territory, foreign_classes_in, imports_of
+from isolation_core.contamination._versions import HAS_TAGS, tag_of
 from isolation_core.findings import Change
 from isolation_core.journal import get_journal
 
@@ -45,10 +46,23 @@ class Frame:
         parent: the frame it is nested in.
         depth: nesting depth; entries promoted to a smaller depth are not ours.
         position: length of the log at entry.
+        kinds: the kinds of state it looks at; None: all.
+        deliver: takes what changed, when that is known.
     """
 
-    def __init__(self, owner: str, scope: str, parent: Frame | None, territory: Territory | None) -> None:
+    def __init__(
+        self,
+        owner: str,
+        scope: str,
+        parent: Frame | None,
+        territory: Territory | None,
+        *,
+        kinds: frozenset[str] | None = None,
+        deliver: Callable[[list[Change]], None],
+    ) -> None:
         self.owner = owner
+        self.kinds = kinds
+        self.deliver = deliver
         self.scope = scope
         self.parent = parent
         self.depth = 0 if parent is None else parent.depth + 1
@@ -77,7 +91,8 @@ class _View:
         self.local_probes = [probe for probe in probes if not probe.process_wide]
         self.snapshots: list[Any] = []
         self.ledger = Ledger(self.includes)
-        self.module_names: set[str] = set()
+        self.modules: dict[str, Any] = {}
+        self._modules_seen: object = None
         # Modules somebody imported by name while we looked.
         self.imported: set[str] = set()
 
@@ -90,6 +105,16 @@ class _View:
         """Tell whether any frame watches the module called *name* deeply."""
         return any(territory.includes(name) for territory in self.territories)
 
+    def modules_moved(self) -> bool:
+        """Tell whether ``sys.modules`` may have changed since the last time it was asked."""
+        now: object = bytes(tag_of(sys.modules)) if HAS_TAGS else identical(tuple(sys.modules.values()))
+        moved, self._modules_seen = now != self._modules_seen, now
+        return moved
+
+    def ask_again(self) -> None:
+        """Have `modules_moved` say yes the next time."""
+        self._modules_seen = None
+
     def is_users(self, name: str, module: Any) -> bool:
         """Tell whether a module is somebody's own code: watched, or at least not installed."""
         return self.includes(name) or self.territory.is_users(name, module)
@@ -99,7 +124,8 @@ class _View:
         if territory not in self.territories:
             self.territories.append(territory)
             self.ledger.forget_anatomy()
-            self.module_names.clear()
+            self.modules.clear()
+            self._modules_seen = None
 
 
 class Tracker:
@@ -123,7 +149,8 @@ class Tracker:
                 self._prepare(territory, probes, heap=heap)
             elif self._view is not None:
                 self._view.widen(territory)
-            self.checkpoint()
+                self._watch_more(self._view, probes)
+            self.checkpoint(entering=True)
             related = {frame, *frame.ancestors()}
             strangers = [other for other in self._open if other not in related]
             if strangers:
@@ -136,36 +163,35 @@ class Tracker:
                 with self._guarded(probe):
                     frame.local_state.append((probe, probe.capture()))
 
-    def leave(
-        self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None = None
-    ) -> tuple[list[Change], list[Frame]]:
-        """Close *frame*: log what moved, undo its part, and tell.
+    def leave(self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None = None) -> None:
+        """Close *frame*: log what moved, undo its part, and tell whom it concerns.
 
-        Returns:
-            What changed, and the frames it cannot be told apart from (the
-            frame alone, unless others overlapped with it). While an
-            overlapping frame is still open the list of changes is empty: it
-            comes with the last one.
+        While another frame is open that overlaps with it, only the state of
+        its own task is compared. The shared state waits for the last of them,
+        and what changed is then delivered to all: they cannot be told apart.
         """
         with self._lock:
-            changes = self._leave_local(frame, restore=restore, ignored=ignored)
+            local = self._leave_local(frame, restore=restore, ignored=ignored)
+            if local:
+                frame.deliver(local)
             frame.open = False
             if frame in self._open:
                 self._open.remove(frame)
             members = frame.cohort or {frame}
             if any(member.open for member in members):
-                return changes, []
+                return
             self.checkpoint(settle=False)
             position = min(member.position for member in members)
-            owners = sorted({member.owner for member in members})
-            name = " or ".join(owners)
-            first = min(members, key=lambda member: member.depth)
-            changes += self._undo(first, position, name, restore=restore, ignored=ignored)
+            owner = " or ".join(sorted({member.owner for member in members}))
+            widest = min(members, key=lambda member: member.depth)
+            changes = self._undo(widest, position, owner, restore=restore, ignored=ignored)
+            if changes:
+                for member in members:
+                    member.deliver(changes)
             if self._view is not None:
                 self._view.ledger.settle()
             if not self._open:
                 self._rest()
-            return changes, list(members)
 
     def _prepare(self, territory: Territory, probes: tuple[Probe, ...], *, heap: bool) -> None:
         """Have a view of the process that fits the outermost frame."""
@@ -186,6 +212,15 @@ class Tracker:
             self._release_when_idle = self._on_collection
             gc.callbacks.append(self._on_collection)
 
+    def _watch_more(self, view: _View, probes: tuple[Probe, ...]) -> None:
+        """Use probes that were registered after the outermost frame was opened."""
+        for probe in probes:
+            if probe.process_wide and probe not in view.probes:
+                with self._guarded(probe):
+                    snapshot = probe.capture()
+                    view.probes.append(probe)
+                    view.snapshots.append(snapshot)
+
     def _rest(self) -> None:
         """After the outermost frame: keep the view for the next one, hold nothing else."""
         self._log.clear()
@@ -201,18 +236,19 @@ class Tracker:
 
     # -- looking -------------------------------------------------------------
 
-    def checkpoint(self, *, depth: int | None = None, settle: bool = True) -> None:
+    def checkpoint(self, *, depth: int | None = None, settle: bool = True, entering: bool = False) -> None:
         """Log what moved since the last look, and believe what is there now.
 
         Args:
             depth: depth of the frame the entries are promoted to, `BASELINE`
                 for the process; None leaves them to whoever is open.
             settle: whether to watch new children at once.
+            entering: whether a frame is being opened.
         """
         view = self._view
         if view is None:
             return
-        self._find_modules(view)
+        self._find_modules(view, entering=entering)
         for facet, difference in view.ledger.scan():
             if not facet.agrees(difference.before, difference.after):
                 self._append(FacetSlot(facet, difference.key), difference, depth)
@@ -267,7 +303,7 @@ class Tracker:
 
     def _is_new_module(self, name: str) -> bool:
         view = self._view
-        return view is not None and bool(self._open) and name not in view.module_names
+        return view is not None and bool(self._open) and name not in view.modules
 
     @contextlib.contextmanager
     def _guarded(self, probe: Probe) -> Iterator[None]:
@@ -287,16 +323,31 @@ class Tracker:
             with self._guarded(probe):
                 view.snapshots[index] = probe.capture()
 
-    def _find_modules(self, view: _View) -> None:
-        """Watch first-party modules that are new, and what they import."""
-        if not view.heap or len(sys.modules) == len(view.module_names):
+    def _find_modules(self, view: _View, *, entering: bool) -> None:
+        """Watch first-party modules that are new, and what they import.
+
+        Args:
+            view: where to watch them.
+            entering: whether a frame is being opened. Only then another module
+                under a known name takes the place of the one we watch: at the
+                end of a frame it is a fake that a test left behind.
+        """
+        if not view.heap or not view.modules_moved():
             return
         ledger = view.ledger
-        known = view.module_names
-        fresh = [name for name in sys.modules if name not in known]
-        known.update(fresh)
-        if len(known) != len(sys.modules):
-            known.intersection_update(tuple(sys.modules))
+        known = view.modules
+        now = dict(sys.modules)
+        fresh = [name for name in now if name not in known]
+        replaced = [name for name, module in known.items() if now.get(name) is not module]
+        if replaced and not entering:
+            view.ask_again()
+        elif replaced:
+            for name in replaced:
+                ledger.drop_root(name)
+                del known[name]
+                if name in now:
+                    fresh.append(name)
+        known.update((name, now[name]) for name in fresh)
         modules = [(name, sys.modules.get(name)) for name in fresh]
         theirs = [(n, m) for n, m in modules if isinstance(m, types.ModuleType) and view.is_users(n, m)]
         # The last imported first: a module that defines a thing is imported
@@ -403,10 +454,20 @@ class Tracker:
                 )
                 expected[slot] = entry.before
         mine = []
+        refilled: set[int] = set()
         for slot, entry in net.items():
             entry.target = expected[slot]
-            if not slot.agrees(entry.target, entry.after):
+            if not slot.is_silent and not slot.agrees(entry.target, entry.after):
                 mine.append(entry)
+                if entry.after is MISSING and isinstance(slot, FacetSlot):
+                    refilled.add(id(slot.facet))
+        # An order of keys has to be put right where keys come back, or where
+        # keys that were there all the time changed places.
+        mine += [
+            entry
+            for slot, entry in net.items()
+            if slot.is_silent and (id(slot.facet) in refilled or _reordered(entry.target, entry.after))
+        ]
         changes = self._apply(mine, frame, owner, restore=restore, ignored=ignored)
         # What a narrower frame could not or did not want to undo stays in the
         # log of the wider one, under the name of who did it.
@@ -432,10 +493,13 @@ class Tracker:
         return [
             entry.describe(owner=entry.owner or owner, scope=frame.scope)
             for entry in entries
-            if not entry.slot.is_silent or len(entries) == 1
+            if not entry.slot.is_silent or not any(same_holder(entry, other) for other in entries)
         ]
 
     def _concerns(self, frame: Frame, entry: Entry, ignored: Callable[[str, str], bool] | None) -> bool:
+        kind = entry.slot.kind if isinstance(entry.slot, ProbeSlot) else "heap"
+        if frame.kinds is not None and kind not in frame.kinds:
+            return False
         packages = None if frame.territory is None else frame.territory.packages
         if packages is not None and isinstance(entry.slot, FacetSlot) and entry.slot.is_first_party:
             root = entry.slot.module()
@@ -499,6 +563,17 @@ _tracker = Tracker()
 def get_tracker() -> Tracker:
     """Return the tracker of this process."""
     return _tracker
+
+
+def same_holder(one: Entry, other: Entry) -> bool:
+    """Tell whether *other* is a different slot of the object of *one*."""
+    return one is not other and getattr(one.slot, "facet", None) is getattr(other.slot, "facet", None)
+
+
+def _reordered(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
+    """Tell whether keys that are in both come in another order."""
+    older, newer = {id(key) for key in before}, {id(key) for key in after}
+    return [id(key) for key in before if id(key) in newer] != [id(key) for key in after if id(key) in older]
 
 
 def _join(frames: list[Frame]) -> None:
