@@ -12,6 +12,7 @@ import difflib
 import functools
 import inspect
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodType, ModuleType, WrapperDescriptorType
@@ -44,13 +45,16 @@ _FUNCTIONS: Final = (FunctionType, MethodType, BuiltinFunctionType, functools.pa
 class Member:
     """One name of a contract."""
 
-    __slots__ = ("_check", "_made", "_name", "_signature", "kind", "shape")
+    __slots__ = ("_check", "_made", "_name", "_signature", "kind", "returns", "shape")
 
-    def __init__(self, name: str, shape: Shape, signature: inspect.Signature | None) -> None:
+    def __init__(
+        self, name: str, shape: Shape, signature: inspect.Signature | None, returns: ref[type[Any]] | None = None
+    ) -> None:
         self._name = name
         self.shape = shape
         self.kind = _CLASSES[shape]
         self._signature = signature
+        self.returns = returns
         self._made = False
         self._check: Callable[..., object] | None = None
 
@@ -61,6 +65,12 @@ class Member:
             self._made = True
         state.check = self._check
         state.signature = self._signature
+        state.member = self
+
+    def contract_of_result(self) -> Contract | None:
+        """Return what the result of a call promises, if that is known."""
+        cls = None if self.returns is None else self.returns()
+        return None if cls is None else contract_for(cls)
 
 
 class Contract:
@@ -141,10 +151,23 @@ class Contract:
         function, skip = _unbind(raw, bound)
         shape = self._shape(name, raw, function)
         if inspect.isclass(function):
-            return Member(name, "sync", signature_of(function, skip_first=False))
+            return Member(name, "sync", signature_of(function, skip_first=False), ref(function))
+        returns = self._result(name)
         if function is None or not callable(function):
-            return Member(name, shape, None)
-        return Member(name, shape, signature_of(function, skip_first=skip))
+            return Member(name, shape, None, returns)
+        return Member(name, shape, signature_of(function, skip_first=skip), returns)
+
+    @property
+    def enters_itself(self) -> bool:
+        """Whether ``(async) with`` gives the object itself."""
+        return any(profile.enters_itself for profile in self._profiles)
+
+    def _result(self, name: str) -> ref[type[Any]] | None:
+        for profile in self._profiles:
+            path = profile.returns.get(name)
+            if path is not None:
+                return _imported_class(path)
+        return None
 
     def _find(self, name: str) -> tuple[Any, bool]:
         """Return the raw attribute and whether it was found on the object itself (already bound)."""
@@ -176,6 +199,18 @@ class Contract:
 
 def _not_callable(label: str, /, *_args: object, **_kwargs: object) -> None:
     raise TypeError(f"{label!r} object is not callable; the mock stands for an instance of it")
+
+
+def _imported_class(path: str) -> ref[type[Any]] | None:
+    """Return the class at *path* if its module is imported: whoever has the client has its results."""
+    module, _, rest = path.rpartition(".")
+    while module and module not in sys.modules:
+        module, _, more = module.rpartition(".")
+        rest = f"{more}.{rest}"
+    found: Any = sys.modules.get(module)
+    for name in rest.split("."):
+        found = getattr(found, name, None)
+    return ref(found) if inspect.isclass(found) else None
 
 
 def _unbind(raw: Any, bound: bool) -> tuple[Any, bool]:

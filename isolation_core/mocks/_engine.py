@@ -87,9 +87,7 @@ def make(
     options = dict(configure)
     if contract is not None:
         mock = born(cls, None, name, "", None)
-        mock._i.contract = contract
-        contract.equip_root(mock._i)
-        mock._swap_magics(contract.magics)
+        mock.fulfil(contract)
         if "wraps" in options:
             object.__setattr__(mock, "_mock_wraps", options.pop("wraps"))
         if options.pop("unsafe", False):

@@ -435,7 +435,7 @@ def _bury(node: Any, tomb: Tomb) -> None:
         _plain.rewind_effect(item)
     state.children.clear()
     state.value, state.effect, state.source, state.consumed = DEFAULT, None, None, None
-    state.functions = state.baseline = state.check = state.contract = state.delegate = None
+    state.functions = state.baseline = state.check = state.contract = state.delegate = state.member = None
     state.parent = state.new_parent = None
     state.sinks = state.foreign = ()
     state.tomb = tomb

@@ -134,6 +134,12 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         """Restrict the mock to the attributes of *spec*, as in `unittest.mock`."""
         self._add_spec(spec, spec_set)
 
+    def fulfil(self, contract: Any) -> None:
+        """Promise what *contract* says, from now on."""
+        self._i.contract = contract
+        contract.equip_root(self._i)
+        self._swap_magics(contract.magics)
+
     def _swap_magics(self, magics: frozenset[str]) -> None:
         """Give this one mock the class that supports exactly *magics*."""
         cls = type(self)
@@ -230,12 +236,15 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         state = self._i
         contract = state.contract
         member = None
+        result = None
         if new_name in async_method_magics:
             cls = self._async_class
         elif contract is not None and new_name in contract.known and new_name not in all_magics:
             member = contract.member(new_name)
             cls = getattr(self, member.kind)
         elif new_name in self._spec_asyncs:
+            cls = self._async_class
+        elif new_name == "()" and state.member is not None and (result := state.member.contract_of_result()):
             cls = self._async_class
         elif issubclass(type(self), AsyncMock):
             methods = self._mock_methods
@@ -250,6 +259,8 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
             object.__setattr__(child, "_mock_wraps", kw["wraps"])
         if member is not None:
             member.equip(child_state)
+        if result is not None:
+            child.fulfil(result)
         return child
 
     def _magic(self, name: str) -> Any:
@@ -262,6 +273,9 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
             child = self._get_child_mock(name=name, _new_name=name, _new_parent=self)
             state.children[name] = child
             set_magic_default(self, child, name)
+            contract = state.contract
+            if contract is not None and name in ("__aenter__", "__enter__") and contract.enters_itself:
+                child._i.value = self
         return child
 
     def __setattr__(self, name: str, value: Any) -> None:

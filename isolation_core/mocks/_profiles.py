@@ -9,7 +9,7 @@ the method resolution order, so nothing is imported to look them up.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from attrs import field, frozen
@@ -24,6 +24,14 @@ def _names(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
+def _path_of(target: type[object] | str) -> str:
+    return target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
+
+
+def _paths(returns: Mapping[str, type[object] | str]) -> dict[str, str]:
+    return {name: _path_of(target) for name, target in returns.items()}
+
+
 @frozen
 class ShapeProfile:
     """How the members of a class behave when called.
@@ -34,6 +42,8 @@ class ShapeProfile:
         dual: names of members whose result can be awaited and used with ``async with``.
         iterating: names of members whose result is used with ``async for``.
         otherwise: the shape of public methods named nowhere; None leaves it to the declaration.
+        returns: members whose result is by default a mock of a class, given as ``module.qualname``.
+        enters_itself: whether ``(async) with`` gives the object itself.
     """
 
     asynchronous: frozenset[str] = field(default=frozenset(), converter=_names)
@@ -41,6 +51,8 @@ class ShapeProfile:
     dual: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
     iterating: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
     otherwise: Shape | None = field(default=None, kw_only=True)
+    returns: Mapping[str, str] = field(factory=dict, converter=_paths, kw_only=True)
+    enters_itself: bool = field(default=False, kw_only=True)
 
     def shape(self, name: str) -> Shape | None:
         """Return the shape of the member *name*, or None if the profile says nothing about it."""
@@ -67,6 +79,8 @@ def register_shape_profile(
     dual: Iterable[str] = (),
     iterating: Iterable[str] = (),
     otherwise: Shape | None = None,
+    returns: Mapping[str, type[object] | str] | None = None,
+    enters_itself: bool = False,
 ) -> ShapeProfile:
     """Say how the members of a class behave when called; subclasses inherit it.
 
@@ -80,16 +94,18 @@ def register_shape_profile(
         dual: members whose result can be awaited and entered with ``async with``.
         iterating: members whose result is iterated with ``async for``.
         otherwise: the shape of public methods named nowhere; by default the declaration decides.
+        returns: members whose result is by default a mock of this class.
+        enters_itself: True if ``(async) with`` gives the object itself.
 
     Returns:
         The profile.
     """
     profile = ShapeProfile(
-        asynchronous, synchronous=synchronous, dual=dual, iterating=iterating, otherwise=otherwise
-    )
-    key = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
+        asynchronous, synchronous=synchronous, dual=dual, iterating=iterating, otherwise=otherwise,
+        returns=returns or {}, enters_itself=enters_itself,
+    )  # fmt: skip
     with _lock:
-        _profiles[key] = profile
+        _profiles[_path_of(target)] = profile
     return profile
 
 
@@ -101,6 +117,8 @@ def profile_for(cls: type[object]) -> tuple[ShapeProfile, ...]:
         if (profile := _profiles.get(f"{base.__module__}.{base.__qualname__}")) is not None
     )
 
+
+_HTTP: Final = ("get", "post", "put", "patch", "delete", "head", "options", "request")
 
 for _name in ("redis.asyncio.client.Redis", "redis.asyncio.cluster.RedisCluster"):
     register_shape_profile(
@@ -116,33 +134,67 @@ for _name in ("redis.asyncio.client.Redis", "redis.asyncio.cluster.RedisCluster"
             "get_redis_connection", "replace_default_node", "single_connection_client", "parse_response_callbacks",
         ),
         iterating=("scan_iter", "sscan_iter", "hscan_iter", "zscan_iter"),
+        returns={
+            "client": _name, "pipeline": "redis.asyncio.client.Pipeline", "pubsub": "redis.asyncio.client.PubSub",
+            "monitor": "redis.asyncio.client.Monitor", "lock": "redis.asyncio.lock.Lock",
+        },
+        enters_itself=True,
     )  # fmt: skip
 register_shape_profile(
     "redis.asyncio.client.Pipeline",
     # Commands are queued and give the pipeline back; executing it is awaited.
     otherwise="sync",
     asynchronous=("execute", "reset", "watch", "unwatch", "discard", "immediate_execute_command", "aclose"),
+    enters_itself=True,
 )
 register_shape_profile(
     "redis.asyncio.client.PubSub",
     asynchronous=("subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe", "ping"),
     iterating=("listen",),
+    enters_itself=True,
 )
 register_shape_profile(
     "redis.asyncio.lock.Lock",
     asynchronous=("acquire", "release", "extend", "reacquire", "locked", "owned", "do_acquire", "do_release"),
 )
-register_shape_profile("asyncpg.pool.Pool", dual=("acquire",), asynchronous=("release",))
+register_shape_profile(
+    "asyncpg.pool.Pool",
+    dual=("acquire",),
+    asynchronous=("release",),
+    returns={"acquire": "asyncpg.connection.Connection"},
+    enters_itself=True,
+)
 register_shape_profile(
     "asyncpg.connection.Connection",
     synchronous=("transaction", "is_closed", "is_in_transaction", "get_server_pid", "get_server_version",
                  "get_settings", "terminate"),
     dual=("cursor",),
+    returns={
+        "transaction": "asyncpg.transaction.Transaction", "prepare": "asyncpg.prepared_stmt.PreparedStatement",
+        "cursor": "asyncpg.cursor.Cursor",
+    },
 )  # fmt: skip
 register_shape_profile("asyncpg.prepared_stmt.PreparedStatement", dual=("cursor",))
 register_shape_profile(
     "aiohttp.client.ClientSession",
-    dual=("get", "post", "put", "patch", "delete", "head", "options", "request", "ws_connect"),
+    dual=(*_HTTP, "ws_connect"),
+    returns=dict.fromkeys(_HTTP, "aiohttp.client_reqrep.ClientResponse")
+    | {"ws_connect": "aiohttp.client_ws.ClientWebSocketResponse"},
+    enters_itself=True,
 )
-register_shape_profile("aiohttp.client_reqrep.ClientResponse", asynchronous=("release",), synchronous=("close",))
-register_shape_profile("nats.aio.client.Client", synchronous=("jetstream", "jsm", "new_inbox"))
+register_shape_profile(
+    "aiohttp.client_reqrep.ClientResponse", asynchronous=("release",), synchronous=("close",), enters_itself=True
+)
+register_shape_profile(
+    "httpx.AsyncClient",
+    returns=dict.fromkeys((*_HTTP, "send", "stream"), "httpx.Response"),
+    enters_itself=True,
+)
+register_shape_profile(
+    "nats.aio.client.Client",
+    synchronous=("jetstream", "jsm", "new_inbox"),
+    returns={
+        "jetstream": "nats.js.client.JetStreamContext", "jsm": "nats.js.manager.JetStreamManager",
+        "subscribe": "nats.aio.subscription.Subscription", "request": "nats.aio.msg.Msg",
+    },
+)  # fmt: skip

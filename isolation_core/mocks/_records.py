@@ -33,7 +33,7 @@ class State:
 
     __slots__ = (
         "attached", "awaits", "baseline", "calls", "check", "children", "consumed", "contract", "delegate", "effect",
-        "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "name", "new_name", "new_parent",
+        "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "member", "name", "new_name", "new_parent",
         "overrides", "parent", "root", "signature", "sinks", "source", "strict", "tomb", "tree", "value", "version",
         "views",
     )  # fmt: skip
@@ -65,6 +65,7 @@ class State:
         self.contract: Any = None
         self.check: Any = None
         self.signature: Any = None
+        self.member: Any = None
         # Ownership.
         self.home: Any = None
         self.made_at: Any = None
