@@ -1,0 +1,78 @@
+"""The event loop policy, and the current event loop of the main thread."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Final
+
+from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination.probes._keyed import KeyedProbe, attempt, loaded
+
+__all__ = ["EventLoopProbe"]
+
+_POLICY: Final = "asyncio.get_event_loop_policy()"
+_LOOP: Final = "asyncio.get_event_loop()"
+
+
+class EventLoopProbe(KeyedProbe):
+    """Which policy makes event loops, and which loop is set while none is running.
+
+    The policy is made at the first use of asyncio, by whoever comes first: it
+    is made right away here, so that the first user is not blamed for it.
+    """
+
+    kind = "event-loop"
+    code = "AIO001"
+    cost = 0.4
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, Any] | None = None
+
+    def capture(self) -> Any:
+        events: Any = loaded("asyncio.events")
+        if events is None or "_set_running_loop" not in events.__dict__ or loaded("asyncio") is None:
+            return None
+        if threading.get_ident() != threading.main_thread().ident or events._get_running_loop() is not None:
+            # The current loop is a matter of one thread, and of a running loop itself.
+            return self._last
+        policy = events.__dict__.get("_event_loop_policy")
+        if policy is None:
+            # Not while asyncio is still being imported.
+            make = events.__dict__.get("_init_event_loop_policy")
+            if make is None or "run" not in sys.modules["asyncio"].__dict__:
+                return self._last
+            attempt(make)
+            policy = events.__dict__.get("_event_loop_policy")
+        loop = getattr(getattr(policy, "_local", None), "_loop", None)
+        last = self._last
+        if last is None or last[0] is not policy or last[1] is not loop:
+            self._last = last = (policy, loop)
+        return last
+
+    def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
+        return {_POLICY: snapshot[0], _LOOP: snapshot[1]} if type(snapshot) is tuple else snapshot
+
+    def diff(self, before: Any, after: Any) -> Iterable[Difference]:
+        return super().diff(before, after) if before is not None and after is not None else ()
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        # A loop that is gone again, or closed, must not come back.
+        return one is other or (key == _LOOP and one is not None and one is not MISSING and _is_closed(one))
+
+    def restore(self, key: Hashable, value: Any) -> None:
+        events: Any = sys.modules["asyncio.events"]
+        if key == _POLICY:
+            events._event_loop_policy = value
+        else:
+            # Not set_event_loop(): it would attach child watchers as well.
+            local = events._event_loop_policy._local
+            local._loop = value
+
+    def describe(self, key: Hashable) -> str:
+        return str(key)
+
+
+def _is_closed(loop: Any) -> bool:
+    return bool(attempt(loop.is_closed, default=True))

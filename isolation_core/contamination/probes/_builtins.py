@@ -1,0 +1,55 @@
+"""The names every module sees."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Hashable
+from typing import Any
+
+from isolation_core.contamination._ledger import identical
+from isolation_core.contamination._probe import MISSING, is_same_value
+from isolation_core.contamination.probes._keyed import KeyedProbe
+from isolation_core.contamination.probes._owners import is_runners
+
+__all__ = ["BuiltinsProbe"]
+
+
+class BuiltinsProbe(KeyedProbe):
+    """`builtins`, name by name: clearing the namespace would take away what refilling it needs."""
+
+    kind = "builtins"
+    code = "BLT001"
+    cost = 2.0
+
+    def __init__(self) -> None:
+        self._flat: tuple[Any, ...] = ()
+        self._print = b""
+        self._last: dict[str, Any] = {}
+
+    def capture(self) -> Any:
+        names = builtins.__dict__
+        flat = (*names, *names.values())
+        text = identical(flat)
+        if text != self._print:
+            self._flat, self._print = flat, text
+            self._last = dict(names)
+        return self._last
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        if is_same_value(one, other):
+            return True
+        if key == "_":
+            # The last value shown by an interactive session or a doctest; a
+            # callable is a translation function somebody installed.
+            return not any(callable(value) for value in (one, other) if value is not MISSING)
+        return is_runners(other)
+
+    def restore(self, key: Hashable, value: Any) -> None:
+        name: Any = key
+        if value is MISSING:
+            builtins.__dict__.pop(name, None)
+        else:
+            builtins.__dict__[name] = value
+
+    def describe(self, key: Hashable) -> str:
+        return f"builtins.{key}"

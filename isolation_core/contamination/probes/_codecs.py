@@ -1,0 +1,108 @@
+"""Codec search functions and error handlers."""
+
+from __future__ import annotations
+
+import codecs
+import encodings
+import gc
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+
+from isolation_core.contamination._ledger import identical
+from isolation_core.contamination._probe import MISSING, is_same_value
+from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, OrderKey
+from isolation_core.contamination.probes._owners import is_runners
+
+__all__ = ["CodecsProbe"]
+
+_SEARCH: Final = "codecs.register()"
+
+
+def _find() -> tuple[list[Any] | None, dict[str, Any] | None]:
+    """Return the interpreter's list of search functions and its dict of error handlers.
+
+    Neither has a name in Python. Both are ordinary objects that refer to
+    something known, so the collector can say where they are: one scan, once.
+    """
+    search = encodings.search_function
+    functions: list[Any] | None = None
+    errors: dict[str, Any] | None = None
+    for holder in gc.get_referrers(search, codecs.strict_errors):
+        if type(holder) is list and holder and holder[0] is search and functions is None:
+            functions = holder
+        elif type(holder) is dict and holder.get("strict") is codecs.strict_errors and "ignore" in holder:
+            errors = holder
+    return functions, errors
+
+
+class _Codecs:
+    __slots__ = ("errors", "flat", "functions", "print")
+
+    def __init__(self, flat: tuple[Any, ...], functions: tuple[Any, ...], errors: dict[str, Any]) -> None:
+        self.flat = flat
+        self.print = identical(flat)
+        self.functions = functions
+        self.errors = errors
+
+
+class CodecsProbe(ListsProbe):
+    """What ``codecs.register`` and ``codecs.register_error`` added."""
+
+    kind = "codec"
+    code = "REG003"
+    cost = 0.7
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found = False
+        self._functions: list[Any] | None = None
+        self._errors: dict[str, Any] | None = None
+        self._last: _Codecs | None = None
+
+    def capture(self) -> Any:
+        if not self._found:
+            self._functions, self._errors = _find()
+            self._found = True
+        functions, errors = self._functions or (), self._errors or {}
+        flat = (*functions, MISSING, *errors, *errors.values())
+        last = self._last
+        if last is None or identical(flat) != last.print:
+            self._last = last = _Codecs(flat, tuple(functions), dict(errors))
+        return last
+
+    def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
+        if not isinstance(snapshot, _Codecs):
+            return snapshot  # type: ignore[no-any-return]
+        found: dict[Hashable, Any] = {f"codecs.lookup_error({name!r})": f for name, f in snapshot.errors.items()}
+        found.update(self.expand(_SEARCH, ListState(self._functions, snapshot.functions)))
+        return found
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        item = getattr(key, "item", None)
+        return super().agrees(key, one, other) or is_same_value(one, other) or (item is not None and is_runners(item))
+
+    def restore(self, key: Hashable, value: Any) -> None:
+        if isinstance(key, (ItemKey, OrderKey)):
+            super().restore(key, value)
+        elif type(key) is str and self._errors is not None:
+            name = key[len("codecs.lookup_error(") + 1 : -2]
+            if value is MISSING:
+                self._errors.pop(name, None)
+            else:
+                self._errors[name] = value
+
+    def finish(self) -> None:
+        super().finish()
+        # Taking a function out empties the cache of codecs found through others.
+        codecs.register(_nothing)
+        codecs.unregister(_nothing)
+
+    def read_list(self, slot: Any) -> Any:
+        return self._functions
+
+    def bind_list(self, slot: Any, holder: list[Any]) -> None:
+        """The list is the interpreter's own: it cannot be rebound."""
+
+
+def _nothing(_name: str) -> None:
+    return None

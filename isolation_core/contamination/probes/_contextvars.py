@@ -1,0 +1,103 @@
+"""Context variables of the current thread or task."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Hashable, Iterable, Mapping
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Final
+
+from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination.probes._keyed import KeyedProbe
+from isolation_core.findings import Severity
+
+__all__ = ["ContextVarsProbe"]
+
+# Written by runners, event loops and the decimal module, which has a probe of its own.
+_OTHERS: Final = frozenset(
+    {
+        "_current_async_library", "current_async_library_cvar", "decimal_context", "sniffio_async_library",
+        "_anyio_test_runner", "_current_task", "_fixture_scopes", "current_test", "trio_task", "warnings_context",
+    }
+)  # fmt: skip
+
+
+class _View:
+    """A context: an immutable table shared with whoever copied it."""
+
+    __slots__ = ("context", "parts", "thread")
+
+    def __init__(self, context: Context, parts: list[Any], thread: int) -> None:
+        self.context = context
+        self.parts = parts
+        self.thread = thread
+
+
+class ContextVarsProbe(KeyedProbe):
+    """Values of context variables, as the code that opened the barrier sees them."""
+
+    kind = "contextvar"
+    code = "CTX001"
+    cost = 0.3
+    process_wide = False
+
+    def __init__(self) -> None:
+        self._last: _View | None = None
+
+    def capture(self) -> Any:
+        context = copy_context()
+        parts = gc.get_referents(context)
+        last = self._last
+        thread = threading.get_ident()
+        if (
+            last is None
+            or last.thread != thread
+            or len(parts) != len(last.parts)
+            or not all(a is b for a, b in zip(parts, last.parts, strict=True))
+        ):
+            self._last = last = _View(context, parts, thread)
+        return last
+
+    def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
+        if not isinstance(snapshot, _View):
+            return snapshot  # type: ignore[no-any-return]
+        return dict(snapshot.context.items())
+
+    def diff(self, before: Any, after: Any) -> Iterable[Difference]:
+        # In another thread the variables are others, not changed ones.
+        if not isinstance(before, _View) or before.thread == after.thread:
+            yield from super().diff(before, after)
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        if is_same_value(one, other):
+            return True
+        if isinstance(key, ContextVar) and (key.name in _OTHERS or key.name.startswith("isolation_core.")):
+            return True
+        # Back at its default is as good as never set.
+        return one is MISSING and is_same_value(other, default_of(key))
+
+    def severity_of(self, key: Hashable, before: Any, after: Any) -> Severity | None:
+        return "note" if before is MISSING and default_of(key) is MISSING else None
+
+    def restore(self, key: Hashable, value: Any) -> None:
+        variable: Any = key
+        if value is MISSING:
+            value = default_of(variable)
+            if value is MISSING:
+                raise LookupError(
+                    f"{variable.name} had no value and has no default, and only the token of the set() that gave it "
+                    "one can take it away; run the code in contextvars.copy_context().run(...)"
+                )
+        variable.set(value)
+
+    def describe(self, key: Hashable) -> str:
+        return f"ContextVar({key.name!r})"  # type: ignore[attr-defined]
+
+
+def default_of(variable: Any) -> Any:
+    """Return the default of *variable*, or `MISSING` if it has none."""
+    try:
+        return Context().run(variable.get)
+    except LookupError:
+        return MISSING

@@ -1,0 +1,167 @@
+"""What runs at the end: `atexit` callbacks and finalizers."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+
+from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._rendering import bounded_repr
+from isolation_core.contamination.probes._keyed import KeyedProbe, attempt
+from isolation_core.contamination.probes._owners import home_of, is_library_code, is_runners
+
+__all__ = ["AtExitProbe", "FinalizersProbe"]
+
+
+class _Listener:
+    """Equal to nothing, and hears what it is compared with."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def __eq__(self, other: object) -> bool:
+        self.heard.append(other)
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Callback:
+    """Key of one callback: by identity."""
+
+    __slots__ = ("function", "ordinal")
+
+    def __init__(self, function: Any, ordinal: int) -> None:
+        self.function = function
+        self.ordinal = ordinal
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Callback) and self.function is other.function and self.ordinal == other.ordinal
+
+    def __hash__(self) -> int:
+        return hash((id(self.function), self.ordinal))
+
+
+class AtExitProbe(KeyedProbe):
+    """Functions registered with `atexit` by the project's own code.
+
+    Libraries register theirs when they are first used, once, for good reasons:
+    those are none of our business.
+    """
+
+    kind = "atexit"
+    code = "EXT001"
+    cost = 0.2
+
+    def __init__(self) -> None:
+        self._count: Any = getattr(atexit, "_ncallbacks", None)
+        self._last: tuple[int, tuple[Any, ...]] = (-1, ())
+
+    def capture(self) -> Any:
+        if self._count is None:
+            return self._last
+        count = self._count()
+        if count != self._last[0]:
+            # There is no list of the callbacks, but unregister() compares
+            # its argument with each of them.
+            listener = _Listener()
+            atexit.unregister(listener)  # type: ignore[arg-type]
+            self._last = (count, tuple(listener.heard))
+        return self._last
+
+    def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
+        if type(snapshot) is not tuple:
+            return snapshot  # type: ignore[no-any-return]
+        found: dict[Hashable, Any] = {}
+        for function in snapshot[1]:
+            ordinal = 0
+            while _Callback(function, ordinal) in found:
+                ordinal += 1
+            found[_Callback(function, ordinal)] = function
+        return found
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        if one is other or one is not MISSING:
+            return True  # one that was taken out cannot be known to be needed
+        return is_library_code(other) or is_runners(other)
+
+    def restore(self, key: Hashable, value: Any) -> None:
+        function = key.function  # type: ignore[attr-defined]
+        if any(known is function for known in self._last[1]) and self._times(function) > 1:
+            raise RuntimeError("it was registered before as well, and unregister() would take all of them")
+        atexit.unregister(function)
+
+    def _times(self, function: Any) -> int:
+        return sum(known is function for known in self._last[1])
+
+    def describe(self, key: Hashable) -> str:
+        return f"atexit.register({bounded_repr(key.function, 80)})"  # type: ignore[attr-defined]
+
+    def render(self, key: Hashable, value: Any) -> str:
+        return repr(MISSING) if value is MISSING else "<registered>"
+
+
+class _Finalizer:
+    """Key of one finalizer; says what it was of after it is gone."""
+
+    __slots__ = ("finalizer", "text")
+
+    def __init__(self, finalizer: Any) -> None:
+        self.finalizer = finalizer
+        found = attempt(finalizer.peek, default=None)
+        parts = (bounded_repr(part, 60) for part in found[:2]) if found else ()
+        self.text = f"weakref.finalize({', '.join(parts)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Finalizer) and self.finalizer is other.finalizer
+
+    def __hash__(self) -> int:
+        return id(self.finalizer)
+
+
+class FinalizersProbe(KeyedProbe):
+    """Finalizers (`weakref.finalize`) the project's own code left on objects that are still alive.
+
+    A library's finalizer looks after the library's own object (a temporary
+    folder, a pool) and stays.
+    """
+
+    kind = "finalizer"
+    code = "EXT002"
+    cost = 0.3
+    _registry: Final = getattr(weakref.finalize, "_registry", {})
+
+    def __init__(self) -> None:
+        self._last: frozenset[Any] = frozenset()
+
+    def capture(self) -> Any:
+        registry = self._registry
+        last = self._last
+        if len(registry) != len(last) or not last.issuperset(registry):
+            self._last = last = frozenset(registry)
+        return last
+
+    def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
+        return {_Finalizer(each): each for each in snapshot} if type(snapshot) is frozenset else snapshot
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        if one is other or one is not MISSING:
+            return True  # it ran, or was detached
+        found = other.peek()
+        if found is None:
+            return True
+        target, function = found[0], found[1]
+        if home_of(function) in ("", "builtins"):
+            return is_library_code(type(target)) or is_runners(target)
+        return is_library_code(function) or is_runners(function)
+
+    def restore(self, key: Hashable, value: Any) -> None:
+        key.finalizer.detach()  # type: ignore[attr-defined]
+
+    def describe(self, key: Hashable) -> str:
+        return key.text  # type: ignore[attr-defined, no-any-return]
+
+    def render(self, key: Hashable, value: Any) -> str:
+        return repr(MISSING) if value is MISSING else "<alive>"

@@ -1,0 +1,306 @@
+"""The logging tree: loggers, handlers, formatters and the switches of the module."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from itertools import repeat
+from typing import Any, Final
+
+from isolation_core.contamination._ledger import identical
+from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState
+from isolation_core.contamination.probes._owners import is_runners
+
+__all__ = ["LoggingProbe"]
+
+_MODULE: Final = (
+    "raiseExceptions", "lastResort", "_loggerClass", "_logRecordFactory", "root", "logThreads", "logMultiprocessing",
+    "logProcesses", "logAsyncioTasks", "_defaultFormatter", "_levelToName", "_nameToLevel",
+)  # fmt: skip
+_PATHS: Final = {"_loggerClass": "logging.getLoggerClass()", "_logRecordFactory": "logging.getLogRecordFactory()"}
+_MANAGER: Final = ("_disable", "loggerClass", "logRecordFactory", "loggerDict")
+_PRISTINE: Final = {"level": 0, "propagate": True, "disabled": False}
+_HANDLER: Final = ("level", "formatter", "stream", "target", "flushLevel")
+_FORMATTER: Final = ("_fmt", "_style", "datefmt", "default_time_format", "default_msec_format")
+_HANDLER_WATCH: Final = (*_HANDLER, "filters")
+
+
+class _Spot:
+    """One attribute of one object of the tree: equal by the identity of the object.
+
+    Attributes:
+        path: where the object was found.
+        pristine: the value of an object nobody has touched.
+        follows: whether the object comes and goes with an item of a list.
+    """
+
+    __slots__ = ("follows", "name", "owner", "path", "pristine")
+
+    def __init__(self, owner: Any, name: str, path: str, pristine: Any = MISSING, *, follows: bool = False) -> None:
+        self.owner = owner
+        self.name = name
+        self.path = path
+        self.pristine = pristine
+        self.follows = follows
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Spot) and self.owner is other.owner and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((id(self.owner), self.name))
+
+    def __str__(self) -> str:
+        return self.path
+
+    def get(self) -> Any:
+        return getattr(self.owner, self.name)
+
+    def put(self, value: Any) -> None:
+        value = self.pristine if value is MISSING else value
+        if value is not MISSING:
+            setattr(self.owner, self.name, value)
+        elif self.name in _space(self.owner):
+            delattr(self.owner, self.name)
+
+
+class _Tree:
+    """The tree as entries, and the raw references that prove it is still like that."""
+
+    __slots__ = ("entries", "flat", "print", "restless", "watched")
+
+    def __init__(self) -> None:
+        self.entries: dict[Hashable, Any] = {}
+        self.watched: list[Any] = []
+        self.restless: list[Any] = []
+        self.flat: tuple[Any, ...] = ()
+        self.print = b""
+
+
+class LoggingProbe(ListsProbe):
+    """Levels, handlers, filters, propagation and disabling of every logger, and what is behind them.
+
+    One `gc.get_referents` call lists what every logger, handler list, filter
+    list, handler and formatter refers to; identical references mean that
+    nothing changed. Only otherwise is the tree read. A logger that is new is
+    fine as long as nobody gave it anything.
+    """
+
+    kind = "logging"
+    code = "LOG001"
+    cost = 5.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: _Tree | None = None
+        # Handlers that keep writing to themselves (a counter, a buffer): what
+        # matters of them is read by name, or every look would be a close one.
+        self._restless: dict[int, Any] = {}
+
+    def capture(self) -> Any:
+        logging: Any = sys.modules.get("logging")
+        if logging is None or "lastResort" not in logging.__dict__:
+            return None
+        last = self._last
+        if last is not None:
+            flat = _flat(logging, last)
+            if identical(flat) == last.print:
+                return last
+        tree = self._look(logging)
+        if last is not None and not any(True for _ in self.diff(last, tree)):
+            self._find_restless(last, tree)
+            if self._restless:
+                tree = self._look(logging)
+        self._last = tree
+        return tree
+
+    def _find_restless(self, last: _Tree, tree: _Tree) -> None:
+        known = set(map(id, last.flat))
+        for owner in tree.watched:
+            if isinstance(owner, _handler_class()) and any(id(value) not in known for value in _space(owner).values()):
+                self._restless[id(owner)] = owner
+
+    # -- reading -------------------------------------------------------------
+
+    def _look(self, logging: Any) -> _Tree:
+        tree = _Tree()
+        entries = tree.entries
+        space = logging.__dict__
+        for name in _MODULE:
+            entries[_Spot(logging, name, _PATHS.get(name, f"logging.{name}"))] = space.get(name, MISSING)
+        root = logging.root
+        manager = root.manager
+        inner = _space(manager)
+        for name in _MANAGER:
+            path = f"logging.root.manager.{name.lstrip('_')}"
+            entries[_Spot(manager, name, path)] = inner.get(name, MISSING)
+        table = inner.get("loggerDict", {})
+        tree.watched += (table, manager, inner)
+        for name in ("_levelToName", "_nameToLevel"):
+            if type(space.get(name)) is dict:
+                entries.update((("level", name, key), value) for key, value in space[name].items())
+                tree.watched.append(space[name])
+        handlers: dict[int, tuple[Any, str]] = {}
+        self._read_logger("logging.getLogger()", root, tree, handlers)
+        for name, logger in table.items():
+            entries["logger", name] = logger
+            self._read_logger(f"logging.getLogger({name!r})", logger, tree, handlers)
+        last_resort = space.get("lastResort")
+        if last_resort is not None:
+            handlers.setdefault(id(last_resort), (last_resort, "logging.lastResort"))
+        for handler, path in handlers.values():
+            if not is_runners(handler):
+                self._read_handler(handler, path, tree)
+        self._restless = {id(handler): handler for handler in tree.restless}
+        tree.flat = _flat(logging, tree)
+        tree.print = identical(tree.flat)
+        return tree
+
+    def _read_logger(self, path: str, logger: Any, tree: _Tree, handlers: dict[int, tuple[Any, str]]) -> None:
+        space = _space(logger)
+        if "handlers" not in space:  # a place holder
+            return
+        tree.watched += (logger, space)
+        for name, pristine in _PRISTINE.items():
+            value = space.get(name, MISSING)
+            if value is not pristine and not is_same_value(value, pristine):
+                tree.entries[_Spot(logger, name, f"{path}.{name}", pristine)] = value
+        for name in ("handlers", "filters"):
+            self._read_list(_Spot(logger, name, f"{path}.{name}"), space.get(name), tree)
+        held = space["handlers"]
+        for index, handler in enumerate(held if isinstance(held, list) else ()):
+            handlers.setdefault(id(handler), (handler, f"{path}.handlers[{index}]"))
+
+    def _read_list(self, slot: _Spot, held: Any, tree: _Tree) -> None:
+        if isinstance(held, list):
+            tree.watched.append(held)
+            tree.entries.update(self.expand(slot, ListState(held, tuple(held))))
+
+    def _read_handler(self, handler: Any, path: str, tree: _Tree) -> None:
+        space = _space(handler)
+        names: tuple[str, ...] = _HANDLER
+        if _reopens(handler):
+            names = tuple(name for name in _HANDLER if name != "stream")
+        for name in names:
+            if name in space:
+                tree.entries[_Spot(handler, name, f"{path}.{name}", follows=True)] = space[name]
+        self._read_list(_Spot(handler, "filters", f"{path}.filters", follows=True), space.get("filters"), tree)
+        if id(handler) in self._restless:
+            tree.restless.append(handler)
+        else:
+            tree.watched += (handler, space)
+        formatter = space.get("formatter")
+        if formatter is not None:
+            inner = _space(formatter)
+            tree.watched += (formatter, inner)
+            for name in _FORMATTER:
+                if name in inner:
+                    spot = _Spot(formatter, name, f"{path}.formatter.{name}", follows=True)
+                    tree.entries[spot] = inner[name]
+
+    # -- comparing -----------------------------------------------------------
+
+    def same(self, before: Any, after: Any) -> bool:
+        return before is None or after is None or super().same(before, after)
+
+    def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
+        if isinstance(snapshot, _Tree):
+            return snapshot.entries
+        return {} if snapshot is None else snapshot
+
+    def diff(self, before: Any, after: Any) -> Iterable[Difference]:
+        if before is None or after is None:
+            return
+        found = super().diff(before, after)
+        yield from _of_constant_owners(found, before.entries, after.entries) if isinstance(before, _Tree) else found
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        if type(key) is tuple and key[0] == "logger":
+            return one is MISSING or other is one or "handlers" not in _space(one)
+        if isinstance(key, ItemKey) and is_runners(key.item):
+            return True
+        if isinstance(key, _Spot) and (isinstance(one, ListState) or isinstance(other, ListState)):
+            return one is MISSING or other is MISSING or super().agrees(key, one, other)
+        return super().agrees(key, one, other)
+
+    # -- restoring -----------------------------------------------------------
+
+    def restore(self, key: Hashable, value: Any) -> None:
+        logging: Any = sys.modules["logging"]
+        if type(key) is tuple:
+            table = logging.root.manager.loggerDict if key[0] == "logger" else getattr(logging, key[1])
+            if value is MISSING:
+                table.pop(key[-1], None)
+            else:
+                table[key[-1]] = value
+        elif isinstance(key, _Spot) and not isinstance(value, ListState):
+            key.put(value)
+        else:
+            super().restore(key, value)
+
+    def finish(self) -> None:
+        super().finish()
+        # Loggers remember whether they are enabled.
+        sys.modules["logging"].root.manager._clear_cache()
+
+    def read_list(self, slot: Any) -> Any:
+        return slot.get()
+
+    def bind_list(self, slot: Any, holder: list[Any]) -> None:
+        slot.put(holder)
+
+    def describe(self, key: Hashable) -> str:
+        if type(key) is tuple:
+            return f"logging.{'root.manager.loggerDict' if key[0] == 'logger' else key[1]}[{key[-1]!r}]"
+        return super().describe(key)
+
+
+def _flat(logging: Any, tree: _Tree) -> tuple[Any, ...]:
+    """Return everything whose identity matters, in one flat tuple."""
+    restless: list[Any] = []
+    for handler in tree.restless:
+        restless += map(_space(handler).get, _HANDLER_WATCH, repeat(None))
+    return (
+        *map(logging.__dict__.get, _MODULE, repeat(None)),
+        *tree.watched[0],
+        *gc.get_referents(*tree.watched),
+        *restless,
+    )
+
+
+def _of_constant_owners(
+    found: Iterable[Difference], older: Mapping[Hashable, Any], newer: Mapping[Hashable, Any]
+) -> Iterator[Difference]:
+    """Leave out what came or went together with the handler it belongs to."""
+    for difference in found:
+        key = difference.key
+        slot = key.slot if isinstance(key, ItemKey) else key
+        if isinstance(slot, _Spot) and slot.follows:
+            anchor = _Spot(slot.owner, "level", "")
+            if isinstance(key, ItemKey):
+                anchor = slot
+            elif slot.name in _FORMATTER:
+                anchor = _Spot(slot.owner, slot.name, "")
+            if anchor not in older or anchor not in newer:
+                continue
+        yield difference
+
+
+def _handler_class() -> Any:
+    return sys.modules["logging"].Handler
+
+
+def _reopens(handler: Any) -> bool:
+    # A file handler opens its stream when it first writes and closes it when
+    # it rolls over: that is its own business.
+    return issubclass(type(handler), sys.modules["logging"].FileHandler)
+
+
+def _space(owner: Any) -> dict[str, Any]:
+    """Return the instance namespace of *owner*, past any `__getattribute__` of its class."""
+    try:
+        space = object.__getattribute__(owner, "__dict__")
+    except AttributeError:
+        return {}
+    return space if isinstance(space, dict) else {}

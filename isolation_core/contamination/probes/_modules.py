@@ -1,0 +1,153 @@
+"""``sys.modules``: fakes, replaced and removed modules. Real imports are no difference."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+from isolation_core.contamination._ledger import identical
+from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination.probes._keyed import KeyedProbe
+from isolation_core.contamination.probes._owners import is_runners
+
+__all__ = ["ModulesProbe"]
+
+_NAMESPACE = types.ModuleType.__getattribute__
+
+
+class _Modules:
+    """The table, flat: all names, then all modules."""
+
+    __slots__ = ("count", "flat", "print")
+
+    def __init__(self, flat: tuple[Any, ...], text: bytes) -> None:
+        self.flat = flat
+        self.print = text
+        self.count = len(flat) // 2
+
+    def tail(self, start: int) -> dict[Any, Any]:
+        """Return the entries from position *start* on."""
+        return dict(zip(self.flat[start : self.count], self.flat[self.count + start :], strict=True))
+
+    def common(self, other: _Modules) -> int:
+        """Return how many leading entries both tables are sure to share."""
+        count = min(self.count, other.count)
+        same = (
+            self.flat[:count] == other.flat[:count]  # names: text
+            and identical(self.flat[self.count : self.count + count])
+            == identical(other.flat[other.count : other.count + count])
+        )
+        return count if same else 0
+
+
+class ModulesProbe(KeyedProbe):
+    """Modules that are not what the import system put there.
+
+    A module that was really imported stays: taking it out would give its
+    classes a second identity at the next import. A fake goes: it has no
+    ``__spec__``, or one of another module. What was removed or replaced comes
+    back, as attribute of its package too.
+
+    A real import is a difference between two snapshots (so that taking the
+    same module out again cancels it), and agrees with absence when values are
+    compared.
+    """
+
+    kind = "modules"
+    code = "SYM001"
+    cost = 30.0
+
+    def __init__(self) -> None:
+        # The dict the interpreter imports into, whatever `sys.modules` is bound to.
+        self._table: dict[str, Any] = sys.modules
+        self._last = _Modules((), b"")
+        self._fakes: dict[str, Any] = {}
+
+    def capture(self) -> Any:
+        table = self._table
+        flat = (*table, *table.values())
+        text = identical(flat)
+        if text != self._last.print:
+            self._last = _Modules(flat, text)
+        return self._last
+
+    def same(self, before: Any, after: Any) -> bool:
+        return bool(before.print == after.print)
+
+    def diff(self, before: Any, after: Any) -> Iterable[Difference]:
+        if not isinstance(before, _Modules):
+            yield from super().diff(before, after)
+            return
+        # New imports are appended: usually all but the tail is the same.
+        start = before.common(after)
+        older, newer = before.tail(start), after.tail(start)
+        for name, was in older.items():
+            now = newer.get(name, MISSING)
+            if was is not now:
+                yield Difference(name, before=was, after=now)
+        for name, now in newer.items():
+            if name not in older:
+                yield Difference(name, before=MISSING, after=now)
+
+    def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
+        return snapshot.tail(0) if isinstance(snapshot, _Modules) else snapshot
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        return one is other or (one is MISSING and (is_real_module(key, other) or is_runners(other)))
+
+    def restore(self, key: Hashable, value: Any) -> None:
+        name = str(key)
+        current = self._table.get(name, MISSING)
+        if value is MISSING:
+            self._table.pop(name, None)
+        else:
+            self._table[name] = value
+        package, _, attribute = name.rpartition(".")
+        parent: Any = self._table.get(package)
+        if not package or not issubclass(type(parent), types.ModuleType):
+            return
+        namespace = _NAMESPACE(parent, "__dict__")
+        bound = namespace.get(attribute, MISSING)
+        if value is MISSING or value is None:
+            if bound is current and bound is not MISSING:
+                del namespace[attribute]
+        elif bound is MISSING or bound is current or _name_of(bound) == name:
+            # Not if the package gave the name to something else, such as the
+            # function its submodule is called after.
+            namespace[attribute] = value
+
+    def describe(self, key: Hashable) -> str:
+        return f"sys.modules[{key!r}]"
+
+
+def _spec_of(module: Any) -> Any:
+    if not issubclass(type(module), types.ModuleType):
+        return None
+    return _NAMESPACE(module, "__dict__").get("__spec__")
+
+
+def _name_of(module: Any) -> Any:
+    return _NAMESPACE(module, "__dict__").get("__name__") if issubclass(type(module), types.ModuleType) else None
+
+
+def is_real_module(name: Any, module: Any) -> bool:
+    """Tell whether *module* is what the import system found under *name*."""
+    spec = _spec_of(module)
+    if spec is None:
+        return name == "__mp_main__" or _is_part_of_extension(name, module)
+    found = getattr(spec, "name", None)
+    return type(found) is str and name in (found, "__mp_main__")
+
+
+def _is_part_of_extension(name: Any, module: Any) -> bool:
+    """Tell whether *module* is one of those a compiled module makes for itself, such as ``pyexpat.errors``."""
+    package, _, attribute = str(name).rpartition(".")
+    parent: Any = sys.modules.get(package)
+    if _spec_of(parent) is None:
+        return False
+    namespace = _NAMESPACE(parent, "__dict__")
+    path = namespace.get("__file__")
+    compiled = path is None or (type(path) is str and path.endswith((".so", ".pyd", ".dylib")))
+    return compiled and "__path__" not in namespace and namespace.get(attribute) is module
