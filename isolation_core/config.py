@@ -20,7 +20,7 @@ from attrs import frozen
 
 from isolation_core.errors import ConfigurationError
 
-__all__ = ["ENV_PREFIX", "Mode", "Settings", "load_settings"]
+__all__ = ["ENV_PREFIX", "Mode", "Settings", "current_settings", "load_settings", "use_settings"]
 
 Mode: TypeAlias = Literal["off", "report", "restore", "strict"]
 """``off``: do nothing. ``report``: look, change nothing. ``restore``: put back what
@@ -30,6 +30,9 @@ ENV_PREFIX: Final = "ISOLATION_CORE_"
 """``ISOLATION_CORE_MODE=report`` and so on; lists are separated by commas."""
 
 _TABLE = "[tool.isolation-core]"
+
+
+_current: list[Settings] = []
 
 
 @frozen(kw_only=True)
@@ -81,11 +84,11 @@ def load_settings(
             not one of those allowed, or the file is no TOML.
     """
     variables = os.environ if environ is None else environ
-    file, table = _find_table(Path(os.path.abspath(os.curdir if start is None else start)))
+    here = _working_directory()
+    file, table = _find_table(here if start is None else Path(os.path.abspath(start)))
     layers: list[tuple[str, Path, Mapping[str, Any]]] = []
     if file is not None:
         layers.append((str(file), file.parent, table))
-    here = Path(os.curdir).absolute()
     for name in sorted(_READERS):
         variable = ENV_PREFIX + name.upper()
         if text := variables.get(variable, ""):
@@ -102,6 +105,29 @@ def load_settings(
             values[name] = _READERS[name](_Place(key, origin, folder), value)
             origins[name] = origin
     return Settings(**values, source=file, origins=origins)
+
+
+def current_settings() -> Settings:
+    """Return the settings of this process, read on first use from the working directory upward.
+
+    Raises:
+        ConfigurationError: as `load_settings` does.
+    """
+    if not _current:
+        _current.append(load_settings())
+    return _current[0]
+
+
+def use_settings(settings: Settings | None) -> None:
+    """Make *settings* those of this process; None has them read again on next use."""
+    _current[:] = [] if settings is None else [settings]
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted
+        return Path(os.sep)
 
 
 def _find_table(start: Path) -> tuple[Path | None, Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from isolation_core.config import Settings, load_settings
+from isolation_core.config import Settings, current_settings, load_settings, use_settings
 from isolation_core.errors import ConfigurationError
 
 EVERYTHING = """
@@ -160,3 +160,35 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     """Settings are a value."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         load(tmp_path).mode = "off"  # type: ignore[misc]
+
+
+def test_a_process_reads_its_settings_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later changes of the directory or the environment do not change what was read; they can be set and reread."""
+    project(tmp_path, 'mode = "report"')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ISOLATION_CORE_MODE", raising=False)
+    use_settings(None)
+    try:
+        assert current_settings().mode == "report"
+        monkeypatch.setenv("ISOLATION_CORE_MODE", "off")
+        assert current_settings().mode == "report"
+        use_settings(Settings(mode="strict"))
+        assert current_settings().mode == "strict"
+        use_settings(None)
+        assert current_settings().mode == "off"
+    finally:
+        use_settings(None)
+
+
+def test_a_deleted_working_directory_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no working directory there is no file, and the defaults hold."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.delenv("ISOLATION_CORE_MODE", raising=False)
+    use_settings(None)
+    try:
+        assert current_settings().mode == "restore"
+    finally:
+        monkeypatch.undo()
+        use_settings(None)
