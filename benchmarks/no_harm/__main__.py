@@ -99,9 +99,15 @@ def _cpu(observed: Observed) -> float:
     return observed.runs[-1]["cpu"] if observed.runs else 0.0
 
 
+def _remark(*runs: Observed) -> str:
+    # A run that ended early compares with nothing; its last words say why.
+    return next(
+        ("\n".join(run.output.splitlines()[-25:]) or "died without a word" for run in runs if not run.outcomes), ""
+    )
+
+
 def _compare(suite: _Suite, seed: int, *, plain_only: bool) -> Comparison:
     plain = suite.run("plain", seed)
-    remark = "" if plain.outcomes else "\n".join(plain.output.splitlines()[-12:])
     again = suite.run("plain" if plain_only else "off", seed)
     differing = _differences(plain, again)
     if plain_only:
@@ -112,7 +118,7 @@ def _compare(suite: _Suite, seed: int, *, plain_only: bool) -> Comparison:
             outcomes=_counts(plain),
             unsteady=differing,
             plain_cpu=_cpu(plain),
-            remark=remark,
+            remark=_remark(plain, again),
         )
     restored = suite.run("restore", seed)
     suspects = _differences(plain, restored)
@@ -140,7 +146,7 @@ def _compare(suite: _Suite, seed: int, *, plain_only: bool) -> Comparison:
         harm=harm,
         plain_cpu=_cpu(plain),
         restore_cpu=_cpu(restored),
-        remark=remark or ("" if restored.outcomes else "\n".join(restored.output.splitlines()[-12:])),
+        remark=_remark(plain, again, restored),
     )
 
 
