@@ -172,7 +172,8 @@ class SessionIsolation:
 
     # -- around the session --------------------------------------------------
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    # Innermost, because pytest-xdist sends what a worker has to say in a wrapper.
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Close what is still open when the session ends, however it ends."""
         try:
