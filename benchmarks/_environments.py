@@ -7,6 +7,7 @@ fresh for every run, because suites write into their own tree), ``wheel/``.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import json
@@ -178,8 +179,9 @@ class Observed:
 
 @functools.cache
 def _checkout_wheel() -> Path:
-    target = CACHE / "wheel"
-    shutil.rmtree(target, ignore_errors=True)
+    # One for each process that measures: another one may be building at the same time.
+    target = CACHE / "wheel" / str(os.getpid())
+    atexit.register(shutil.rmtree, target, ignore_errors=True)
     run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", target, ROOT])
     (wheel,) = target.glob("*.whl")
     return wheel
