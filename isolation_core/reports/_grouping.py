@@ -25,6 +25,7 @@ class Group:
         undone: whether every single one was put back or ended.
         count: how many findings it stands for.
         owners: who left it behind, each once, in the order they did.
+        scopes: the scope of each of the owners.
         victims: whom it broke, as far as that is known.
     """
 
@@ -32,6 +33,7 @@ class Group:
     undone: bool = field(kw_only=True)
     count: int = field(kw_only=True)
     owners: tuple[str, ...] = field(kw_only=True)
+    scopes: tuple[str, ...] = field(kw_only=True)
     victims: tuple[str, ...] = field(kw_only=True)
 
     @property
@@ -86,11 +88,14 @@ def _note_victim(event: Event, victims: dict[tuple[str, str], dict[str, None]]) 
 
 
 def _group(members: list[Change | Leak], victims: Iterable[str]) -> Group:
+    scopes = {member.owner: member.scope for member in reversed(members)}
+    owners = tuple(dict.fromkeys(member.owner for member in members))
     return Group(
         max(members, key=_damage),
         undone=all(_is_undone(member) for member in members if member.severity != "note"),
         count=len(members),
-        owners=tuple(dict.fromkeys(member.owner for member in members)),
+        owners=owners,
+        scopes=tuple(scopes[owner] for owner in owners),
         victims=tuple(victims),
     )
 

@@ -59,5 +59,6 @@ def _finding(group: Group) -> dict[str, Any]:
         "severity": group.severity,
         "count": group.count,
         "owners": list(group.owners),
+        "scopes": list(group.scopes),
         "victims": list(group.victims),
     }

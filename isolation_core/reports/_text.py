@@ -79,21 +79,26 @@ def render_change(finding: Change | Leak) -> str:
 
 def _entry(group: Group, owners: int, dress: Style) -> Iterator[str]:
     finding = group.finding
-    first, *others = group.owners
-    scope = "" if finding.scope in _NARROW_SCOPES else f" ({_printable(finding.scope)} scope)"
-    yield dress(_printable(first), "owner") + scope
-    yield from (f"  and   {text}" for text in _some(others, owners - 1, "owner", dress))
+    first, *others = (_owner(*who, dress) for who in zip(group.owners, group.scopes, strict=True))
+    yield first
+    yield from (f"  and   {text}" for text in _some(others, owners - 1))
     what = _what(finding, dress(_printable(finding.path), "path"))
     tone = "dim" if group.severity == "note" else "good" if group.undone else "bad"
     yield f"  {dress(finding.code, 'code')} {what}, {dress(_fate(finding), tone)}"
-    yield from (f"  broke {text}" for text in _some(group.victims, owners, "owner", dress))
+    victims = [dress(_printable(victim), "owner") for victim in group.victims]
+    yield from (f"  broke {text}" for text in _some(victims, owners))
     yield f"  try   {dress(_hint(finding), 'hint')}"
 
 
-def _some(names: Sequence[str], limit: int, kind: str, dress: Style) -> Iterator[str]:
-    yield from (dress(_printable(name), kind) for name in names[:limit])
-    if len(names) > limit:
-        yield _count(len(names) - limit, "more", "more")
+def _owner(owner: str, scope: str, dress: Style) -> str:
+    name = dress(_printable(owner), "owner")
+    return name if scope in _NARROW_SCOPES else f"{name} ({_printable(scope)} scope)"
+
+
+def _some(texts: Sequence[str], limit: int) -> Iterator[str]:
+    yield from texts[:limit]
+    if len(texts) > limit:
+        yield f"{len(texts) - limit:,} more"
 
 
 def _what(finding: Change | Leak, path: str) -> str:
