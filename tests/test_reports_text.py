@@ -118,6 +118,17 @@ def test_one_state_polluted_by_many_is_one_entry() -> None:
     assert (group.count, len(group.owners), group.undone) == (18, 9, False)
 
 
+def test_what_one_test_left_stands_together_under_its_name() -> None:
+    """Several things of one owner have one heading."""
+    journal = Journal()
+    for path, owner in (("app.a", "test_1"), ("app.b", "test_2"), ("app.c", "test_1")):
+        journal.record_finding(attrs.evolve(CHANGE, path=path, owner=owner))
+    lines = [line for line in render_summary(journal) if not line.startswith("  try")]
+    assert [line.split(":")[0] for line in lines[:5]] == [
+        *("test_1", "  ENV001 app.a", "  ENV001 app.c", "test_2", "  ENV001 app.b"),
+    ]
+
+
 def test_the_list_is_bounded_and_says_by_how_much() -> None:
     """Ten entries by default, then the number of the others and how bad they are."""
     journal = Journal()

@@ -55,7 +55,7 @@ def group_findings(source: EventSource) -> tuple[Group, ...]:
     """Return the findings of a journal as groups, the most damaging first.
 
     What broke others comes before what did not, and what many did before what
-    one did; the rest of the order is by code and path, so that it is stable.
+    one did; the rest of the order is by owner, code and path, so that it is stable.
     """
     findings: dict[tuple[str, str, str], list[Change | Leak]] = {}
     victims: dict[tuple[str, str], dict[str, None]] = {}
@@ -108,5 +108,7 @@ def _is_undone(finding: Change | Leak) -> bool:
     return finding.restored if isinstance(finding, Change) else finding.ended
 
 
-def _order(group: Group) -> tuple[int, int, int, str, str]:
-    return group.rank, -len(group.victims), -len(group.owners), group.finding.code, group.finding.path
+def _order(group: Group) -> tuple[object, ...]:
+    # What one owner did stays together.
+    finding = group.finding
+    return group.rank, -len(group.victims), -len(group.owners), group.owners, finding.code, finding.path

@@ -43,8 +43,12 @@ def render_summary(
     dress = style or _undressed
     groups = [group for group in group_findings(source) if include_notes or group.severity != "note"]
     lines: list[str] = []
+    before: Group | None = None
     for group in groups[:limit]:
+        if before is None or (before.owners, before.scopes) != (group.owners, group.scopes):
+            lines += _who(group, owners, dress)
         lines += _entry(group, owners, dress)
+        before = group
     if cut := groups[len(groups) if limit is None else limit :]:
         lines.append(f"... and {_count(len(cut), 'more entry', 'more entries')} ({_fates(cut)})")
     lines += _asides(source, totals, dress)
@@ -77,11 +81,14 @@ def render_change(finding: Change | Leak) -> str:
     return f"{finding.code} {_what(finding, finding.path)}, {_fate(finding)}"
 
 
-def _entry(group: Group, owners: int, dress: Style) -> Iterator[str]:
-    finding = group.finding
+def _who(group: Group, owners: int, dress: Style) -> Iterator[str]:
     first, *others = (_owner(*who, dress) for who in zip(group.owners, group.scopes, strict=True))
     yield first
     yield from (f"  and   {text}" for text in _some(others, owners - 1))
+
+
+def _entry(group: Group, owners: int, dress: Style) -> Iterator[str]:
+    finding = group.finding
     what = _what(finding, dress(_printable(finding.path), "path"))
     tone = "dim" if group.severity == "note" else "good" if group.undone else "bad"
     yield f"  {dress(finding.code, 'code')} {what}, {dress(_fate(finding), tone)}"
