@@ -241,6 +241,10 @@ def reset(mock: Any) -> None:
                 _release_plain(node)
                 _plain.strip(node)
             else:
+                kept = {id(extract_mock(child)) for child in saved.children.values()}
+                for _name, child in _plain.children_of(node):
+                    if id(child) not in kept and child is not saved.own.get("_mock_return_value"):
+                        cut_loose(child, node)
                 _plain.rewind(node, saved)
                 node.__dict__["_isolation_baseline"] = saved
         stack.extend(_owned(node))
@@ -304,7 +308,7 @@ def _class_to_baseline(cls: type[Any], saved: dict[str, Any]) -> None:
 def restore(mock: Any) -> None:
     """Forget the calls of *mock* and its whole configuration except the spec.
 
-    What hung on it is let go; attached mocks and wrapped objects too.
+    What hung on it is let go; attached mocks, wrapped objects and the baseline too.
 
     Args:
         mock: any mock, or a function made by ``create_autospec``.
@@ -353,7 +357,7 @@ def _empty(node: Any, *, keep_attached: bool) -> None:
         own.update(spec)
         own.update(kept)
     state.value, state.effect, state.source, state.consumed = DEFAULT, None, None, None
-    state.functions = None
+    state.functions = state.baseline = None
     if state.root is not None:
         state.name, state.new_name, state.parent, state.new_parent = state.root or None, "", None, None
         state.version = 0

@@ -8,7 +8,6 @@ which are properties over one `State` object.
 from __future__ import annotations
 
 from functools import partial
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from unittest.mock import AsyncMock, NonCallableMock, PropertyMock
 
@@ -24,8 +23,8 @@ from isolation_core.mocks._attributes import (
     listed,
 )
 from isolation_core.mocks._magics import SharedType, magic_of, set_type, variant
-from isolation_core.mocks._plain import clear_delegate
 from isolation_core.mocks._records import State, call_of
+from isolation_core.mocks._reset import reset_tree
 from isolation_core.mocks._stdlib import (
     DEFAULT,
     DELETED,
@@ -61,6 +60,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
 
     _i: State
     _own: ClassVar[bool] = False
+    _is_light: ClassVar[bool] = True
     _magics: ClassVar[frozenset[str]]
     _base: ClassVar[type[Any]]
 
@@ -242,9 +242,9 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         elif contract is not None and new_name in contract.known and new_name not in all_magics:
             member = contract.member(new_name)
             cls = getattr(self, member.kind)
-        elif new_name in self._spec_asyncs:
-            cls = self._async_class
-        elif new_name == "()" and state.member is not None and (result := state.member.contract_of_result()):
+        elif new_name in self._spec_asyncs or (
+            new_name == "()" and state.member is not None and (result := state.member.contract_of_result())
+        ):
             cls = self._async_class
         elif issubclass(type(self), AsyncMock):
             methods = self._mock_methods
@@ -411,34 +411,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         methods get their defaults back (``__aexit__`` stays falsy), and
         functions made by ``create_autospec`` are no obstacle.
         """
-        visited = [] if visited is None else visited
-        seen = set(visited)
-        stack: list[Any] = [self]
-        while stack:
-            mock = stack.pop()
-            if id(mock) in seen:
-                continue
-            seen.add(id(mock))
-            if not is_light(mock):
-                _reset_plain(mock, visited, return_value, side_effect)
-                continue
-            state = mock._i
-            state.forget()
-            if state.delegate is not None:
-                clear_delegate(state.delegate)
-            if state.value is not DEFAULT and is_mock(state.value):
-                stack.append(state.value)
-            if return_value:
-                state.value = DEFAULT
-            if side_effect:
-                state.effect = state.source = state.consumed = None
-            for name, child in state.children.items():
-                if child is DELETED or isinstance(child, SpecState):
-                    continue
-                stack.append(child)
-                if name in all_magics and (return_value or side_effect):
-                    _restore_magic(mock, child, name, return_value, side_effect, seen)
-        visited.extend(seen.difference(visited))
+        reset_tree(self, visited, return_value=return_value, side_effect=side_effect)
 
     # -- copies ----------------------------------------------------------------
 
@@ -454,26 +427,6 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         raise MockNotCopiableError(self._extract_mock_name())
 
 
-def _restore_magic(
-    mock: Any, child: Any, name: str, return_value: bool, side_effect: bool, seen: set[int]
-) -> None:
-    """Reset the mock of a magic method now and give it back the answer it is born with."""
-    if id(child) in seen or not is_mock(child):
-        return
-    child.reset_mock([*seen, id(mock)], return_value=return_value, side_effect=side_effect)
-    seen.add(id(child))
-    set_magic_default(mock, child, name)
-
-
-def _reset_plain(found: Any, visited: list[int], return_value: bool, side_effect: bool) -> None:
-    mock = extract_mock(found)
-    if isinstance(found, FunctionType):
-        # The closure ``create_autospec`` puts on a function takes no arguments.
-        vars(found)["reset_mock"]()
-    if is_mock(mock):
-        mock.reset_mock(visited, return_value=return_value, side_effect=side_effect)
-
-
 def born(cls: type[Any], parent: Any, name: str | None, new_name: str | None, new_parent: Any) -> Any:
     """Make a mock of the kind *cls* without the ceremony of its constructor."""
     mock: Any = cls.__new__(cls)  # type: ignore[call-overload]
@@ -486,7 +439,7 @@ def born(cls: type[Any], parent: Any, name: str | None, new_name: str | None, ne
 
 def is_light(value: object) -> bool:
     """Tell whether *value* is one of our mocks, running none of its code."""
-    return issubclass(type(value), LightMock)
+    return getattr(type(value), "_is_light", False)
 
 
 def cut_loose(child: Any, parent: Any) -> None:

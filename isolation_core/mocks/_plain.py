@@ -203,7 +203,9 @@ def strip(mock: Any) -> None:
     own = mock.__dict__
     rewind_effect(own.get("_mock_side_effect"))
     for name in [name for name in own if name not in _MACHINERY]:
-        del own[name]
+        # The plain engine keeps what was promised under names of its own.
+        if name not in ("_isolation_contract", "_isolation_check", "_isolation_signature", "_isolation_member"):
+            del own[name]
     if "_mock_children" in own:
         # Lazy specs are part of the spec, and markers of deleted names go.
         kept = {name: child for name, child in own["_mock_children"].items() if isinstance(child, SpecState)}

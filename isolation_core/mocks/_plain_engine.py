@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
+from isolation_core.mocks._reset import reset_tree
 from isolation_core.mocks._stdlib import all_magics
 from isolation_core.mocks._typos import refuse_misspelled
 
@@ -36,6 +37,12 @@ class _Plain:
             if contract is not None and name not in all_magics:
                 raise contract.unknown(name)
         return super().__getattr__(name)  # type: ignore[misc]
+
+    def reset_mock(
+        self, visited: list[int] | None = None, *, return_value: bool = False, side_effect: bool = False
+    ) -> None:
+        """Forget the calls of this mock and of all below it; see `isolation_core.mocks._light.LightMock.reset_mock`."""
+        reset_tree(self, visited, return_value=return_value, side_effect=side_effect)
 
     def _mock_check_sig(self, /, *args: Any, **kwargs: Any) -> None:
         check = self.__dict__.get("_isolation_check")

@@ -33,7 +33,8 @@ class State:
 
     __slots__ = (
         "attached", "awaits", "baseline", "calls", "check", "children", "consumed", "contract", "delegate", "effect",
-        "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "member", "name", "new_name", "new_parent",
+        "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "member", "name", "new_name",
+        "new_parent",
         "overrides", "parent", "root", "signature", "sinks", "source", "strict", "tomb", "tree", "value", "version",
         "views",
     )  # fmt: skip

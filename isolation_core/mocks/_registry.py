@@ -13,7 +13,7 @@ from isolation_core.findings import Leak
 from isolation_core.lifecycle import Lifecycle
 from isolation_core.mocks._audit import describe_survivors, quarantine
 from isolation_core.mocks._builders import build
-from isolation_core.mocks._engine import make
+from isolation_core.mocks._engine import Engine, make
 from isolation_core.mocks._levels import clear, discard_into, reset, restore, set_baseline, tree_of
 from isolation_core.mocks._light import is_light
 from isolation_core.mocks._ownership import caller, current_registry, place_text
@@ -65,14 +65,15 @@ class MockRegistry:
             are gone. ``"now"``: at the end of `close`, which walks the heap if there
             are survivors. ``"off"``: never.
         timeout: seconds each cleanup callback may take, unless it has its own.
+        engine: ``"light"`` or ``"plain"`` instead of the default `ENGINE`.
 
     Attributes:
         leaks: what `close` found, also when it raised.
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_closed", "_lifecycle", "_mocks", "_patchers", "_prune_at", "_running", "_token",
-        "_told", "audit", "leaks", "owner", "parent", "pending", "record", "strict", "timeout",
+        "__weakref__", "_built", "_closed", "_lifecycle", "_lost", "_mocks", "_patchers", "_prune_at", "_running", "_token",
+        "_told", "audit", "engine", "leaks", "owner", "parent", "pending", "record", "strict", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -84,12 +85,14 @@ class MockRegistry:
         running: Callable[[], Sequence[str]] | None = None,
         audit: Audit = "deferred",
         timeout: float | None = 10.0,
+        engine: Engine | None = None,
     ) -> None:
         self.owner = owner
         self.strict = strict
         self.record = record
         self.audit = audit
         self.timeout = timeout
+        self.engine = engine
         self.parent: MockRegistry | None = current_registry.get()
         self.leaks: tuple[Leak, ...] = ()
         # Coroutines made and not yet awaited, by the id of their record.
@@ -98,9 +101,10 @@ class MockRegistry:
         self._mocks: list[ref[Any]] = []
         self._prune_at = 64
         self._lifecycle: Lifecycle | None = None
-        self._patchers: list[Any] = []
+        self._patchers: list[tuple[Any, Any]] = []
         self._built: dict[str, ref[Any]] | None = None
         self._closed = False
+        self._lost = False  # whether a mock has dead coroutines to tell of
         self._told: set[tuple[int, str]] | None = None
         self._token: Any = None
         with _open_lock:
@@ -132,7 +136,9 @@ class MockRegistry:
         if type(spec) is str:
             mock = build(spec, self, as_name=name, options=configure)
         else:
-            mock = make(spec, name=name, own_class=own_class, attributes=attributes, configure=configure)
+            mock = make(
+                spec, name=name, own_class=own_class, attributes=attributes, configure=configure, engine=self.engine
+            )
         return self.adopt(mock, on_cleanup=on_cleanup, strict=strict)
 
     def adopt(self, mock: Any, *, on_cleanup: Callable[[], object] | None = None, strict: bool | None = None) -> Any:
@@ -206,15 +212,21 @@ class MockRegistry:
         Returns:
             What ``patcher.start()`` returns.
         """
+        for own, replacement in self._patchers:
+            if own is patcher:
+                # Starting it again would take the replacement for the original.
+                return replacement
         replacement = patcher.start()
-        self._patchers.append(patcher)
+        self._patchers.append((patcher, replacement))
         self.add_cleanup(lambda: self._stop_patch(patcher), name=f"the patch of {_target_of(patcher)}")
         return replacement
 
     def _stop_patch(self, patcher: Any) -> None:
-        if any(own is patcher for own in self._patchers):
-            self._patchers = [own for own in self._patchers if own is not patcher]
-            patcher.stop()
+        for entry in self._patchers:
+            if entry[0] is patcher:
+                self._patchers.remove(entry)
+                patcher.stop()
+                return
 
     # -- levels ----------------------------------------------------------------
 
@@ -244,7 +256,7 @@ class MockRegistry:
             ExceptionGroup: if patches could not be stopped; all were tried.
         """
         errors = []
-        for patcher in reversed(self._patchers):
+        for patcher, _ in tuple(reversed(self._patchers)):
             try:
                 self._stop_patch(patcher)
             except Exception as error:
@@ -321,7 +333,7 @@ class MockRegistry:
         self._closed = True
         with _open_lock:
             _open.discard(self)
-        leaks = self._close_coroutines() if self.pending else []
+        leaks = self._close_coroutines() if self.pending or self._lost else []
         buried = []
         for reference in self._mocks:
             mock = reference()
@@ -350,6 +362,7 @@ class MockRegistry:
             if reference is not None and reference() is None:
                 del self.pending[id(record)]
                 state.lost += 1
+                self._lost = True
 
     def _close_coroutines(self) -> list[Leak]:
         """Close the coroutines nobody awaited and say whose they were."""
