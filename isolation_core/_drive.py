@@ -8,6 +8,7 @@ by the same task.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
@@ -16,7 +17,18 @@ from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ["cancelled_here", "current_task", "is_trio", "leave", "run_in", "run_to_the_end", "spawn"]
+__all__ = [
+    "cancelled_here",
+    "current_task",
+    "is_native",
+    "is_trio",
+    "leave",
+    "request_again",
+    "run_in",
+    "run_to_the_end",
+    "spawn",
+    "withdraw",
+]
 
 T = TypeVar("T")
 
@@ -99,8 +111,8 @@ async def run_to_the_end(
     """Await *awaitable* to its end, whatever `asyncio.Task.cancel` says in between.
 
     Cancel scopes keep their power over it: a deadline still ends it. What was
-    held off is appended to *interruptions*; passing it on is up to the caller.
-    Trio has no cancellation but that of scopes, and a shielded one is enough.
+    held off is appended to *interruptions*, its request withdrawn; passing it on
+    (`request_again`) is up to the caller. Trio has no cancellation but that of scopes, and a shielded one is enough.
 
     Args:
         context: the variables to run with, or None for those of the caller.
@@ -147,18 +159,18 @@ def _hold_off_cancellation(
                 try:
                     yield from stand_in
                 except asyncio.CancelledError as error:
-                    if not _is_of_a_scope(error):
-                        interruptions.append(error)
+                    if is_native(error):
+                        _hold(error, interruptions)
                     elif not item.cancel(*error.args[:1]):
                         step, argument = coroutine.throw, error
                         break
                 finally:
                     item.remove_done_callback(wake)
         except asyncio.CancelledError as error:
-            if _is_of_a_scope(error):
-                step, argument = coroutine.throw, error
+            if is_native(error):
+                _hold(error, interruptions)
             else:
-                interruptions.append(error)
+                step, argument = coroutine.throw, error
         except GeneratorExit:
             coroutine.close()
             raise
@@ -174,7 +186,45 @@ def _waker(future: asyncio.Future[None]) -> Callable[[object], None]:
     return wake
 
 
-def _is_of_a_scope(error: asyncio.CancelledError) -> bool:
-    # The message is how anyio itself tells its cancellations from native ones.
-    text = error.args[0] if error.args else None
-    return isinstance(text, str) and text.startswith(("Cancelled via cancel scope ", "Cancelled by cancel scope "))
+def _hold(error: BaseException, interruptions: list[BaseException]) -> None:
+    interruptions.append(error)
+    # While the request counts, no cancel scope of anyio takes its own
+    # cancellation back, and a fixture that ends its task group by cancelling
+    # it would seem to fail.
+    withdraw(1)
+
+
+def withdraw(limit: int | None = None) -> int:
+    """Take back requests of `asyncio.Task.cancel` that this task has not answered; return how many."""
+    task = None if is_trio() else asyncio.current_task()
+    count = 0
+    while task is not None and task.cancelling() and (limit is None or count < limit):
+        task.uncancel()
+        count += 1
+    return count
+
+
+async def request_again(count: int) -> None:
+    """Make *count* requests again, so that whoever made them can take them back, and take the exception away."""
+    task = None if is_trio() else asyncio.current_task()
+    if task is None or not count:
+        return
+    for _ in range(count):
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+
+
+def is_native(error: BaseException | None) -> bool:
+    """Tell whether *error* is a cancellation that no cancel scope has made."""
+    # The message is how anyio itself tells its cancellations from native ones;
+    # it is looked for along the chain because others catch and raise anew.
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    each: BaseException | None = error
+    while isinstance(each, asyncio.CancelledError):
+        text = each.args[0] if each.args else None
+        if isinstance(text, str) and text.startswith(("Cancelled via cancel scope ", "Cancelled by cancel scope ")):
+            return False
+        each = each.__context__
+    return True

@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from isolation_core._bindings import replay
-from isolation_core._drive import cancelled_here, current_task, is_trio, leave, run_in, run_to_the_end
-from isolation_core._owner import Owner, cancellation, silent_crash
+from isolation_core._drive import (
+    cancelled_here,
+    current_task,
+    is_native,
+    leave,
+    request_again,
+    run_in,
+    run_to_the_end,
+    withdraw,
+)
+from isolation_core._owner import Owner, silent_crash
 from isolation_core._shapes import start_async
 from isolation_core._teardown import Entry, Outcome, Run
 from isolation_core.errors import SetupError, SetupTimeout
@@ -61,7 +70,12 @@ async def set_up(life: Lifecycle, nodes: list[Node], *, late: bool) -> None:
     for node in nodes:
         began = perf_counter()
         try:
-            entry = await _start_here(life, node) if node.is_async else life._start_inline(node)
+            if not node.is_async:
+                entry = life._start_inline(node)
+            elif node.own_task:
+                entry = await _start_in_owner(life, node)
+            else:
+                entry = await _start_here(life, node)
         except BaseException as error:
             life._setup_failed(node, error, began, nodes)
             raise
@@ -149,9 +163,11 @@ async def _start_in_owner(life: Lifecycle, node: Node) -> Entry:
         await owner.settled.wait()
     except BaseException:
         owner.cancel_set_up()
-        await _shielded(owner.settled.wait(), [])
+        held_off: list[BaseException] = []
+        await _shielded(owner.settled.wait(), held_off)
         if owner.up:
             _adopt_owner(life, owner, began)
+        await request_again(len(held_off))
         raise
     if owner.failure is not None:
         raise owner.failure
@@ -282,6 +298,7 @@ class _Concurrently:
         while self.flying:
             await _shielded(self.signal.wait(), interruptions)
             self._collect()
+        await request_again(len(interruptions))
         failures = [*self.failures, *interruptions[:1]]
         if len(failures) == 1:
             raise failures[0]
@@ -300,7 +317,9 @@ async def tear_down(life: Lifecycle, body_error: BaseException | None) -> None:
     life._state = "closing"
     outcome = Outcome(life.owner, body_error, life._describe)
     held_off: list[BaseException] = []
-    cancellations = _native_cancellations()
+    # Like those that arrive later, requests that brought us here are taken back
+    # for the time of the teardown: see `_drive`.
+    requests = withdraw()
     while True:
         try:
             await _drain(life, outcome, held_off)
@@ -308,35 +327,29 @@ async def tear_down(life: Lifecycle, body_error: BaseException | None) -> None:
         except BaseException as error:  # an interrupt between two cleanups
             outcome.add(None, error)
     life._finish_closing()
-    _leave_body(life, outcome)
-    if held_off or _native_cancellations() > cancellations:
-        outcome.cancelled = held_off[0] if held_off else asyncio.CancelledError()
-    outcome.conclude()
-
-
-def _leave_body(life: Lifecycle, outcome: Outcome) -> None:
-    """Leave the scope around the body, and drop the cancellations that came from within it."""
     scope, life._body_scope = life._body_scope, None
     if scope is not None and life._body_task is current_task():
         outcome.body_error = leave(scope, outcome.body_error)
-    if outcome.crashed and outcome.body_error is not None and not cancelled_here() and not _native_cancellations():
+    outside = is_native(body_error) or cancelled_here()
+    if outcome.crashed and outcome.body_error is not None and not outside:
         # The scope that caused it was inside a node and is gone: nobody above
         # is waiting for this cancellation, and the crash is among the errors.
         outcome.body_error = _without(outcome.body_error, anyio.get_cancelled_exc_class())
+    # One that came together with a cancellation by a scope was folded into it.
+    if folded := withdraw():
+        held_off += [asyncio.CancelledError()] * folded
+    if held_off:
+        outcome.cancelled = held_off[0]
+    # Those of cancel scopes stay withdrawn: a scope does not miss them, and which
+    # of them were of scopes that lie within nodes, and are gone, nobody can tell.
+    await request_again((requests if is_native(body_error) else 0) + len(held_off))
+    outcome.conclude()
 
 
 def _without(error: BaseException, kind: type[BaseException]) -> BaseException | None:
     if isinstance(error, BaseExceptionGroup):
         return error.split(kind)[1]
     return None if isinstance(error, kind) else error
-
-
-def _native_cancellations() -> int:
-    """Return how many requests of `asyncio.Task.cancel` this task has not answered yet."""
-    if is_trio():
-        return 0
-    task = asyncio.current_task()
-    return task.cancelling() if task is not None else 0
 
 
 async def _shielded(awaitable: Any, interruptions: list[BaseException]) -> None:
@@ -442,12 +455,8 @@ async def _finish_here(
     assert entry.finish is not None
     assert entry.node is not None
     scope.shield = True
-    crashed = False
-    # Whatever is still cancelled behind the shield was cancelled by the node
-    # itself: a task in its background has failed, which ended the body.
-    if outcome.body_error is not None and cancelled_here():
-        crashed = outcome.crashed = True
-        seen = await cancellation()
+    # Behind the shield only what lies within the node can still be cancelled.
+    cancelled_within = outcome.body_error is not None and cancelled_here()
     scope.deadline = anyio.current_time() + run.budget
     raised: BaseException | None = None
     try:
@@ -457,8 +466,13 @@ async def _finish_here(
     _settle(entry, outcome, run, scope, raised)
     if around is not None:
         leave(around, None)
-    if crashed and not run.cut_short and len(outcome.errors) == run.errors:
-        outcome.add(entry, silent_crash(entry.node))
+    if cancelled_within and not cancelled_here():
+        # It began in there: a task in the background of the node has failed,
+        # and ended the body. Else it came from further outside and took the
+        # background of the node along.
+        outcome.crashed = True
+        if not run.cut_short and not outcome.has_grown_since(run):
+            outcome.add(entry, silent_crash(entry.node))
 
 
 def _settle(
@@ -532,7 +546,7 @@ class _FinishConcurrently:
             if not entry.owner.over.is_set():
                 continue
             del self.flying[name]
-            run.errors, run.interrupts = len(self.outcome.errors), self.outcome.interrupts
+            run.errors, run.interrupts = len(self.outcome.errors), len(self.outcome.interrupts)
             run.cut_short = _take_over(entry, self.outcome)
             self.life._finished(entry, self.outcome, run)
             self.sorter.done(name)

@@ -8,7 +8,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from isolation_core._drive import cancelled_here, spawn
 from isolation_core._shapes import start_async
@@ -146,40 +145,29 @@ class Owner:
             self._scope.shield = True
         self.settled.set()
         self._notify(self)
-        thrown = await self._hold()
-        await finish(self._seen if thrown is None else thrown)
+        await self._hold()
+        # Resumed normally even after a crash: the code after its yield runs,
+        # and its task group raises what happened when it is left.
+        await finish(self._seen)
 
-    async def _hold(self) -> BaseException | None:
-        """Wait for the release; return the cancellation that came from the node's own background, if one did."""
+    async def _hold(self) -> None:
+        """Wait for the release, and notice a cancellation that comes from the node's own background."""
         try:
             await self._released.wait()
         except anyio.get_cancelled_exc_class():
-            released = self._released.is_set()
             self._scope.shield = True
             if not cancelled_here():
                 # The event loop itself is shutting down, and the lifecycle was
                 # left open: nobody is going to release us.
-                return None
+                return
             self.crashed = True
-            if not released:
+            if not self._released.is_set():
                 self._on_crash(self)
                 # Its dependents go down first, like at any other time.
                 with anyio.CancelScope(shield=True):
                     await self._released.wait()
         else:
-            if not cancelled_here():
-                return None
-            self.crashed = True
-        return await cancellation()
-
-
-async def cancellation() -> BaseException:
-    """Return the cancellation that is pending in this task, for throwing it into a node."""
-    try:
-        while True:
-            await checkpoint()
-    except anyio.get_cancelled_exc_class() as error:
-        return error
+            self.crashed = cancelled_here()
 
 
 def silent_crash(node: Node) -> CleanupError:

@@ -108,21 +108,19 @@ class Outcome:
 
     Attributes:
         errors: the leaves, in the order they happened.
-        interrupt: the first KeyboardInterrupt or SystemExit.
-        interrupts: how many there were.
+        interrupts: every KeyboardInterrupt and SystemExit.
         cancelled: a cancellation that arrived during the teardown and has to be passed on.
         crashed: whether the background of a node cancelled the body.
     """
 
-    __slots__ = ("_describe", "body_error", "cancelled", "crashed", "errors", "interrupt", "interrupts", "owner")
+    __slots__ = ("_describe", "body_error", "cancelled", "crashed", "errors", "interrupts", "owner")
 
     def __init__(self, owner: str, body_error: BaseException | None, describe: Callable[[Entry], str]) -> None:
         self.owner = owner
         self.body_error = body_error
         self._describe = describe
         self.errors: list[Exception] = []
-        self.interrupt: BaseException | None = None
-        self.interrupts = 0
+        self.interrupts: list[BaseException] = []
         self.cancelled: BaseException | None = None
         self.crashed = False
 
@@ -130,36 +128,37 @@ class Outcome:
         """Record *error* of *entry*, or of something between two cleanups when that is None."""
         if error is self.body_error:
             return
+        note = self._describe(entry) if entry is not None else "between two cleanups"
+        _annotate(error, note)
+        rest: BaseException | None = error
         if isinstance(error, KeyboardInterrupt | SystemExit):
-            self.interrupts += 1
-            if entry is not None:
-                error.add_note(self._describe(entry))
-            if self.interrupt is None:
-                self.interrupt = error
-            elif error is not self.interrupt:
-                where = "; ".join(getattr(error, "__notes__", ()))
-                self.interrupt.add_note(f"then {type(error).__name__} again {where}".rstrip())
+            self.interrupts.append(error)
             return
-        if entry is not None:
-            _annotate(error, self._describe(entry))
-        if isinstance(error, Exception):
-            self.errors.append(error)
-            return
-        # An exception group of the Exception kind takes no other leaf; test
-        # outcomes of pytest, generator exits and stray cancellations are such.
-        name = entry.name if entry is not None else "teardown"
-        wrapped = CleanupError(name, f"the cleanup of {name!r} ended with {type(error).__name__}: {error}")
-        wrapped.__cause__ = error
-        for note in getattr(error, "__notes__", ()):
+        if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
+            # A task group wraps what came out of it, an interrupt too.
+            interrupts, rest = error.split((KeyboardInterrupt, SystemExit))
+            self.interrupts += _leaves(interrupts)
+        if isinstance(rest, Exception):
+            self.errors.append(rest)
+        elif rest is not None:
+            # An exception group of the Exception kind takes no other leaf; test
+            # outcomes of pytest, generator exits and stray cancellations are such.
+            name = entry.name if entry is not None else "teardown"
+            wrapped = CleanupError(name, f"the cleanup of {name!r} ended with {type(rest).__name__}: {rest}")
+            wrapped.__cause__ = rest
             wrapped.add_note(note)
-        self.errors.append(wrapped)
+            self.errors.append(wrapped)
 
     def begin(self, entry: Entry, default: float | None) -> Run:
         """Mark *entry* as being torn down, with *default* seconds unless it has a budget of its own."""
         own = entry.timeout if entry.timeout is not None else default
         budget = inf if own is None else own
         entry.state = "tearing down"
-        return Run(min(budget, GRACE) if self.interrupts > 1 else budget, len(self.errors), self.interrupts)
+        return Run(min(budget, GRACE) if len(self.interrupts) > 1 else budget, len(self.errors), len(self.interrupts))
+
+    def has_grown_since(self, run: Run) -> bool:
+        """Tell whether anything was recorded since the beginning of *run*."""
+        return len(self.errors) > run.errors or len(self.interrupts) > run.interrupts
 
     def seen_by(self, entry: Entry) -> BaseException | None:
         """Return the error of the body, if *entry* wants it thrown in."""
@@ -169,27 +168,29 @@ class Outcome:
         """Raise what has to be raised; return when the error of the body, if any, is all there is.
 
         Raises:
-            KeyboardInterrupt, SystemExit: one that was remembered, caused by everything else.
+            asyncio.CancelledError: one that arrived during the teardown, if nothing failed but the body.
+            KeyboardInterrupt, SystemExit: the first that was remembered, caused by everything else.
             TeardownErrors: if only cleanups failed.
             BaseExceptionGroup: the error of the body, a cancellation that arrived later,
                 and the `TeardownErrors`, as far as there are any, in this order.
         """
         body = self.body_error
         group = TeardownErrors(self._headline(), self.errors) if self.errors else None
+        interrupts = self.interrupts
         primary: list[BaseException] = []
+        if isinstance(body, KeyboardInterrupt | SystemExit):
+            interrupts = [body, *interrupts]
         # A generator that is closed has not failed.
-        if body is not None and not isinstance(body, GeneratorExit):
+        elif body is not None and not isinstance(body, GeneratorExit):
             primary.append(body)
         if self.cancelled is not None:
             primary.append(self.cancelled)
-        if self.interrupt is not None:
-            raise _caused_by(self.interrupt, _combine(primary, group))
-        if group is None:
-            if self.cancelled is not None:
-                raise self.cancelled
+        if group is None and not self.interrupts and self.cancelled is None:
             return
-        if isinstance(body, KeyboardInterrupt | SystemExit):
-            raise _caused_by(body, _combine(primary[1:], group))
+        if interrupts:
+            raise _caused_by(interrupts[0], _combine([*primary, *interrupts[1:]], group))
+        if group is None and self.cancelled is not None:
+            raise _caused_by(self.cancelled, body)
         together = _combine(primary, group)
         assert together is not None
         raise together from None
@@ -208,10 +209,16 @@ def _annotate(error: BaseException, note: str) -> None:
         error.add_note(note)
 
 
+def _leaves(error: BaseException | None) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for member in error.exceptions for leaf in _leaves(member)]
+    return [error] if error is not None else []
+
+
 def _combine(primary: list[BaseException], group: TeardownErrors | None) -> BaseException | None:
     parts = [*primary, *([group] if group is not None else [])]
     if len(parts) > 1:
-        rest = "and cleanups failed after it" if group is not None else "and then it was cancelled"
+        rest = "and cleanups failed after it" if group is not None else "and then it was interrupted"
         return BaseExceptionGroup(f"the body failed, {rest}", parts)
     return parts[0] if parts else None
 

@@ -62,6 +62,8 @@ class Node:
         timeout: budget of the teardown in seconds; None: that of the lifecycle.
         setup_timeout: budget of an asynchronous set-up in seconds; None: no limit.
         concurrent: False keeps every other node still while this one is set up or torn down.
+        own_task: True gives an asynchronous node a task of its own also without concurrency, so that
+            cancelling the body from outside does not reach what the node runs in its background.
         sees_errors: True throws the exception of the body into the factory at teardown.
         defined_at: ``file:line`` of the factory.
         index: declaration order, the last tie-break.
@@ -83,6 +85,7 @@ class Node:
     timeout: float | None = field(default=None, kw_only=True)
     setup_timeout: float | None = field(default=None, kw_only=True)
     concurrent: bool = field(default=True, kw_only=True)
+    own_task: bool = field(default=False, kw_only=True)
     sees_errors: bool = field(default=False, kw_only=True)
     defined_at: str = field(
         default=Factory(lambda self: definition_site(self.factory), takes_self=True), kw_only=True

@@ -447,8 +447,7 @@ class Lifecycle:
             outcome.add(entry, TeardownTimeout(entry.name, run.budget, interrupted=run.cut_short))
         if self._on_event is None:
             return
-        if not errors and outcome.interrupt is not None and outcome.interrupts > run.interrupts:
-            errors.append(outcome.interrupt)
+        errors += outcome.interrupts[run.interrupts :]
         fields: dict[str, Any] = {"seconds": seconds}
         if entry.node is None:
             fields["cleanup"] = entry.name
@@ -492,8 +491,11 @@ class Lifecycle:
         """Set up *names* and what they need; the asynchronous twin of `set_up`.
 
         Without concurrency everything runs in the calling task, which has to be the one that
-        tears down. With it, a node starts as soon as all it needs is up, each asynchronous one
-        in a task of its own; the first failure cancels those in flight.
+        tears down. A node that holds a task group open shares cancellation from outside with
+        the body then, as code in one task does; ``own_task`` on the node keeps it apart.
+
+        With concurrency a node starts as soon as all it needs is up, each asynchronous one in a
+        task of its own; the first failure cancels those in flight.
 
         Cancelling it cancels the set-up that runs, then tears down what is up, shielded.
 
@@ -568,7 +570,7 @@ def _needs_a_loop(entry: Entry) -> CleanupError:
 
 def _note_interrupt(outcome: Outcome, entry: Entry, error: BaseException) -> bool:
     outcome.add(entry, error)
-    return outcome.interrupts > 1
+    return len(outcome.interrupts) > 1
 
 
 def _name_of(callback: Callable[..., object]) -> str:
