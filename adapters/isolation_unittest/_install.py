@@ -136,7 +136,7 @@ def _open_class(cls: type[unittest.TestCase]) -> None:
         return
     _open_classes[cls] = barrier
     enter(barrier)
-    cls.addClassCleanup(_close, _open_classes, cls)
+    cls.addClassCleanup(_close_class, cls)
 
 
 def _isolate_module(module: types.ModuleType) -> None:
@@ -149,7 +149,7 @@ def _isolate_module(module: types.ModuleType) -> None:
         if name not in _open_modules:
             barrier = _open_modules[name] = make_barrier(name, "module")
             enter(barrier)
-            unittest.addModuleCleanup(_close, _open_modules, name)
+            unittest.addModuleCleanup(_close_module, name)
         if inner is not None:
             inner()
 
@@ -159,5 +159,13 @@ def _isolate_module(module: types.ModuleType) -> None:
     module.setUpModule = setUpModule  # type: ignore[attr-defined]
 
 
-def _close(table: dict[Any, Barrier], key: Any) -> None:
-    leave(table.pop(key))
+# What unittest keeps for later is state of the suite, which is watched: it must
+# lead to names only, or we would watch ourselves.
+
+
+def _close_class(cls: type) -> None:
+    leave(_open_classes.pop(cls))
+
+
+def _close_module(name: str) -> None:
+    leave(_open_modules.pop(name))
