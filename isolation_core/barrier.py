@@ -109,6 +109,7 @@ class Barrier:
         max_concurrency: int = 1,
         scope: str = "barrier",
         root: str | None = None,
+        quiet: bool = False,
     ) -> None:
         if mode not in _MODES:
             raise ConfigurationError(
@@ -141,6 +142,7 @@ class Barrier:
         self._state: Literal["new", "open", "closed"] = "new"
         self._entered_at = 0.0
         self._dirty: list[str] = []
+        self._quiet = quiet
 
     def __repr__(self) -> str:
         found = f", {len(self.changes)} changes, {len(self.leaks)} leaks" if self._state == "closed" else ""
@@ -275,7 +277,7 @@ class Barrier:
             _check_kinds(kinds, probes)
             probes = tuple(probe for probe in probes if probe.kind in kinds)
         get_tracker().enter(
-            frame, territory=self._territory, probes=probes, heap=kinds is None or "heap" in kinds
+            frame, territory=self._territory, probes=probes, heap=kinds is None or "heap" in kinds, quiet=self._quiet
         )
         return frame
 

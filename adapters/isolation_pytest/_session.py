@@ -22,6 +22,17 @@ __all__ = ["SessionIsolation", "start"]
 
 _NAME: Final = "isolation-session"
 
+# Hooks that run between the end of one test's barrier and the start of the next.
+_BETWEEN: Final = (
+    "pytest_runtest_logstart", "pytest_runtest_protocol", "pytest_runtest_setup", "pytest_runtest_teardown",
+    "pytest_runtest_makereport", "pytest_runtest_logreport", "pytest_runtest_logfinish", "pytest_report_teststatus",
+    "pytest_fixture_setup", "pytest_fixture_post_finalizer", "pytest_exception_interact",
+)  # fmt: skip
+_QUIET: Final = frozenset(
+    {"_hypothesis_pytestplugin", "_pytest", "anyio", "isolation_pytest", "pytest_asyncio", "pytest_cov",
+     "pytest_rerunfailures", "xdist"}
+)
+
 
 def start(config: pytest.Config, mode: str | None) -> None:
     """Read the settings and register the session's plugin, unless they say off.
@@ -62,7 +73,9 @@ class SessionIsolation:
         self._config = config
         self._layers = Layers(self._make_barrier)
         self._item: pytest.Item | None = None
-        self._watched: list[str] = []
+        # Whether a wide fixture came or went since the last look.
+        self._stirred = True
+        self._strangers: bool | None = None
         self._journal = Journal()
         self._stack = ExitStack()
         self._stack.enter_context(use_journal(self._journal))
@@ -93,7 +106,22 @@ class SessionIsolation:
             timeout=settings.timeout,
             scope=scope,
             root=str(self._config.rootpath),
+            quiet=scope == "function" and not self._stirred and not self._has_strangers(),
         )
+
+    def _has_strangers(self) -> bool:
+        """Tell whether code that may change the tests' world runs between two tests.
+
+        pytest's own hooks do not, nor do those of the plugins named here. A
+        conftest's or any other plugin's may: then the world is looked at once
+        more before each test, so that no test is blamed for them.
+        """
+        if self._strangers is None:
+            hooks = self._config.hook
+            impls = (impl for name in _BETWEEN for impl in getattr(hooks, name).get_hookimpls())
+            modules = (getattr(impl.function, "__module__", "") or "" for impl in impls)
+            self._strangers = any(module.partition(".")[0] not in _QUIET for module in modules)
+        return self._strangers
 
     # -- around one test -----------------------------------------------------
 
@@ -113,19 +141,24 @@ class SessionIsolation:
         scope = fixturedef.scope
         with self._layers.setting_up(scope, item):
             value = yield
-        if scope != "function" and type(value) not in LEAF_TYPES:
+        if scope == "function":
+            return value
+        self._stirred = True
+        if type(value) not in LEAF_TYPES:
             get_tracker().watch_value(fixturedef, f"request.getfixturevalue({fixturedef.argname!r})", value)
         return value
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Let go of the value of a wide fixture that was torn down."""
         if fixturedef.scope != "function":
+            self._stirred = True
             get_tracker().forget_value(fixturedef)
 
     @pytest.hookimpl(trylast=True, specname="pytest_runtest_setup")
     def pytest_runtest_setup_last(self, item: pytest.Item) -> None:
         """Open the function barrier of a test that has no function-scoped fixture."""
         self._layers.open_until("function", item)
+        self._stirred = False
         params = getattr(getattr(item, "callspec", None), "params", None)
         if params:
             for name, value in params.items():

@@ -20,6 +20,7 @@ from types import CellType, FunctionType
 from typing import Any, ClassVar, Final
 
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination._versions import FUNCTION_WORDS, HAS_TAGS, HAS_WORDS, tag_of, words_of
 
 __all__ = [
     "ORDER",
@@ -85,6 +86,21 @@ class Facet:
     def targets(self) -> tuple[Any, ...]:
         """The objects whose referents, compared by identity, decide "nothing changed"."""
         return (self.holder,)
+
+    def views(self) -> list[memoryview]:
+        """Live views that move whenever the store does, as far as there are any.
+
+        What they cover need not be compared otherwise: see `rest`.
+        """
+        keyed = self.keyed
+        return [tag_of(keyed)] if HAS_TAGS and keyed is not None and self.taggable else []
+
+    def rest(self) -> tuple[tuple[Any, ...], dict[Any, Any] | None]:
+        """The targets and the keys that `views` do not cover."""
+        keyed = self.keyed
+        if HAS_TAGS and keyed is not None and self.taggable:
+            return tuple(target for target in self.targets if target is not keyed), None
+        return self.targets, keyed
 
     @property
     def keyed(self) -> dict[Any, Any] | None:
@@ -388,6 +404,12 @@ class CellFacet(Facet):
     kind = "closure"
     code = "MOD005"
 
+    def views(self) -> list[memoryview]:
+        return [words_of(self.holder, 1)] if HAS_WORDS else []
+
+    def rest(self) -> tuple[tuple[Any, ...], dict[Any, Any] | None]:
+        return (() if HAS_WORDS else self.targets), None
+
     def read(self) -> tuple[Any, ...]:
         try:
             return (CellType.cell_contents.__get__(self.holder),)  # type: ignore[attr-defined]
@@ -411,35 +433,47 @@ class CellFacet(Facet):
 
 
 _FUNCTION_FIELDS: Final = ("__code__", "__defaults__", "__kwdefaults__")
-_HAS_DICT_SLOT: Final = FunctionType.__dict__["__dict__"]
+_DICT_OF_FUNCTION: Final = FunctionType.__dict__["__dict__"]
+
+
+def _attributes_of(function: Any) -> dict[str, Any] | None:
+    """Return the ``__dict__`` of a function if it has one, without making one.
+
+    Asking for it makes it. Ten thousand test functions would each get a dict,
+    only because somebody looked.
+    """
+    if HAS_WORDS and not any(words_of(function, FUNCTION_WORDS)[-8:]):
+        return None
+    found: dict[str, Any] = _DICT_OF_FUNCTION.__get__(function)
+    return found
 
 
 class FunctionFacet(Facet):
     """Code, defaults, keyword defaults and attributes of a Python function."""
 
-    __slots__ = ("_attributes",)
+    __slots__ = ()
     kind = "function"
     code = "MOD004"
 
-    def __init__(self, holder: Any) -> None:
-        # Reading __dict__ creates it: do that once, before the first snapshot,
-        # so that our own look is never mistaken for a change.
-        self._attributes: dict[str, Any] = _HAS_DICT_SLOT.__get__(holder)
-        super().__init__(holder)
-
     @property
     def targets(self) -> tuple[Any, ...]:
-        return (self.holder, self._attributes)
+        attributes = _attributes_of(self.holder)
+        return (self.holder,) if attributes is None else (self.holder, attributes)
 
     @property
     def keyed(self) -> dict[Any, Any] | None:
-        return self._attributes
+        return _attributes_of(self.holder)
+
+    def views(self) -> list[memoryview]:
+        return [words_of(self.holder, FUNCTION_WORDS), *super().views()] if HAS_WORDS else super().views()
+
+    def rest(self) -> tuple[tuple[Any, ...], dict[Any, Any] | None]:
+        return ((), None) if HAS_WORDS and HAS_TAGS else super().rest()
 
     def read(self) -> dict[str, Any]:
         function = self.holder
         found = {name: getattr(function, name) for name in _FUNCTION_FIELDS}
-        attributes = _HAS_DICT_SLOT.__get__(function)
-        for name, value in attributes.items():
+        for name, value in (_attributes_of(function) or {}).items():
             if not str(name).startswith("_hypothesis_internal"):
                 found[name] = value
         return found
@@ -466,13 +500,11 @@ class FunctionFacet(Facet):
         if key in _FUNCTION_FIELDS:
             setattr(self.holder, str(key), value)
             return
-        current = _HAS_DICT_SLOT.__get__(self.holder)
-        if current is not self._attributes:
-            _HAS_DICT_SLOT.__set__(self.holder, self._attributes)
+        attributes = _DICT_OF_FUNCTION.__get__(self.holder)
         if value is MISSING:
-            self._attributes.pop(str(key), None)
+            attributes.pop(str(key), None)
         else:
-            self._attributes[str(key)] = value
+            attributes[str(key)] = value
 
     def accessor(self, key: Hashable) -> str:
         return f".{key}"

@@ -17,6 +17,7 @@ lives, so a page holds strong references to what it compared.
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import sys
 import types
@@ -29,11 +30,11 @@ from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
 from isolation_core.contamination._facets import BufferFacet, DispatchFacet, Facet, FunctionFacet, ImmutableFacet, RandomFacet
 from isolation_core.contamination._probe import Difference
-from isolation_core.contamination._versions import HAS_TAGS, tag_of, tags
+from isolation_core.contamination._versions import joined
 
 __all__ = ["Ledger", "Node", "identical"]
 
-PAGE_SIZE: Final = 96
+PAGE_SIZE: Final = 256
 MAX_NODES: Final = 60_000
 """More nodes than this are not watched: the nearest to the modules come first, and the rest is said."""
 
@@ -62,6 +63,9 @@ def _self_test() -> bool:
         and _addresses(probe) == _addresses_portably(probe)
     )
 
+
+_DISPATCHER: Final = functools.singledispatch(_self_test).__code__
+"""The code every `functools.singledispatch` function shares."""
 
 identical: Final[Callable[[tuple[Any, ...]], bytes]] = _addresses if _self_test() else _addresses_portably
 """Returns bytes that are equal exactly if two tuples hold the identical objects."""
@@ -110,63 +114,64 @@ class Node:
 class _Page:
     """Up to `PAGE_SIZE` facets that are compared in one call."""
 
-    __slots__ = ("_views", "dicts", "facets", "image", "key_image", "keys", "referents", "tagged", "tags", "targets", "untagged", "views")
+    __slots__ = ("_known", "compared", "dicts", "facets", "image", "key_image", "referents", "seen", "spans", "targets", "views")
 
     def __init__(self) -> None:
         self.facets: list[Facet] = []
-        self._views: dict[int, memoryview] = {}
+        self._known: dict[int, list[memoryview]] = {}
         self.refresh()
 
-    def refresh(self) -> None:
-        """Believe what is there now."""
+    def refresh(self, moved: Iterable[Facet] = ()) -> None:
+        """Believe what is there now; the stores of *moved* facets may be other objects."""
+        known, self._known = self._known, {}
+        for facet in moved:
+            known.pop(id(facet), None)
         targets: list[Any] = []
         self.dicts: list[dict[Any, Any]] = []
-        self.tagged: list[Facet] = []
-        self.untagged: list[Facet] = []
-        known, self._views = self._views, {}
+        self.views: list[memoryview] = []
+        # Facet, and where its views begin and end in the joined bytes.
+        self.spans: list[tuple[Facet, int, int]] = []
+        # Facets that are compared by what they refer to.
+        self.compared: list[Facet] = []
+        end = 0
         for facet in self.facets:
-            keyed = facet.keyed
-            if keyed is None:
-                targets += facet.targets
-                self.untagged.append(facet)
-            elif HAS_TAGS and facet.taggable:
-                view = known.get(id(keyed))
-                self._views[id(keyed)] = tag_of(keyed) if view is None else view
-                self.tagged.append(facet)
-                rest = [target for target in facet.targets if target is not keyed]
-                if rest:
-                    targets += rest
-                    self.untagged.append(facet)
-            else:
-                targets += facet.targets
+            views = known.get(id(facet))
+            if views is None:
+                views = facet.views()
+            self._known[id(facet)] = views
+            if views:
+                start, end = end, end + sum(map(len, views))
+                self.spans.append((facet, start, end))
+                self.views += views
+            rest, keyed = facet.rest()
+            if rest:
+                targets += rest
+                self.compared.append(facet)
+            if keyed is not None:
                 self.dicts.append(keyed)
-                self.untagged.append(facet)
-        self.views = [self._views[id(facet.keyed)] for facet in self.tagged]
-        self.tags = tags(self.views)
+        self.seen = joined(self.views)
         self.targets = tuple(targets)
         self.referents = tuple(gc.get_referents(*self.targets))
         self.image = identical(self.referents)
-        self.keys = tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))
-        self.key_image = identical(self.keys)
+        self.key_image = identical(self._keys())
 
-    def suspects(self) -> Iterable[Facet]:
+    def _keys(self) -> tuple[Any, ...]:
+        return tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))
+
+    def suspects(self) -> list[Facet]:
         """Return the facets that may have changed: none, as a rule."""
         found: list[Facet] = []
-        if tags(self.views) != self.tags:
-            # A tag tells that its dict was written to; whether it differs is
+        now = joined(self.views)
+        if now != self.seen:
+            # A view tells that its store was written to; whether it differs is
             # for the reading to say.
-            now = tags(self.views)
-            found += [f for i, f in enumerate(self.tagged) if now[8 * i : 8 * i + 8] != self.tags[8 * i : 8 * i + 8]]
-        if self.targets and self._moved():
-            found += [facet for facet in self.untagged if facet not in found]
+            found += [facet for facet, start, end in self.spans if now[start:end] != self.seen[start:end]]
+        if self.targets and (
+            identical(tuple(gc.get_referents(*self.targets))) != self.image
+            or (self.dicts and identical(self._keys()) != self.key_image)
+        ):
+            found += [facet for facet in self.compared if facet not in found]
         return found
-
-    def _moved(self) -> bool:
-        if identical(tuple(gc.get_referents(*self.targets))) != self.image:
-            return True
-        if not self.dicts:
-            return False
-        return identical(tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))) != self.key_image
 
 
 class Ledger:
@@ -313,7 +318,7 @@ class Ledger:
 
     def _dissect_function(self, function: Any) -> list[Facet]:
         own = self._is_first_party(function.__globals__.get("__name__") or "")
-        if type(function.__dict__.get("registry")) is types.MappingProxyType and "_clear_cache" in function.__dict__:
+        if function.__code__ is _DISPATCHER:
             return [FunctionFacet(function), DispatchFacet(function)]
         if own or function.__closure__ is not None or function.__module__ is None:
             return [FunctionFacet(function)]
@@ -376,7 +381,7 @@ class Ledger:
                 for facet in page.suspects():
                     if id(facet) not in read and id(facet) in self._page_of:
                         self._late[id(facet)] = facet
-                page.refresh()
+                page.refresh(page.facets)
         self._dirty_pages.clear()
         self._filling = None
         self._pages = [page for page in self._pages if page.facets]
@@ -420,7 +425,7 @@ class Ledger:
                 # Read first, believe second: a facet is compared with what was
                 # saved before the page learns the new addresses.
                 changed.extend(self._look(suspects))
-                page.refresh()
+                page.refresh(suspects)
         if self._opaque:
             changed.extend(self._look(self._opaque))
         if self._abcs:

@@ -142,15 +142,27 @@ class Tracker:
 
     # -- frames --------------------------------------------------------------
 
-    def enter(self, frame: Frame, *, territory: Territory, probes: tuple[Probe, ...], heap: bool = True) -> None:
-        """Open *frame*: what moved until now is not its doing."""
+    def enter(
+        self, frame: Frame, *, territory: Territory, probes: tuple[Probe, ...], heap: bool = True, quiet: bool = False
+    ) -> None:
+        """Open *frame*: what moved until now is not its doing.
+
+        Args:
+            frame: the frame, not open yet.
+            territory: what it watches deeply.
+            probes: what else it watches.
+            heap: whether module state is watched.
+            quiet: whether nothing but the runner's own code has run since the
+                last look: then that look serves as this frame's first.
+        """
         with self._lock:
             if not self._open:
                 self._prepare(territory, probes, heap=heap)
             elif self._view is not None:
                 self._view.widen(territory)
                 self._watch_more(self._view, probes)
-            self.checkpoint(entering=True)
+            if not (quiet and self._open):
+                self.checkpoint(entering=True)
             related = {frame, *frame.ancestors()}
             strangers = [other for other in self._open if other not in related]
             if strangers:
@@ -252,16 +264,22 @@ class Tracker:
         for facet, difference in view.ledger.scan():
             if not facet.agrees(difference.before, difference.after):
                 self._append(FacetSlot(facet, difference.key), difference, depth)
+        snapshots = view.snapshots
+        disabled = self._disabled
         for index, probe in enumerate(view.probes):
-            if probe.kind in self._disabled:
+            if disabled and probe.kind in disabled:
                 continue
-            with self._guarded(probe):
-                last = view.snapshots[index]
+            # Not `_guarded`: a context manager for each probe costs as much as the probes.
+            try:
+                last = snapshots[index]
                 now = probe.capture()
-                if now is not last and not probe.same(last, now):
-                    for difference in probe.diff(last, now):
-                        self._append(ProbeSlot(probe, difference.key), difference, depth)
-                view.snapshots[index] = now
+                if now is not last:
+                    if not probe.same(last, now):
+                        for difference in probe.diff(last, now):
+                            self._append(ProbeSlot(probe, difference.key), difference, depth)
+                    snapshots[index] = now
+            except Exception as error:
+                self._disable(probe, error)
         if settle:
             view.ledger.settle()
 
@@ -311,9 +329,12 @@ class Tracker:
         try:
             yield
         except Exception as error:
-            if probe.kind not in self._disabled:
-                self._disabled.add(probe.kind)
-                get_journal().record("probe-disabled", kind=probe.kind, error=f"{type(error).__name__}: {error}")
+            self._disable(probe, error)
+
+    def _disable(self, probe: Probe, error: Exception) -> None:
+        if probe.kind not in self._disabled:
+            self._disabled.add(probe.kind)
+            get_journal().record("probe-disabled", kind=probe.kind, error=f"{type(error).__name__}: {error}")
 
     def _snapshot_probes(self) -> None:
         view = self._view

@@ -1,4 +1,6 @@
-"""Version tags: eight bytes inside a dict that move whenever the dict does.
+"""Live views of the few bytes inside an object that tell whether it was written to.
+
+Version tags: eight bytes inside a dict that move whenever the dict does.
 
 CPython up to 3.13 keeps a private counter in every dict (PEP 509), unique in
 the process and renewed by every insertion, replacement and deletion. Reading
@@ -6,6 +8,11 @@ it says "this dict is as it was" without looking at a single item, at some ten
 nanoseconds a dict when many are read in one call. It is private, was removed
 in 3.14 (python/cpython#124296) and never existed elsewhere, so a self-test
 decides whether it is used; the ledger compares items where it is not.
+
+Words: the pointers a function or a closure cell keeps inline. Its code, its
+defaults and its attributes can only be replaced by replacing one of them. A
+view never reaches beyond the object's own fixed part, so reading it is safe
+whatever they mean; a self-test again decides whether they mean that.
 """
 
 from __future__ import annotations
@@ -14,11 +21,15 @@ import ctypes
 import sys
 from typing import Any, Final
 
-__all__ = ["HAS_TAGS", "tag_of", "tags"]
+__all__ = ["FUNCTION_WORDS", "HAS_TAGS", "HAS_WORDS", "joined", "tag_of", "words_of"]
 
 # Behind the object header (two words) comes the number of items, then the tag.
 _TAG_OFFSET: Final = object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t)
 _Tag = ctypes.c_char * 8
+_WORD: Final = ctypes.sizeof(ctypes.c_void_p)
+
+FUNCTION_WORDS: Final = 10
+"""Globals, builtins, name, qualified name, code, defaults, keyword defaults, closure, doc, dict."""
 
 
 def tag_of(namespace: dict[Any, Any]) -> memoryview:
@@ -26,8 +37,14 @@ def tag_of(namespace: dict[Any, Any]) -> memoryview:
     return memoryview(_Tag.from_address(id(namespace) + _TAG_OFFSET)).cast("B")
 
 
-def tags(views: list[memoryview]) -> bytes:
-    """Return the tags behind *views*, joined."""
+def words_of(value: Any, count: int) -> memoryview:
+    """Return a live view of the first *count* words behind the header of *value*; keep it alive."""
+    size = count * _WORD
+    return memoryview((ctypes.c_char * size).from_address(id(value) + object.__basicsize__)).cast("B")
+
+
+def joined(views: list[memoryview]) -> bytes:
+    """Return the bytes behind *views*, one after the other."""
     return b"".join(views)
 
 
@@ -57,6 +74,31 @@ def _self_test() -> bool:
     exec("global x\nx = 1", module.__dict__)  # noqa: S102 - our own constant
     return moved and bytes(tag_of(module.__dict__)) != before
 
+
+def _words_self_test() -> bool:
+    if sys.implementation.name != "cpython":
+        return False
+
+    def sample(a: int = 1, *, b: int = 2) -> int:
+        return cell + a + b
+
+    cell = 1
+    holder = (sample.__closure__ or ())[0]
+    if type(sample).__basicsize__ < object.__basicsize__ + FUNCTION_WORDS * _WORD:
+        return False
+    view, inside = words_of(sample, FUNCTION_WORDS), words_of(holder, 1)
+    seen, contents = {bytes(view)}, {bytes(inside)}
+    other = (lambda a, *, b: cell).__code__
+    for name, value in (("__code__", other), ("__defaults__", (3,)), ("__kwdefaults__", {"b": 4}), ("x", 1)):
+        setattr(sample, name, value)
+        seen.add(bytes(view))
+    holder.cell_contents = "other"
+    contents.add(bytes(inside))
+    return len(seen) == 5 and len(contents) == 2
+
+
+HAS_WORDS: Final = _words_self_test()
+"""Whether the words of functions and cells can be relied on in this interpreter."""
 
 HAS_TAGS: Final = _self_test()
 """Whether version tags can be relied on in this interpreter."""
