@@ -57,9 +57,9 @@ class EventLoopProbe(KeyedProbe):
     def diff(self, before: Any, after: Any) -> Iterable[Difference]:
         return super().diff(before, after) if before is not None and after is not None else ()
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        # A loop that is gone again, or closed, must not come back.
-        return one is other or (key == _LOOP and one is not None and one is not MISSING and _is_closed(one))
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        # A loop that was closed meanwhile must not come back.
+        return key == _LOOP and one is not None and one is not MISSING and _is_closed(one)
 
     def restore(self, key: Hashable, value: Any) -> None:
         events: Any = sys.modules["asyncio.events"]

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from isolation_core.contamination._ledger import identical
-from isolation_core.contamination._probe import MISSING, is_same_value
+from isolation_core.contamination._probe import MISSING
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._owners import is_runners
 
@@ -35,9 +35,7 @@ class BuiltinsProbe(KeyedProbe):
             self._last = dict(names)
         return self._last
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if is_same_value(one, other):
-            return True
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         if key == "_":
             # The last value shown by an interactive session or a doctest; a
             # callable is a translation function somebody installed.

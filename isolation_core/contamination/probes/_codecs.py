@@ -9,13 +9,14 @@ from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
 from isolation_core.contamination._ledger import identical
-from isolation_core.contamination._probe import MISSING, is_same_value
+from isolation_core.contamination._probe import MISSING
 from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, OrderKey
 from isolation_core.contamination.probes._owners import is_runners
 
 __all__ = ["CodecsProbe"]
 
 _SEARCH: Final = "codecs.register()"
+_TRIAL: Final = "isolation-core"
 
 
 def _find() -> tuple[list[Any] | None, dict[str, Any] | None]:
@@ -23,15 +24,26 @@ def _find() -> tuple[list[Any] | None, dict[str, Any] | None]:
 
     Neither has a name in Python. Both are ordinary objects that refer to
     something known, so the collector can say where they are: one scan, once.
+    Others may hold copies; the real ones are those a registration shows up in.
     """
-    search = encodings.search_function
+
+    def nothing(_name: Any) -> Any:
+        return None
+
     functions: list[Any] | None = None
     errors: dict[str, Any] | None = None
-    for holder in gc.get_referrers(search, codecs.strict_errors):
-        if type(holder) is list and holder and holder[0] is search and functions is None:
-            functions = holder
-        elif type(holder) is dict and holder.get("strict") is codecs.strict_errors and "ignore" in holder:
-            errors = holder
+    codecs.register(nothing)
+    codecs.register_error(_TRIAL, nothing)
+    try:
+        for holder in gc.get_referrers(nothing):
+            if type(holder) is list and encodings.search_function in holder:
+                functions = holder
+            elif type(holder) is dict and holder.get(_TRIAL) is nothing:
+                errors = holder
+    finally:
+        codecs.unregister(nothing)
+        if errors is not None:
+            errors.pop(_TRIAL, None)
     return functions, errors
 
 
@@ -77,9 +89,8 @@ class CodecsProbe(ListsProbe):
         found.update(self.expand(_SEARCH, ListState(self._functions, snapshot.functions)))
         return found
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        item = getattr(key, "item", None)
-        return super().agrees(key, one, other) or is_same_value(one, other) or (item is not None and is_runners(item))
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        return isinstance(key, ItemKey) and is_runners(key.item)
 
     def restore(self, key: Hashable, value: Any) -> None:
         if isinstance(key, (ItemKey, OrderKey)):

@@ -69,9 +69,7 @@ class ContextVarsProbe(KeyedProbe):
         if not isinstance(before, _View) or before.thread == after.thread:
             yield from super().diff(before, after)
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if is_same_value(one, other):
-            return True
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         if isinstance(key, ContextVar) and (key.name in _OTHERS or key.name.startswith("isolation_core.")):
             return True
         # Back at its default is as good as never set.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import gc
+import sys
+import types
 import weakref
 from collections.abc import Hashable, Mapping
 from typing import Any, Final
@@ -82,19 +85,20 @@ class AtExitProbe(KeyedProbe):
             found[_Callback(function, ordinal)] = function
         return found
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if one is other or one is not MISSING:
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        if one is not MISSING:
             return True  # one that was taken out cannot be known to be needed
         return is_library_code(other) or is_runners(other)
 
     def restore(self, key: Hashable, value: Any) -> None:
         function = key.function  # type: ignore[attr-defined]
-        if any(known is function for known in self._last[1]) and self._times(function) > 1:
+        if sum(known is function for known in self._last[1]) > 1:
             raise RuntimeError("it was registered before as well, and unregister() would take all of them")
         atexit.unregister(function)
 
-    def _times(self, function: Any) -> int:
-        return sum(known is function for known in self._last[1])
+    def finish(self) -> None:
+        # The count does not go down when a callback is taken out.
+        self._last = (-1, ())
 
     def describe(self, key: Hashable) -> str:
         return f"atexit.register({bounded_repr(key.function, 80)})"  # type: ignore[attr-defined]
@@ -125,16 +129,20 @@ class FinalizersProbe(KeyedProbe):
     """Finalizers (`weakref.finalize`) the project's own code left on objects that are still alive.
 
     A library's finalizer looks after the library's own object (a temporary
-    folder, a pool) and stays.
+    folder, a pool) and stays. One on an object that somebody else's clean-up
+    is about to let go of stays as well and runs then: only a finalizer of an
+    object that a module or a class holds directly is detached.
     """
 
     kind = "finalizer"
     code = "EXT002"
+    severity = "note"
     cost = 0.3
     _registry: Final = getattr(weakref.finalize, "_registry", {})
 
     def __init__(self) -> None:
         self._last: frozenset[Any] = frozenset()
+        self._wanted: list[Any] = []
 
     def capture(self) -> Any:
         registry = self._registry
@@ -146,8 +154,8 @@ class FinalizersProbe(KeyedProbe):
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_Finalizer(each): each for each in snapshot} if type(snapshot) is frozenset else snapshot
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if one is other or one is not MISSING:
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        if one is not MISSING:
             return True  # it ran, or was detached
         found = other.peek()
         if found is None:
@@ -158,10 +166,28 @@ class FinalizersProbe(KeyedProbe):
         return is_library_code(function) or is_runners(function)
 
     def restore(self, key: Hashable, value: Any) -> None:
-        key.finalizer.detach()  # type: ignore[attr-defined]
+        self._wanted.append(key.finalizer)  # type: ignore[attr-defined]
+
+    def finish(self) -> None:
+        # By now everything else is back: what was only left behind is held by
+        # nobody but us.
+        wanted, self._wanted = self._wanted, []
+        for finalizer in wanted[:8]:
+            found = finalizer.peek()
+            if found and any(map(_is_namespace, gc.get_referrers(found[0]))):
+                finalizer.detach()
 
     def describe(self, key: Hashable) -> str:
         return key.text  # type: ignore[attr-defined, no-any-return]
 
     def render(self, key: Hashable, value: Any) -> str:
         return repr(MISSING) if value is MISSING else "<alive>"
+
+
+def _is_namespace(holder: Any) -> bool:
+    """Tell whether *holder* is the namespace of an imported module, or a class."""
+    if type(holder) is not dict:
+        return isinstance(holder, type)
+    name = holder.get("__name__")
+    module = sys.modules.get(name) if type(name) is str else None
+    return type(module) is types.ModuleType and module.__dict__ is holder

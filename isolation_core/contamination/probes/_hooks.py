@@ -7,7 +7,7 @@ import threading
 from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, is_same_value
+from isolation_core.contamination._probe import MISSING
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, same_items
 from isolation_core.contamination.probes._owners import is_loop_hook, is_runners
 
@@ -25,8 +25,8 @@ class HooksProbe(SlotsProbe):
         hooks = ("excepthook", "displayhook", "unraisablehook", "breakpointhook")
         super().__init__(sys, (*hooks, *(f"__{name}__" for name in hooks)))
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        return is_same_value(one, other) or is_runners(other)
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        return is_runners(other)
 
 
 class ThreadHooksProbe(SlotsProbe):
@@ -40,8 +40,8 @@ class ThreadHooksProbe(SlotsProbe):
     def __init__(self) -> None:
         super().__init__(threading, ("excepthook", "_trace_hook", "_profile_hook"))
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        return is_same_value(one, other) or is_runners(other)
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        return is_runners(other)
 
     def describe(self, key: Hashable) -> str:
         return self._paths_by_name.get(str(key).rpartition(".")[2], str(key))
@@ -86,9 +86,7 @@ class TraceProbe(KeyedProbe):
         if older.get(_THREAD) == newer.get(_THREAD):
             yield from super().diff(older, newer)
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if is_same_value(one, other):
-            return True
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         if key in (_FIRST, _FINAL):
             return is_loop_hook(one) or is_loop_hook(other)
         # A tracer that put itself in, or took itself out, knows what it does;
@@ -134,8 +132,8 @@ class MonitoringProbe(KeyedProbe):
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(enumerate(snapshot)) if type(snapshot) is tuple else snapshot
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if is_same_value(one, other) or one is MISSING:
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        if one is MISSING:
             return True
         return any(isinstance(name, str) and name.lower().startswith(self._OWNED) for name in (one, other))
 

@@ -47,8 +47,9 @@ class KeyedProbe(Probe):
     """A probe that expands its snapshots to keys only once something moved.
 
     `capture` may return anything that is cheap to compare; `entries` turns it
-    into a mapping, and `agrees` says which values of a key are no difference.
-    The tracker also compares single values, as mappings of one key.
+    into a mapping. `diff` tells everything that is not unchanged, so that a
+    step and the step back cancel each other whatever happened between; what is
+    tolerated is left out when the sum of the steps is judged, by `agrees`.
     """
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
@@ -56,9 +57,16 @@ class KeyedProbe(Probe):
         mapping: Mapping[Hashable, Any] = snapshot
         return mapping
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        """Tell whether the step from *one* to *other* is no difference."""
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
+        """Tell whether *one* and *other* are the same value."""
         return is_same_value(one, other)
+
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        """Tell whether the step from *one* to *other* is nobody's fault and may stay."""
+        return False
+
+    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+        return self.unchanged(key, one, other) or self.tolerates(key, one, other)
 
     def severity_of(self, key: Hashable, before: Any, after: Any) -> Severity | None:
         """Return what this one difference amounts to, None for the probe's own severity."""
@@ -68,11 +76,15 @@ class KeyedProbe(Probe):
         older, newer = self.entries(before), self.entries(after)
         for key, was in older.items():
             now = newer.get(key, MISSING)
-            if was is not now and not self.agrees(key, was, now):
+            if was is not now and not self._passes(key, was, now):
                 yield Difference(key, before=was, after=now, severity=self.severity_of(key, was, now))
         for key, now in newer.items():
-            if key not in older and now is not MISSING and not self.agrees(key, MISSING, now):
+            if key not in older and now is not MISSING and not self._passes(key, MISSING, now):
                 yield Difference(key, before=MISSING, after=now, severity=self.severity_of(key, MISSING, now))
+
+    def _passes(self, key: Hashable, was: Any, now: Any) -> bool:
+        # State of one task is looked at twice only: there are no steps between.
+        return self.unchanged(key, was, now) if self.process_wide else self.agrees(key, was, now)
 
 
 class SlotsProbe(KeyedProbe):
@@ -207,7 +219,7 @@ class ListsProbe(KeyedProbe):
             yield ItemKey(slot, item, ordinal, index), Placed(item, state.items[:index])
         yield OrderKey(slot), Order(state.items)
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
         if isinstance(one, ListState) and isinstance(other, ListState):
             return one.holder is other.holder
         if isinstance(one, Order) and isinstance(other, Order):

@@ -86,7 +86,7 @@ class TimeZoneProbe(KeyedProbe):
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_ZONE: snapshot} if isinstance(snapshot, _Zone) else snapshot
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
         return isinstance(one, _Zone) and isinstance(other, _Zone) and one.names == other.names
 
     def restore(self, key: Hashable, value: Any) -> None:

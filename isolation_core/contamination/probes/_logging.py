@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from itertools import repeat
 from typing import Any, Final
 
 from isolation_core.contamination._ledger import identical
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
-from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState
+from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_runners
 
 __all__ = ["LoggingProbe"]
@@ -63,6 +63,12 @@ class _Spot:
             setattr(self.owner, self.name, value)
         elif self.name in _space(self.owner):
             delattr(self.owner, self.name)
+
+
+class _Filters(ListState):
+    """The filters of a handler, told and put back as one."""
+
+    __slots__ = ()
 
 
 class _Tree:
@@ -185,7 +191,10 @@ class LoggingProbe(ListsProbe):
         for name in names:
             if name in space:
                 tree.entries[_Spot(handler, name, f"{path}.{name}", follows=True)] = space[name]
-        self._read_list(_Spot(handler, "filters", f"{path}.filters", follows=True), space.get("filters"), tree)
+        held = space.get("filters")
+        if isinstance(held, list):
+            tree.watched.append(held)
+            tree.entries[_Spot(handler, "filters", f"{path}.filters", follows=True)] = _Filters(held, tuple(held))
         if id(handler) in self._restless:
             tree.restless.append(handler)
         else:
@@ -210,19 +219,25 @@ class LoggingProbe(ListsProbe):
         return {} if snapshot is None else snapshot
 
     def diff(self, before: Any, after: Any) -> Iterable[Difference]:
-        if before is None or after is None:
-            return
-        found = super().diff(before, after)
-        yield from _of_constant_owners(found, before.entries, after.entries) if isinstance(before, _Tree) else found
+        return super().diff(before, after) if before is not None and after is not None else ()
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
+        if isinstance(one, _Filters) and isinstance(other, _Filters):
+            return one.holder is other.holder and same_items(one.items, other.items)
+        return super().unchanged(key, one, other)
+
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         if type(key) is tuple and key[0] == "logger":
-            return one is MISSING or other is one or "handlers" not in _space(one)
-        if isinstance(key, ItemKey) and is_runners(key.item):
-            return True
-        if isinstance(key, _Spot) and (isinstance(one, ListState) or isinstance(other, ListState)):
-            return one is MISSING or other is MISSING or super().agrees(key, one, other)
-        return super().agrees(key, one, other)
+            return one is MISSING or "handlers" not in _space(one)
+        if isinstance(key, ItemKey):
+            return is_runners(key.item)
+        # What is inside a handler comes and goes with it; a list of a logger, with the logger.
+        absent = one is MISSING or other is MISSING
+        return (
+            absent
+            and isinstance(key, _Spot)
+            and (key.follows or isinstance(one, ListState) or isinstance(other, ListState))
+        )
 
     # -- restoring -----------------------------------------------------------
 
@@ -234,6 +249,9 @@ class LoggingProbe(ListsProbe):
                 table.pop(key[-1], None)
             else:
                 table[key[-1]] = value
+        elif isinstance(value, _Filters) and isinstance(key, _Spot):
+            key.put(value.holder)
+            value.holder[:] = value.items
         elif isinstance(key, _Spot) and not isinstance(value, ListState):
             key.put(value)
         else:
@@ -267,24 +285,6 @@ def _flat(logging: Any, tree: _Tree) -> tuple[Any, ...]:
         *gc.get_referents(*tree.watched),
         *restless,
     )
-
-
-def _of_constant_owners(
-    found: Iterable[Difference], older: Mapping[Hashable, Any], newer: Mapping[Hashable, Any]
-) -> Iterator[Difference]:
-    """Leave out what came or went together with the handler it belongs to."""
-    for difference in found:
-        key = difference.key
-        slot = key.slot if isinstance(key, ItemKey) else key
-        if isinstance(slot, _Spot) and slot.follows:
-            anchor = _Spot(slot.owner, "level", "")
-            if isinstance(key, ItemKey):
-                anchor = slot
-            elif slot.name in _FORMATTER:
-                anchor = _Spot(slot.owner, slot.name, "")
-            if anchor not in older or anchor not in newer:
-                continue
-        yield difference
 
 
 def _handler_class() -> Any:

@@ -80,7 +80,7 @@ class MimeTypesProbe(KeyedProbe):
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return snapshot.entries if isinstance(snapshot, _Tables) else snapshot
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
         if type(one) is tuple and type(other) is tuple:
             return one == other
         return is_same_value(one, other)

@@ -50,9 +50,6 @@ class ModulesProbe(KeyedProbe):
     ``__spec__``, or one of another module. What was removed or replaced comes
     back, as attribute of its package too.
 
-    A real import is a difference between two snapshots (so that taking the
-    same module out again cancels it), and agrees with absence when values are
-    compared.
     """
 
     kind = "modules"
@@ -94,8 +91,8 @@ class ModulesProbe(KeyedProbe):
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return snapshot.tail(0) if isinstance(snapshot, _Modules) else snapshot
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        return one is other or (one is MISSING and (is_real_module(key, other) or is_runners(other)))
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        return one is MISSING and (is_real_module(key, other) or is_runners(other))
 
     def restore(self, key: Hashable, value: Any) -> None:
         name = str(key)

@@ -55,7 +55,7 @@ def _put(context: Any, name: str, value: Any) -> None:
 
 
 class _DecimalBase(KeyedProbe):
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
         if type(one) is tuple and type(other) is tuple:
             return one == other
         return is_same_value(one, other)
@@ -241,7 +241,7 @@ class RandomProbe(KeyedProbe):
     def diff(self, before: Any, after: Any) -> Iterable[Difference]:
         return super().diff(before, after) if before is not None and after is not None else ()
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
         return (
             isinstance(one, _State)
             and isinstance(other, _State)

@@ -10,8 +10,8 @@ from importlib.machinery import FileFinder
 from typing import Any, Final
 
 from isolation_core.contamination._ledger import identical
-from isolation_core.contamination._probe import MISSING, is_same_value
-from isolation_core.contamination.probes._keyed import KeyedProbe, ListsProbe, ListState, same_items
+from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination.probes._keyed import ItemKey, KeyedProbe, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_library_code, is_runners
 
 __all__ = ["ImporterCacheProbe", "PathsProbe"]
@@ -61,11 +61,8 @@ class PathsProbe(ListsProbe):
             return snapshot  # type: ignore[no-any-return]
         return {key: value for slot, state in snapshot.states.items() for key, value in self.expand(slot, state)}
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if super().agrees(key, one, other):
-            return True
-        item = getattr(key, "item", None)
-        return item is not None and type(item) is not str and is_runners(item)
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        return isinstance(key, ItemKey) and type(key.item) is not str and is_runners(key.item)
 
     def read_list(self, slot: Any) -> Any:
         return getattr(sys, slot[4:])
@@ -111,8 +108,8 @@ class ImporterCacheProbe(KeyedProbe):
             self._last = dict(cache)
         return self._last
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        return is_same_value(one, other) or all(map(_is_cache, (one, other)))
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        return _is_cache(one) and _is_cache(other)
 
     def restore(self, key: Hashable, value: Any) -> None:
         name: Any = key

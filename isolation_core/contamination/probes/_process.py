@@ -107,7 +107,7 @@ class CwdProbe(KeyedProbe):
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_CWD: snapshot} if isinstance(snapshot, _Folder) else snapshot
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
         return isinstance(one, _Folder) and isinstance(other, _Folder) and one.path == other.path
 
     def restore(self, key: Hashable, value: Any) -> None:

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from isolation_core.contamination._ledger import identical
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
-from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, attempt, identity_of, loaded
+from isolation_core.contamination.probes._keyed import ListsProbe, ListState, attempt, identity_of, loaded
 from isolation_core.contamination.probes._owners import home_of, is_library_code
 from isolation_core.findings import Severity
 
@@ -131,7 +131,10 @@ _SETTINGS: Final = (
         benign=_is_cached_tempdir,
     ),
     _Setting(
-        "zoneinfo", "zoneinfo.TZPATH", lambda m: m.__dict__.get("TZPATH", MISSING), lambda m, v: m.reset_tzpath(to=v)
+        "zoneinfo._tzpath",
+        "zoneinfo.TZPATH",
+        lambda m: m.__dict__.get("TZPATH", MISSING),
+        lambda m, v: m.reset_tzpath(to=v),
     ),
     _attribute("gettext", "_current_domain"),
     _attribute("ssl", "_create_default_https_context"),
@@ -286,20 +289,21 @@ class RegistriesProbe(ListsProbe):
             found = [difference for difference in found if _module_of(difference.key) not in appeared]
         return found
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
+        if type(one) is tuple and type(other) is tuple and not isinstance(key, _Entry):
+            return one == other
+        return super().unchanged(key, one, other)
+
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         if isinstance(key, _Entry):
-            if is_same_value(one, other) or (key.name is None and MISSING in (one, other)):
-                return True
+            if key.name is None:
+                return one is MISSING or other is MISSING
             benign = _TABLE_BY_PATH[key.table].benign if key.table in _TABLE_BY_PATH else None
             return benign is not None and one is MISSING and bool(attempt(partial(benign, other), default=False))
         if type(key) is str and key in _BY_PATH:
-            if is_same_value(one, other) or (type(one) is tuple and type(other) is tuple and one == other):
-                return True
             tolerated = _BY_PATH[key].benign
             return tolerated is not None and tolerated(one, other)
-        if isinstance(key, ItemKey):
-            return super().agrees(key, one, other)
-        return super().agrees(key, one, other)
+        return isinstance(one, ListState) is not isinstance(other, ListState)
 
     def severity_of(self, key: Hashable, before: Any, after: Any) -> Severity | None:
         if isinstance(key, _Entry) and key.name is not None:
@@ -341,7 +345,8 @@ def _restore_entry(key: _Entry, value: Any) -> None:
     if key.table == "csv":
         csv: Any = sys.modules["csv"]
         if value is MISSING:
-            csv.unregister_dialect(key.name)
+            if key.name in csv.list_dialects():
+                csv.unregister_dialect(key.name)
         else:
             csv.register_dialect(key.name, value)
         return

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination._probe import MISSING, Difference
 from isolation_core.contamination.probes._keyed import KeyedProbe, attempt, same_items
 from isolation_core.contamination.probes._owners import is_loop_hook, is_runners
 
@@ -55,9 +55,7 @@ class SignalsProbe(KeyedProbe):
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(zip(self._numbers, snapshot, strict=True)) if type(snapshot) is tuple else snapshot
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if is_same_value(one, other):
-            return True
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         # A running loop installs its own handlers and takes them out when it ends.
         return any(callable(value) and (is_runners(value) or is_loop_hook(value)) for value in (one, other))
 
@@ -102,9 +100,9 @@ class TimersProbe(KeyedProbe):
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(zip(self._timers, snapshot, strict=True)) if type(snapshot) is tuple else snapshot
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         # One that was running may have expired meanwhile.
-        return one is other or one is True or one is MISSING
+        return one is True or one is MISSING
 
     def restore(self, key: Hashable, value: Any) -> None:
         signal.setitimer(key, 0)  # type: ignore[arg-type]
@@ -150,10 +148,11 @@ class SignalMaskProbe(KeyedProbe):
     def diff(self, before: Any, after: Any) -> Iterable[Difference]:
         return super().diff(before, after) if before is not None and after is not None else ()
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if key == self._WAKEUP and None in (one, other):
-            return True
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
         return bool(one == other)
+
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        return key == self._WAKEUP and (one is None or other is None)
 
     def restore(self, key: Hashable, value: Any) -> None:
         if key == self._MASK:

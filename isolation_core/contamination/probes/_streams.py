@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from operator import attrgetter
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, is_same_value
+from isolation_core.contamination._probe import MISSING
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe
 from isolation_core.contamination.probes._owners import is_runners
 
@@ -28,10 +28,10 @@ class StreamsProbe(SlotsProbe):
     def __init__(self) -> None:
         super().__init__(sys, _STREAMS)
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         # A capture fixture comes and goes as the runner decides, and what the
         # runner has closed must not come back.
-        return is_same_value(one, other) or is_runners(other) or (is_runners(one) and one.closed is True)
+        return is_runners(other) or (is_runners(one) and one.closed is True)
 
 
 class StreamSettingsProbe(KeyedProbe):
@@ -77,9 +77,9 @@ class StreamSettingsProbe(KeyedProbe):
             (stream, name): value for stream, values in snapshot for name, value in zip(_SETTINGS, values, strict=True)
         }
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         # A stream that came or went is the business of the streams probe.
-        return one is MISSING or other is MISSING or is_same_value(one, other)
+        return one is MISSING or other is MISSING
 
     def restore(self, key: Hashable, value: Any) -> None:
         stream, name = _parts(key)

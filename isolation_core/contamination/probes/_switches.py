@@ -11,8 +11,15 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from isolation_core.contamination._probe import is_same_value
-from isolation_core.contamination.probes._keyed import KeyedProbe, ListsProbe, ListState, SlotsProbe, loaded, same_items
+from isolation_core.contamination.probes._keyed import (
+    ItemKey,
+    KeyedProbe,
+    ListsProbe,
+    ListState,
+    SlotsProbe,
+    loaded,
+    same_items,
+)
 from isolation_core.contamination.probes._owners import is_runners
 
 __all__ = ["CollectorProbe", "FlagsProbe", "SwitchesProbe"]
@@ -153,11 +160,13 @@ class CollectorProbe(ListsProbe):
         found.update(self.expand("gc.callbacks", snapshot.callbacks))
         return found
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
+    def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
         if key == "gc.get_threshold()":
             return bool(one == other)
-        item = getattr(key, "item", None)
-        return super().agrees(key, one, other) or is_same_value(one, other) or (item is not None and is_runners(item))
+        return super().unchanged(key, one, other)
+
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        return isinstance(key, ItemKey) and is_runners(key.item)
 
     def restore(self, key: Hashable, value: Any) -> None:
         setter = self._SETTERS.get(key) if isinstance(key, str) else None

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from itertools import repeat
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, is_same_value
+from isolation_core.contamination._probe import MISSING
 from isolation_core.contamination.probes._keyed import ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_runners
 from isolation_core.findings import Severity
@@ -84,12 +84,10 @@ class WarningsProbe(ListsProbe):
         found.update((key, value) for key, value in self.expand(_FILTERS, snapshot.filters) if key != _FILTERS)
         return found
 
-    def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        if type(key) is str and not is_same_value(one, other):
-            # A recording catch_warnings() shows warnings to the append method
-            # of its list; each test of some runners has another one.
-            return is_runners(other) or (_is_recorder(one) and _is_recorder(other))
-        return super().agrees(key, one, other)
+    def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        # A recording catch_warnings() shows warnings to the append method of
+        # its list; each test of some runners has another one.
+        return type(key) is str and (is_runners(other) or (_is_recorder(one) and _is_recorder(other)))
 
     def severity_of(self, key: Hashable, before: Any, after: Any) -> Severity | None:
         return "note" if type(key) is tuple else None
