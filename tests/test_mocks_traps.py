@@ -148,6 +148,23 @@ def test_an_autospecced_function_itself_can_be_cleaned() -> None:
     assert asyncio.run(spec(1)) != 3
 
 
+def test_a_users_subclass_resets_in_its_own_way() -> None:
+    """An overridden ``reset_mock`` below a light mock is called, and its own reset works."""
+
+    class Counting(AsyncMock):
+        resets = 0
+
+        def reset_mock(self, *args: object, **kwargs: object) -> None:
+            type(self).__mro__[1].resets += 1  # type: ignore[attr-defined]
+            super().reset_mock(*args, **kwargs)
+
+    mock = isolated_mock()
+    mock.child = Counting()
+    run(mock.child(1))
+    mock.reset_mock()
+    assert (mock.child.call_count, Counting.resets) == (0, 1)
+
+
 @ENGINES
 def test_flags_of_reset_mock_reach_mocks_below_a_kept_return_value(registry: MockRegistry) -> None:
     """``reset_mock(side_effect=True)`` drops side effects below ``return_value`` too."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
-from isolation_core.mocks._reset import reset_tree
-from isolation_core.mocks._stdlib import all_magics
+from isolation_core.mocks._reset import STANDARD, reset_tree
+from isolation_core.mocks._stdlib import all_magics, all_sync_magics, async_method_magics
 from isolation_core.mocks._typos import refuse_misspelled
 
 __all__ = ["PlainMock", "PlainSyncMock", "make_plain"]
@@ -20,13 +20,18 @@ class _Plain:
         own = self.__dict__
         contract = own.get("_isolation_contract")
         name = kw.get("_new_name")
-        if contract is not None and name in contract.known and name not in all_magics and not own["_mock_sealed"]:
+        if own["_mock_sealed"]:
+            return super()._get_child_mock(**kw)  # type: ignore[misc]  # which raises
+        if contract is not None and name in contract.known and name not in all_magics:
             member = contract.member(name)
-            cls = PlainMock if member.shape in ("async", "dual") else PlainSyncMock
-            child = cls(**kw)
+            child = (PlainMock if member.shape in ("async", "dual") else PlainSyncMock)(**kw)
             member.equip(_Checked(child))
             return child
-        return super()._get_child_mock(**kw)  # type: ignore[misc]
+        methods = own.get("_mock_methods")
+        asynchronous = name in async_method_magics or name in own["_spec_asyncs"]
+        if not asynchronous and isinstance(self, AsyncMock):
+            asynchronous = not (name in all_sync_magics or (methods and name in methods))
+        return (PlainMock if asynchronous else PlainSyncMock)(**kw)
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
@@ -48,6 +53,9 @@ class _Plain:
         check = self.__dict__.get("_isolation_check")
         if check is not None:
             check(*args, **kwargs)
+
+
+STANDARD.add(id(vars(_Plain)["reset_mock"]))
 
 
 class _Checked:

@@ -9,14 +9,15 @@ from isolation_core.mocks._plain import clear_delegate, clear_history
 from isolation_core.mocks._records import State
 from isolation_core.mocks._stdlib import DEFAULT, all_magics, extract_mock, is_mock, set_magic_default
 
-__all__ = ["reset_tree"]
+__all__ = ["STANDARD", "reset_tree"]
 
-_standard: Final = frozenset(
+STANDARD: Final = {
     id(vars(base)["reset_mock"])
     for cls in (NonCallableMock, MagicMock, AsyncMock)
     for base in cls.__mro__
     if "reset_mock" in vars(base)
-)
+}
+"""The ``reset_mock`` functions that do nothing this module does not do."""
 
 
 def reset_tree(root: Any, visited: list[int] | None, *, return_value: bool, side_effect: bool) -> None:
@@ -39,6 +40,11 @@ def reset_tree(root: Any, visited: list[int] | None, *, return_value: bool, side
         key = id(mock)
         if key in seen or not (light or is_mock(mock)):
             continue
+        if not light and mock is not root and id(type(mock).reset_mock) not in STANDARD:
+            # A subclass of the user's that does it in its own way.
+            mock.reset_mock(visited, return_value=return_value, side_effect=side_effect)
+            seen.update(visited)
+            continue
         seen.add(key)
         visited.append(key)
         if light:
@@ -48,14 +54,9 @@ def reset_tree(root: Any, visited: list[int] | None, *, return_value: bool, side
                 state.forget()
             if deep or state.delegate is not None:
                 _reset_light(state, return_value=return_value, side_effect=side_effect)
-        elif mock is root or id(type(mock).reset_mock) in _standard:
+        else:
             children, value = mock._mock_children, mock._mock_return_value
             _reset_plain(mock, return_value=return_value, side_effect=side_effect)
-        else:
-            # A subclass of the user's that does it in its own way.
-            mock.reset_mock(visited, return_value=return_value, side_effect=side_effect)
-            seen.update(visited)
-            continue
         # What is no mock, such as the marker of a deleted name, is sorted out above.
         if children:
             stack.extend(children.values())
