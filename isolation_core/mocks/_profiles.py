@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
+from weakref import WeakKeyDictionary
 
 from attrs import field, frozen
 
@@ -67,7 +68,8 @@ class ShapeProfile:
         return None
 
 
-_profiles: Final[dict[str, ShapeProfile]] = {}
+_by_class: Final[WeakKeyDictionary[type[object], ShapeProfile]] = WeakKeyDictionary()
+_by_path: Final[dict[str, ShapeProfile]] = {}
 _lock = threading.Lock()
 
 
@@ -88,7 +90,8 @@ def register_shape_profile(
     specifications used from then on.
 
     Args:
-        target: the class, or its ``module.qualname`` so that it need not be imported.
+        target: the class, or its ``module.qualname`` so that it need not be imported. The profile of
+            a class is kept as long as the class.
         asynchronous: members whose result must be awaited.
         synchronous: members that return a plain value.
         dual: members whose result can be awaited and entered with ``async with``.
@@ -105,17 +108,17 @@ def register_shape_profile(
         returns=returns or {}, enters_itself=enters_itself,
     )  # fmt: skip
     with _lock:
-        _profiles[_path_of(target)] = profile
+        if isinstance(target, str):
+            _by_path[target] = profile
+        else:
+            _by_class[target] = profile
     return profile
 
 
 def profile_for(cls: type[object]) -> tuple[ShapeProfile, ...]:
     """Return the profiles of *cls* and its bases, most derived first."""
-    return tuple(
-        profile
-        for base in cls.__mro__
-        if (profile := _profiles.get(f"{base.__module__}.{base.__qualname__}")) is not None
-    )
+    found = (_by_class.get(base) or _by_path.get(f"{base.__module__}.{base.__qualname__}") for base in cls.__mro__)
+    return tuple(profile for profile in found if profile is not None)
 
 
 _HTTP: Final = ("get", "post", "put", "patch", "delete", "head", "options", "request")
