@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import as_finding, read_journal
@@ -96,7 +96,7 @@ def run_suite(mode: str, *extra: str) -> Run:
 
 
 def _outcomes(report: Path) -> Iterator[tuple[str, bool]]:
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in ET.parse(report).iter("testcase"):
         failed = any(child.tag in ("failure", "error") for child in case)
         yield _report_name(f"{case.get('classname')}::{case.get('name')}"), failed
 
@@ -132,13 +132,14 @@ def _check(off: Run, report: Run, restore: Run) -> Iterator[str]:
 def main() -> int:
     """Run the demo; return 0 if the promise held."""
     off, report, restore = run_suite("off"), run_suite("report"), run_suite("restore")
-    print(f"\n{len(off.failed)} tests of a small shop: {len(PAIRS)} leave something behind, and each breaks another.\n")
-    print(f"1  pytest --isolation=off       {off.totals}: some fail, and nothing says why\n")
-    print(f"2  pytest --isolation=report    {report.totals}: the same, but now it is known why\n")
+    tests, polluters = len(off.failed), len(PAIRS)
+    print(f"\n{tests} tests of a small shop; {polluters} of them leave something behind, and break another.\n")
+    print(f"1  pytest --isolation=off      {off.totals}, and nothing says why\n")
+    print(f"2  pytest --isolation=report   {report.totals}, and this is why:\n")
     rows = [(_short(pair.polluter), _path(report.finding_of(pair)), _short(pair.victim)) for pair in PAIRS]
     for polluter, path, victim in [("this test", "leaves this behind", "and breaks"), *rows]:
         print(f"   {polluter:<15}  {path:<40}  {victim}")
-    print(f"\n3  pytest --isolation=restore   {restore.totals}: what was left behind is put back\n")
+    print(f"\n3  pytest --isolation=restore  {restore.totals}: whatever was left behind is put back\n")
     problems = list(_check(off, report, restore))
     named = sum(report.finding_of(pair) is not None for pair in PAIRS)
     healed = sum(not restore.failed.get(_report_name(pair.victim), True) for pair in PAIRS)

@@ -23,13 +23,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import frozen
+from attrs import fields, frozen
+
+from isolation_core.config import Settings
+from isolation_core.contamination._facets import Facet
+from isolation_core.contamination.probes import builtin_probes
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(
-    r"^(?:<!-- (?P<word>file|exit|printed|not run)(?:: (?P<value>.+?))? -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    r"^(?:<!-- (?P<word>file|exit|printed|not run)(?:: (?P<value>.+?))? -->\n+)?"
+    r"^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]+))?\)")
@@ -74,13 +79,11 @@ def run(command: list[str] | str, folder: Path) -> subprocess.CompletedProcess[s
     )
 
 
-def write_files(page: Path, folder: Path) -> None:
-    """Write the blocks of *page* that are files into *folder*."""
-    for block in blocks_of(page):
-        if block.word == "file":
-            target = folder / block.value
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(block.text, encoding="utf-8")
+def write(block: Block, folder: Path) -> None:
+    """Write a block that is a file into *folder*."""
+    target = folder / block.value
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(block.text, encoding="utf-8")
 
 
 def commands_of(block: Block) -> Iterator[tuple[str, str]]:
@@ -99,10 +102,11 @@ def matches(shown: str, printed: str) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     """The Python blocks of a page, run as one script in a fresh process, raise nothing and print what is shown."""
-    write_files(page, tmp_path)
     script = ""
     for block in blocks_of(page):
-        if block.language == "python" and block.word is None:
+        if block.word == "file":
+            write(block, tmp_path)
+        elif block.language == "python" and block.word is None:
             # Blank lines put each line where the page has it, so that a traceback can be followed.
             script += "\n" * (block.line - script.count("\n")) + block.text
     (tmp_path / f"{page.stem}_page.py").write_text(script, encoding="utf-8")
@@ -115,8 +119,9 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_console_blocks_print_what_they_show(page: Path, tmp_path: Path) -> None:
     """The commands of a page end as the page says and print what it shows."""
-    write_files(page, tmp_path)
     for block in blocks_of(page):
+        if block.word == "file":
+            write(block, tmp_path)
         if block.language != "console" or block.word == "not run":
             continue
         commands = list(commands_of(block))
@@ -164,3 +169,26 @@ def test_nothing_is_left_alone_without_need(page: Path) -> None:
     for block in blocks_of(page):
         if block.word == "not run":
             assert re.search(r"venv|pip|nox|git", block.text), f"{page.name}:{block.line}"
+
+
+def test_findings_lists_every_code_and_kind() -> None:
+    """The tables of findings are those of the code: each code with the kinds that have it."""
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    listed = {(code, kind) for code, kind in re.findall(r"^\| `([A-Z]{3}\d{3})` \| `([a-z-]+)` \|", page, re.MULTILINE)}
+    watched: set[tuple[str, str]] = {(probe.code, probe.kind) for probe in builtin_probes()}
+    pending = list(Facet.__subclasses__())
+    while pending:
+        facet = pending.pop()
+        pending += facet.__subclasses__()
+        watched.add((facet.code, facet.kind))
+    assert {row for row in listed if row[1] != "mock"} == watched
+
+
+def test_reference_lists_every_setting() -> None:
+    """Every key that can be set, and every option of pytest, is in the reference."""
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    keys = {field.name for field in fields(Settings)} - {"source", "origins"}
+    assert set(re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page.partition("### Patterns")[0], re.MULTILINE)) == keys
+    told = run([sys.executable, "-m", "pytest", "--help", "-p", "isolation_pytest.plugin"], ROOT / "docs").stdout
+    options = set(re.findall(r"^\s+(--isolation[\w-]*)", told, re.MULTILINE))
+    assert options == set(re.findall(r"^\| `(--isolation[\w-]*)=", page, re.MULTILINE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import subprocess
@@ -11,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from isolation_core.journal import as_finding, read_journal
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SUITE = EXAMPLES / "polluted_suite"
@@ -77,3 +80,68 @@ class TestPollution:
         assert f"{len(demo.PAIRS)} failed, {len(demo.PAIRS) + 2} passed" in done.stdout, done.stdout
         for pair in demo.PAIRS:
             assert f"FAILED {pair.victim}" in done.stdout
+
+
+def found_in(journal: Path) -> dict[str, set[tuple[str, str]]]:
+    """Return code and path of what each owner left behind, the warning registries of its module aside."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for event in read_journal(journal).events:
+        finding = as_finding(event)
+        if finding is not None and "__warningregistry__" not in finding.path:
+            found.setdefault(finding.owner, set()).add((finding.code, finding.path))
+    return found
+
+
+@pytest.fixture(scope="module")
+def through_pytest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[str, str]]]:
+    """What the plugin finds in the suite, which it also heals."""
+    journal = tmp_path_factory.mktemp("journal") / "pytest.jsonl"
+    quiet = ("-p", "no:randomly", "-p", "no:cacheprovider", "-q")
+    done = run("-m", "pytest", *quiet, "--isolation=restore", f"--isolation-journal={journal}")
+    assert done.returncode == 0, done.stdout
+    return found_in(journal)
+
+
+class TestDoors:
+    @pytest.mark.parametrize("pair", demo.PAIRS, ids=lambda pair: pair.state)
+    def test_pytest_names_the_state(self, pair: Any, through_pytest: dict[str, set[tuple[str, str]]]) -> None:
+        """In the run in which all tests pass, each polluter is named with what it left."""
+        assert any(path.startswith(pair.state) for _, path in through_pytest[pair.polluter])
+
+    def test_unittest_finds_the_same(self, through_pytest: dict[str, set[tuple[str, str]]], tmp_path: Path) -> None:
+        """``python -m isolation_unittest`` heals the unmodified suite, and finds what pytest finds."""
+        journal = tmp_path / "unittest.jsonl"
+        done = run("-m", "isolation_unittest", ISOLATION_CORE_JOURNAL_DIR=str(journal))
+        assert done.returncode == 0, done.stderr
+        assert f"Ran {2 * 10 + 2} tests" in done.stderr
+        found = found_in(journal)
+        for pair in demo.PAIRS[:10]:
+            assert found[unittest_name(pair.polluter)] == through_pytest[pair.polluter]
+
+    def test_script_finds_the_same(self, through_pytest: dict[str, set[tuple[str, str]]], tmp_path: Path) -> None:
+        """``isolation run`` heals the script, names each step, and passes its exit code on."""
+        journal, script = tmp_path / "script.jsonl", EXAMPLES / "polluted_script.py"
+        done = run("-m", "isolation_core", "run", "--journal", str(journal), str(script))
+        assert done.returncode == 0, done.stderr
+        assert "10 of 10 checks hold" in done.stdout
+        found = found_in(journal)
+        tree = ast.parse(script.read_text(encoding="utf-8"))
+        steps = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list]
+        assert len(steps) == 10
+        for step, pair in zip(steps, demo.PAIRS[:10], strict=True):
+            assert found[f"{script.name}::{step}"] == through_pytest[pair.polluter]
+
+    def test_script_is_polluted_without(self) -> None:
+        """With isolation off every check of the script fails, and so does the script."""
+        done = run(str(EXAMPLES / "polluted_script.py"), ISOLATION_CORE_MODE="off")
+        assert done.returncode == 1
+        assert "0 of 10 checks hold" in done.stdout
+
+    def test_demo_keeps_its_promise(self) -> None:
+        """The demo ends well, and shows what README.md says it shows."""
+        done = run(str(EXAMPLES / "demo.py"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+        shown = readme.partition("<!-- demo -->\n```text\n")[2].partition("```")[0]
+        assert shown == done.stdout.lstrip("\n")
+        assert max(map(len, done.stdout.splitlines())) <= 80
