@@ -1,0 +1,503 @@
+"""Every code a finding can have: what it means, why it matters, what to type instead."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import field, frozen
+
+__all__ = ["CODES", "FindingCode"]
+
+
+@frozen
+class FindingCode:
+    """What is known about one stable code.
+
+    Attributes:
+        code: the code.
+        kind: the kind of the findings that have it.
+        title: a few words: what happened.
+        explanation: a paragraph: how it is noticed and why it matters.
+        fix: what to type instead.
+    """
+
+    code: str
+    kind: str = field(kw_only=True)
+    title: str = field(kw_only=True)
+    explanation: str = field(kw_only=True)
+    fix: str = field(kw_only=True)
+
+
+def _code(code: str, kind: str, title: str, explanation: str, fix: str) -> FindingCode:
+    return FindingCode(code, kind=kind, title=title, explanation=explanation, fix=fix)
+
+
+_MONKEYPATCH: Final = "Use monkeypatch.setattr(...) (or unittest.mock.patch.object(...)) so that it is undone for you."
+
+_FIRST_PARTY: Final = (
+    _code(
+        "MOD001",
+        "module",
+        "module attribute set, replaced or deleted",
+        "A global of one of your modules is not the object it was. Every later test that imports the module sees it.",
+        _MONKEYPATCH,
+    ),
+    _code(
+        "MOD002",
+        "container",
+        "container changed in place",
+        "A list, dict, set or other container that your modules hold has other items than before. It is put back "
+        "item by item in the same object, so that everybody who holds it sees the old content.",
+        "Work on a copy, or use monkeypatch.setitem(...) / mock.patch.dict(...), or empty it in a fixture after yield.",
+    ),
+    _code(
+        "MOD003",
+        "object",
+        "attribute of a shared object changed",
+        "An object that your modules, a wider fixture or a parametrize list hold has other attributes than before.",
+        "Make the object in a function-scoped fixture, or use monkeypatch.setattr(...).",
+    ),
+    _code(
+        "MOD004",
+        "function",
+        "function changed",
+        "Code, defaults or attributes of a function are not what they were; a mutable default argument that "
+        "collects values is the usual case.",
+        "Use None as the default and make the object inside; patch functions with monkeypatch.setattr(...).",
+    ),
+    _code(
+        "MOD005",
+        "closure",
+        "variable of a closure changed",
+        "A function that your modules hold keeps state in a variable of the function it was made in.",
+        "Make the closure in a fixture, one for each test.",
+    ),
+    _code(
+        "MOD006",
+        "foreign-module",
+        "attribute of somebody else's module replaced",
+        "A name of a library or standard-library module that your code imports is bound to another object.",
+        _MONKEYPATCH,
+    ),
+    _code(
+        "MOD007",
+        "thread-local",
+        "thread-local value changed",
+        "A threading.local of your modules holds another value for this thread than before.",
+        "Reset it in a fixture after yield.",
+    ),
+    _code(
+        "MOD008",
+        "cache",
+        "cache filled",
+        "A functools cache of your modules has entries it did not have. What a cache remembers from one test answers "
+        "the next one.",
+        "Call the function's cache_clear() in a fixture after yield, if its answer depends on what tests change.",
+    ),
+    _code(
+        "MOD009",
+        "container",
+        "weak container changed",
+        "A WeakSet, WeakKeyDictionary or WeakValueDictionary of your modules has other members than before.",
+        "Unregister what the test registered, or drop the last reference to it.",
+    ),
+    _code(
+        "MOD010",
+        "container",
+        "singledispatch implementation registered",
+        "A functools.singledispatch function has an implementation it did not have.",
+        "Register at import time, or dispatch on a function made in the test.",
+    ),
+    _code(
+        "CLS001",
+        "class",
+        "class attribute or method changed",
+        "The namespace of one of your classes is not what it was: all instances, old and new, are affected.",
+        "Use monkeypatch.setattr(Class, 'name', ...) or mock.patch.object(Class, 'name').",
+    ),
+    _code(
+        "CLS002",
+        "foreign-class",
+        "attribute of somebody else's class changed",
+        "A class of a library that your code imports has another attribute or method than before.",
+        "Use monkeypatch.setattr(Class, 'name', ...) or mock.patch.object(Class, 'name').",
+    ),
+    _code(
+        "CLS003",
+        "class",
+        "virtual subclass registered",
+        "A class was registered with an abstract base class, so isinstance() answers differently from now on.",
+        "Derive from the base class, or register at import time.",
+    ),
+    _code(
+        "RNG002",
+        "random",
+        "generator of your own advanced",
+        "A random.Random instance of your modules is not in the state it was in.",
+        "Make the generator in a fixture with a fixed seed.",
+    ),
+)
+
+_PROCESS: Final = (
+    _code(
+        "ENV001",
+        "environ",
+        "environment variable left behind",
+        "os.environ was changed: a variable set, changed or deleted, the mapping itself replaced, or a variable set "
+        "past Python with os.putenv(). Child processes and C libraries see it. Values are not shown, only their "
+        "length and a fingerprint that is equal for equal values within one run.",
+        "Use monkeypatch.setenv(...) / monkeypatch.delenv(...) or mock.patch.dict(os.environ, ...).",
+    ),
+    _code(
+        "CWD001",
+        "cwd",
+        "working directory changed",
+        "The process is in another folder, or in one that was deleted: every relative path means something else.",
+        "Use monkeypatch.chdir(...) or contextlib.chdir(...).",
+    ),
+    _code(
+        "CWD002",
+        "umask",
+        "file mode mask changed",
+        "os.umask() was set: files made from now on have other permissions.",
+        "Set it back in a fixture after yield: old = os.umask(0o077); yield; os.umask(old).",
+    ),
+    _code(
+        "STD001",
+        "stream",
+        "standard stream replaced",
+        "sys.stdin, sys.stdout or sys.stderr is another object. Output of later tests goes where nobody looks.",
+        "Use capsys, contextlib.redirect_stdout(...) or monkeypatch.setattr(sys, 'stdin', ...).",
+    ),
+    _code(
+        "STD002",
+        "stream-settings",
+        "standard stream reconfigured",
+        "Encoding, error handling or buffering of a standard stream was changed with reconfigure().",
+        "Reconfigure a stream of the test's own, or set it back in a fixture after yield.",
+    ),
+    _code(
+        "SIG001",
+        "signal",
+        "signal handler changed",
+        "A signal has another handler than before. Handlers installed from C are told, never overwritten.",
+        "Keep what signal.signal(...) returns and set it again in a fixture after yield.",
+    ),
+    _code(
+        "SIG002",
+        "timer",
+        "timer left armed",
+        "An interval timer or alarm() will send its signal in the middle of a later test.",
+        "Call signal.setitimer(which, 0) or signal.alarm(0) in a fixture after yield.",
+    ),
+    _code(
+        "SIG003",
+        "signal-mask",
+        "signal mask or wake-up descriptor changed",
+        "The main thread blocks other signals than before, or writes to another descriptor when one arrives.",
+        "Set the old mask with signal.pthread_sigmask(signal.SIG_SETMASK, old) in a fixture after yield.",
+    ),
+    _code(
+        "LOC001",
+        "locale",
+        "locale changed",
+        "A category of the process-wide locale is another: number formats, sorting and encodings change with it.",
+        "Set it back with locale.setlocale(category, old) in a fixture after yield.",
+    ),
+    _code(
+        "LOC002",
+        "timezone",
+        "time zone changed",
+        "time.tzset() was called with another TZ. Taking the variable back is not enough: it must be called again.",
+        "In a fixture after yield: monkeypatch.undo(), then time.tzset(). Or pass zoneinfo objects explicitly.",
+    ),
+)
+
+_INTERPRETER: Final = (
+    _code(
+        "PTH001",
+        "path",
+        "import path, import hooks or arguments changed",
+        "sys.path, sys.argv, sys.meta_path, sys.path_hooks or sys.warnoptions was replaced, or has other items or "
+        "another order. Imports may find other files from now on.",
+        "Use monkeypatch.syspath_prepend(...), or monkeypatch.setattr(sys, 'argv', [...]).",
+    ),
+    _code(
+        "PTH002",
+        "importer-cache",
+        "finder put into the importer cache",
+        "sys.path_importer_cache holds a finder that the import system did not make.",
+        "Use monkeypatch.setitem(sys.path_importer_cache, ...).",
+    ),
+    _code(
+        "SYM001",
+        "modules",
+        "sys.modules tampered with",
+        "A fake module was left in sys.modules, or a module was removed or replaced. Modules that were really "
+        "imported are never taken out again: a second import would give every class a second identity.",
+        "Use monkeypatch.setitem(sys.modules, ...) / monkeypatch.delitem(sys.modules, ...) or mock.patch.dict(...).",
+    ),
+    _code(
+        "BLT001",
+        "builtins",
+        "builtin replaced, added or deleted",
+        "A name in builtins is another object. Every module sees it.",
+        "Use monkeypatch.setattr(builtins, 'open', ...), or better, patch the name in the module under test.",
+    ),
+    _code(
+        "HOK001",
+        "hook",
+        "interpreter hook replaced",
+        "sys.excepthook, displayhook, unraisablehook or breakpointhook is another function.",
+        "Use monkeypatch.setattr(sys, 'excepthook', ...).",
+    ),
+    _code(
+        "HOK002",
+        "thread-hook",
+        "thread hook replaced",
+        "threading.excepthook, or what new threads are traced or profiled with, is another function.",
+        "Use monkeypatch.setattr(threading, 'excepthook', ...); call threading.settrace(None) after yield.",
+    ),
+    _code(
+        "HOK003",
+        "trace",
+        "trace, profile or asynchronous hook left on",
+        "sys.settrace(), sys.setprofile(), sys.set_asyncgen_hooks() or coroutine origin tracking was not undone in "
+        "this thread. Coverage tools and debuggers are left alone.",
+        "Keep the old value and set it again in a fixture after yield.",
+    ),
+    _code(
+        "HOK004",
+        "monitoring",
+        "monitoring tool left registered",
+        "A tool id of sys.monitoring is in use that was free.",
+        "Call sys.monitoring.free_tool_id(id) in a fixture after yield.",
+    ),
+    _code(
+        "INT001",
+        "flag",
+        "interpreter flag changed",
+        "An attribute of sys that steers the interpreter was set, replaced or deleted.",
+        "Use monkeypatch.setattr(sys, ...).",
+    ),
+    _code(
+        "INT002",
+        "interpreter",
+        "interpreter limit or switch changed",
+        "A recursion, digit or time limit, the stack size of threads, fault handling or memory tracing differs.",
+        "Set the old value in a fixture after yield, in the test that needs another one.",
+    ),
+    _code(
+        "INT003",
+        "gc",
+        "garbage collector reconfigured",
+        "The collector was disabled, or has other thresholds, debug flags or callbacks.",
+        "Wrap the code: gc.disable(), try, finally gc.enable().",
+    ),
+    _code(
+        "WRN001",
+        "warnings",
+        "warning filters or hooks changed",
+        "Filters, the default action or the functions that show warnings differ. Later tests get other warnings, or "
+        "errors where there were none.",
+        "Wrap the code in `with warnings.catch_warnings():`, or mark the test with pytest.mark.filterwarnings.",
+    ),
+    _code(
+        "LOG001",
+        "logging",
+        "logging set-up changed",
+        "A logger, handler or formatter, or a switch of the logging module, is not what it was. A handler that was "
+        "left behind keeps writing to a stream that is closed by now; dictConfig() disables every logger it does "
+        "not name.",
+        "Use caplog.set_level(...); remove handlers in a fixture after yield; set disable_existing_loggers to False.",
+    ),
+    _code(
+        "RNG001",
+        "random",
+        "random numbers drawn or seeded",
+        "The generator behind the functions of random moved on. That is no fault; it is put back so that the next "
+        "test draws what it draws when it runs alone.",
+        "Use a random.Random(seed) of the test's own where the numbers matter.",
+    ),
+    _code(
+        "NUM001",
+        "decimal",
+        "decimal context changed",
+        "Precision, rounding or traps of the current decimal context differ.",
+        "Wrap the code in `with decimal.localcontext() as context:`.",
+    ),
+    _code(
+        "NUM002",
+        "decimal-templates",
+        "decimal template changed",
+        "decimal.DefaultContext or one of its siblings differs: every context made from now on is affected.",
+        "Wrap the code in `with decimal.localcontext() as context:`.",
+    ),
+    _code(
+        "CTX001",
+        "contextvar",
+        "context variable left set",
+        "A ContextVar has another value than before. One that had no value and has no default cannot be unset "
+        "without the token of its set().",
+        "Keep the token: token = var.set(...); yield; var.reset(token).",
+    ),
+    _code(
+        "AIO001",
+        "event-loop",
+        "event loop or policy left set",
+        "The event loop policy is another one, or a loop is set as the current one while none is running.",
+        "Use asyncio.run(...) or asyncio.Runner; call asyncio.set_event_loop(None) after yield.",
+    ),
+    _code(
+        "REG001",
+        "registry",
+        "standard-library registry changed",
+        "A table or default that a standard-library module keeps for the whole process has changed.",
+        "Call the matching unregister function, or set the old value, in a fixture after yield.",
+    ),
+    _code(
+        "REG002",
+        "mimetypes",
+        "MIME type added or changed",
+        "The table behind mimetypes.guess_type() has changed.",
+        "Use a mimetypes.MimeTypes() object of the test's own.",
+    ),
+    _code(
+        "REG003",
+        "codec",
+        "codec or error handler registered",
+        "A codec search function or an error handler was left registered.",
+        "Call codecs.unregister(function) in a fixture after yield.",
+    ),
+    _code(
+        "EXT001",
+        "atexit",
+        "atexit callback left registered",
+        "A function of your own will run when the process ends, on state that is long gone by then.",
+        "Call atexit.unregister(function) in a fixture after yield.",
+    ),
+    _code(
+        "EXT002",
+        "finalizer",
+        "finalizer left on a living object",
+        "weakref.finalize() was called on an object that lives on.",
+        "Keep the finalizer and call its detach() in a fixture after yield.",
+    ),
+)
+
+_LIVING: Final = (
+    _code(
+        "MCK001",
+        "patch",
+        "patch started and not stopped",
+        "patcher.start() of unittest.mock was called without stop(): the target stays replaced. Only patches started "
+        "inside are stopped, newest first.",
+        "Use `with patch(...)`, the decorator, self.addCleanup(patcher.stop), or the mocker fixture.",
+    ),
+    _code(
+        "MCK002",
+        "coroutine",
+        "call of a mock never awaited",
+        "An isolated asynchronous mock was called and the coroutine it gave was not awaited.",
+        "Await the call, or use a mock whose method is not asynchronous.",
+    ),
+    _code(
+        "MCK003",
+        "mock",
+        "discarded mock still held",
+        "A mock outlived its barrier because somebody still refers to it. Using it raises.",
+        "Do not keep mocks in modules, classes or wider fixtures.",
+    ),
+    _code(
+        "THR001",
+        "thread",
+        "thread still running",
+        "A thread started inside was still alive after a grace period. Threads cannot be killed, only waited for.",
+        "Signal it to end and join() it in a fixture after yield; shut executors down.",
+    ),
+    _code(
+        "TSK001",
+        "task",
+        "task still pending",
+        "An asynchronous task started inside was not finished when its owner ended.",
+        "Await it, cancel it, or start it in a task group.",
+    ),
+    _code(
+        "FDS001",
+        "fd",
+        "file descriptor left open, closed or redirected",
+        "The set of open descriptors, or what one of them refers to, differs.",
+        "Use `with open(...)`, contextlib.closing(...), or close it in a fixture after yield.",
+    ),
+    _code(
+        "PRC001",
+        "process",
+        "child process left behind",
+        "A process started inside was still running, or had ended without being waited for.",
+        "Use `with subprocess.Popen(...)`, or terminate() and wait() in a fixture after yield.",
+    ),
+    _code(
+        "FIL001",
+        "file",
+        "file left behind",
+        "Files appeared, changed or went away outside of the folders that are made for the test.",
+        "Write to tmp_path.",
+    ),
+    _code(
+        "COL001",
+        "collection",
+        "changed while tests were collected",
+        "Importing a test module changed state that other modules share, before the first test ran.",
+        "Move the change from module level into a fixture.",
+    ),
+    _code(
+        "HEA001",
+        "heal",
+        "could not be put back",
+        "The old value was written and is still not there. The process is dirty: later tests may be affected.",
+        "Read the reason of the finding; run the test in a process of its own until it cleans up after itself.",
+    ),
+    _code(
+        "USR001",
+        "custom",
+        "reported by a probe of your own",
+        "A probe registered with register_probe() saw a difference.",
+        "Give the probe a `code` of its own to tell its findings apart.",
+    ),
+)
+
+_GRAPH: Final = (
+    _code(
+        "ISO001",
+        "graph",
+        "dependencies form a cycle",
+        "Each node of the cycle waits for the next one, so none can be set up first.",
+        "Cut one edge: split the node, or hand the other one in later.",
+    ),
+    _code(
+        "ISO002",
+        "graph",
+        "dependency does not exist",
+        "A node asks for a name nobody defines.",
+        "Define it, or correct the name: the message suggests near ones.",
+    ),
+    _code(
+        "ISO003",
+        "graph",
+        "wide node depends on a narrow one",
+        "A node of a wide scope would outlive what it depends on.",
+        "Widen the scope of the dependency, or narrow the scope of the dependent.",
+    ),
+    _code(
+        "ISO004",
+        "graph",
+        "name defined twice",
+        "Two nodes have the same name, and it is not said which one is meant.",
+        "Rename one of them, or override it on purpose.",
+    ),
+)
+
+CODES: Final[dict[str, FindingCode]] = {
+    entry.code: entry for entry in (*_FIRST_PARTY, *_PROCESS, *_INTERPRETER, *_LIVING, *_GRAPH)
+}
+"""All of them, by code."""
