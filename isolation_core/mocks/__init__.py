@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isolation_core.mocks._audit import audit_survivors
 from isolation_core.mocks._builders import MockBuilder, MockRequest, mock_builder, mock_builders, register_mock_builder
-from isolation_core.mocks._create import isolated_mock, live_mocks, set_registry_lookup
+from isolation_core.mocks._create import isolated_mock, live_mocks
 from isolation_core.mocks._engine import ENGINE, ENGINE_REASON, Engine
 from isolation_core.mocks._levels import Level, clear, deep_cleanup, discard, reset, restore, set_baseline
 from isolation_core.mocks._ownership import current_registry
@@ -37,5 +37,4 @@ __all__ = [
     "reset",
     "restore",
     "set_baseline",
-    "set_registry_lookup",
 ]

@@ -10,31 +10,18 @@ from isolation_core.errors import ConfigurationError
 from isolation_core.mocks._engine import make
 from isolation_core.mocks._levels import set_baseline
 from isolation_core.mocks._light import is_light
+from isolation_core._ambient import current_barrier
 from isolation_core.mocks._ownership import caller, current_registry
 from isolation_core.mocks._poison import is_discarded
 from isolation_core.mocks._registry import MockRegistry, open_registries, settle
 
-__all__ = ["isolated_mock", "live_mocks", "set_registry_lookup"]
-
-RegistryLookup = Callable[[], MockRegistry | None]
-
-_lookups: Final[list[RegistryLookup]] = []
-
-
-def set_registry_lookup(lookup: RegistryLookup | None) -> None:
-    """Let *lookup* find the current registry; the context variable is asked when it returns None.
-
-    For a barrier that makes its registry when the first mock is wanted.
-    """
-    _lookups[:] = [] if lookup is None else [lookup]
+__all__ = ["isolated_mock", "live_mocks"]
 
 
 def _current() -> MockRegistry | None:
-    for lookup in _lookups:
-        registry = lookup()
-        if registry is not None:
-            return registry
-    return current_registry.get()
+    """Return the registry of the barrier around the caller, making it if this is its first mock."""
+    barrier = current_barrier()
+    return current_registry.get() if barrier is None else barrier.mocks
 
 
 def isolated_mock(
