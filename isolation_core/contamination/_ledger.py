@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
-from isolation_core.contamination._facets import BufferFacet, DispatchFacet, Facet, FunctionFacet, ImmutableFacet, RandomFacet
+from isolation_core.contamination._facets import BufferFacet, CellFacet, DispatchFacet, Facet, FunctionFacet, ImmutableFacet, RandomFacet
 from isolation_core.contamination._probe import Difference
 from isolation_core.contamination._versions import joined
 
@@ -71,6 +71,12 @@ identical: Final[Callable[[tuple[Any, ...]], bytes]] = _addresses if _self_test(
 """Returns bytes that are equal exactly if two tuples hold the identical objects."""
 
 
+def _step(parent: Facet) -> int:
+    """Return how much one step through *parent* makes a path harder to read."""
+    # Through a bound method, a closure or a default is a detour.
+    return 8 if isinstance(parent, (ImmutableFacet, CellFacet, FunctionFacet)) else 1
+
+
 class Node:
     """One object the ledger watches.
 
@@ -81,9 +87,10 @@ class Node:
         key: the slot of *parent* it sits in.
         label: text of a root; otherwise empty.
         users: how many slots of watched objects hold it.
+        cost: how far from a plain name its path is; a cheaper way replaces a dearer one.
     """
 
-    __slots__ = ("facets", "foreign", "key", "label", "parent", "users", "value")
+    __slots__ = ("cost", "facets", "foreign", "key", "label", "parent", "users", "value")
 
     def __init__(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> None:
         self.value = value
@@ -93,6 +100,17 @@ class Node:
         self.label = label
         self.users = 1
         self.foreign = False
+        self.cost = 0 if parent is None or label else parent.node.cost + _step(parent)
+
+    def met(self, parent: Facet, key: Hashable) -> None:
+        """Take note of another way to the object: keep the one a person would write.
+
+        The cost of a node only falls, and nodes reached through it are dearer
+        than it was, so no path can come to lead through itself.
+        """
+        cost = parent.node.cost + _step(parent)
+        if cost < self.cost:
+            self.parent, self.key, self.cost = parent, key, cost
 
     def path(self) -> str:
         """Return the shortest way to the object the ledger knows, as Python text."""
@@ -285,6 +303,8 @@ class Ledger:
         node = self._nodes.get(id(value))
         if node is not None:
             node.users += 1
+            if parent is not None:
+                node.met(parent, key)
             if root is not None:
                 self._roots[root] = node
             return

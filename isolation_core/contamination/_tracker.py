@@ -138,7 +138,9 @@ class Tracker:
         self._open: list[Frame] = []
         self._disabled: set[str] = set()
         self._watch = ImportWatch(self._before_import, self._after_import, self._is_new_module)
-        self._release_when_idle: Callable[..., None] | None = None
+        # Whether no frame is open or about to be; see `_on_collection`.
+        self._idle = True
+        self._listening = False
 
     # -- frames --------------------------------------------------------------
 
@@ -156,6 +158,7 @@ class Tracker:
                 last look: then that look serves as this frame's first.
         """
         with self._lock:
+            self._idle = False
             if not self._open:
                 self._prepare(territory, probes, heap=heap)
             elif self._view is not None:
@@ -205,6 +208,21 @@ class Tracker:
             if not self._open:
                 self._rest()
 
+    def abandon(self, frame: Frame) -> None:
+        """Forget *frame* and everything seen so far, after a fault of our own; the next look starts anew."""
+        with self._lock:
+            frame.open = False
+            self._log.clear()
+            if frame in self._open:
+                self._open.remove(frame)
+            for other in self._open:
+                other.position = 0
+            if self._view is not None:
+                self._view = _View(self._view.territory, [*self._view.probes, *self._view.local_probes], heap=self._view.heap)
+                self._snapshot_probes()
+            if not self._open:
+                self._rest()
+
     def _prepare(self, territory: Territory, probes: tuple[Probe, ...], *, heap: bool) -> None:
         """Have a view of the process that fits the outermost frame."""
         view = self._view
@@ -220,8 +238,8 @@ class Tracker:
             self._snapshot_probes()
         self._log.clear()
         self._watch.install()
-        if self._release_when_idle is None:
-            self._release_when_idle = self._on_collection
+        if not self._listening:
+            self._listening = True
             gc.callbacks.append(self._on_collection)
 
     def _watch_more(self, view: _View, probes: tuple[Probe, ...]) -> None:
@@ -237,14 +255,15 @@ class Tracker:
         """After the outermost frame: keep the view for the next one, hold nothing else."""
         self._log.clear()
         self._watch.uninstall()
+        self._idle = True
 
     def _on_collection(self, phase: str, info: dict[str, int]) -> None:
         # A full collection while nothing is open: whoever asks what is still
         # alive must not find our references. The next frame looks anew.
-        if phase == "start" and info["generation"] == 2 and not self._open:
+        if phase == "start" and info["generation"] == 2 and self._idle:
             self._view = None
+            self._listening = False
             gc.callbacks.remove(self._on_collection)
-            self._release_when_idle = None
 
     # -- looking -------------------------------------------------------------
 
