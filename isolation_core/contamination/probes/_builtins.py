@@ -22,16 +22,20 @@ class BuiltinsProbe(KeyedProbe):
     cost = 2.0
 
     def __init__(self) -> None:
-        self._flat: tuple[Any, ...] = ()
+        self._values: tuple[Any, ...] = ()
         self._print = b""
+        self._youngest = ""
         self._last: dict[str, Any] = {}
 
     def capture(self) -> Any:
         names = builtins.__dict__
-        flat = (*names, *names.values())
-        text = identical(flat)
-        if text != self._print:
-            self._flat, self._print = flat, text
+        values = tuple(names.values())
+        text = identical(values)
+        youngest = next(reversed(names))
+        # A new name is always the last one: with the same values in the same
+        # order, and the same last name, the names are the same as well.
+        if text != self._print or youngest != self._youngest:
+            self._values, self._print, self._youngest = values, text, youngest
             self._last = dict(names)
         return self._last
 

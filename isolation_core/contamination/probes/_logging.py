@@ -123,9 +123,11 @@ class LoggingProbe(ListsProbe):
 
     def _find_restless(self, last: _Tree, tree: _Tree) -> None:
         known = set(map(id, last.flat))
-        for owner in tree.watched:
-            if isinstance(owner, _handler_class()) and any(id(value) not in known for value in _space(owner).values()):
-                self._restless[id(owner)] = owner
+        for key in tree.entries:
+            if not isinstance(key, _Spot) or not key.follows or key.name != "level":
+                continue
+            if any(id(value) not in known for value in _space(key.owner).values()):
+                self._restless[id(key.owner)] = key.owner
 
     # -- reading -------------------------------------------------------------
 
@@ -156,7 +158,8 @@ class LoggingProbe(ListsProbe):
         if last_resort is not None:
             handlers.setdefault(id(last_resort), (last_resort, "logging.lastResort"))
         for handler, path in handlers.values():
-            if not is_runners(handler):
+            # Nothing can be done to a handler that does nothing.
+            if type(handler) is not logging.NullHandler and not is_runners(handler):
                 self._read_handler(handler, path, tree)
         self._restless = {id(handler): handler for handler in tree.restless}
         tree.flat = _flat(logging, tree)
@@ -167,7 +170,7 @@ class LoggingProbe(ListsProbe):
         space = _space(logger)
         if "handlers" not in space:  # a place holder
             return
-        tree.watched += (logger, space)
+        tree.watched += _stores(logger, space)
         for name, pristine in _PRISTINE.items():
             value = space.get(name, MISSING)
             if value is not pristine and not is_same_value(value, pristine):
@@ -198,11 +201,11 @@ class LoggingProbe(ListsProbe):
         if id(handler) in self._restless:
             tree.restless.append(handler)
         else:
-            tree.watched += (handler, space)
+            tree.watched += _stores(handler, space)
         formatter = space.get("formatter")
         if formatter is not None:
             inner = _space(formatter)
-            tree.watched += (formatter, inner)
+            tree.watched += _stores(formatter, inner)
             for name in _FORMATTER:
                 if name in inner:
                     spot = _Spot(formatter, name, f"{path}.formatter.{name}", follows=True)
@@ -287,8 +290,14 @@ def _flat(logging: Any, tree: _Tree) -> tuple[Any, ...]:
     )
 
 
-def _handler_class() -> Any:
-    return sys.modules["logging"].Handler
+def _stores(owner: Any, space: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what the collector must be asked for to see the attributes of *owner*.
+
+    Attributes live in the namespace dict or, from Python 3.13 on, inside the
+    object for as long as nobody needs a real dict.
+    """
+    seen = set(map(id, gc.get_referents(space)))
+    return (space,) if all(id(value) in seen for value in space.values()) else (owner, space)
 
 
 def _reopens(handler: Any) -> bool:

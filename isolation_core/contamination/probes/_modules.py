@@ -18,26 +18,24 @@ _NAMESPACE = types.ModuleType.__getattribute__
 
 
 class _Modules:
-    """The table, flat: all names, then all modules."""
+    """The table: all names, all modules, and the addresses of the modules."""
 
-    __slots__ = ("count", "flat", "print")
+    __slots__ = ("modules", "names", "print")
 
-    def __init__(self, flat: tuple[Any, ...], text: bytes) -> None:
-        self.flat = flat
+    def __init__(self, names: tuple[Any, ...], modules: tuple[Any, ...], text: bytes) -> None:
+        self.names = names
+        self.modules = modules
         self.print = text
-        self.count = len(flat) // 2
 
     def tail(self, start: int) -> dict[Any, Any]:
         """Return the entries from position *start* on."""
-        return dict(zip(self.flat[start : self.count], self.flat[self.count + start :], strict=True))
+        return dict(zip(self.names[start:], self.modules[start:], strict=True))
 
     def common(self, other: _Modules) -> int:
         """Return how many leading entries both tables are sure to share."""
-        count = min(self.count, other.count)
-        same = (
-            self.flat[:count] == other.flat[:count]  # names: text
-            and identical(self.flat[self.count : self.count + count])
-            == identical(other.flat[other.count : other.count + count])
+        count = min(len(self.names), len(other.names))
+        same = self.names[:count] == other.names[:count] and identical(self.modules[:count]) == identical(
+            other.modules[:count]
         )
         return count if same else 0
 
@@ -59,19 +57,21 @@ class ModulesProbe(KeyedProbe):
     def __init__(self) -> None:
         # The dict the interpreter imports into, whatever `sys.modules` is bound to.
         self._table: dict[str, Any] = sys.modules
-        self._last = _Modules((), b"")
-        self._fakes: dict[str, Any] = {}
+        self._last = _Modules((), (), b"")
 
     def capture(self) -> Any:
         table = self._table
-        flat = (*table, *table.values())
-        text = identical(flat)
-        if text != self._last.print:
-            self._last = _Modules(flat, text)
-        return self._last
+        last = self._last
+        modules = tuple(table.values())
+        text = identical(modules)
+        # A new name is always the last one: with the same modules in the same
+        # order, and the same last name, the names are the same as well.
+        if text != last.print or not last.names or next(reversed(table)) != last.names[-1]:
+            self._last = last = _Modules(tuple(table), modules, text)
+        return last
 
     def same(self, before: Any, after: Any) -> bool:
-        return bool(before.print == after.print)
+        return bool(before.print == after.print and before.names == after.names)
 
     def diff(self, before: Any, after: Any) -> Iterable[Difference]:
         if not isinstance(before, _Modules):

@@ -79,7 +79,6 @@ _TABLES: Final = (
     _Table("email.charset", "CHARSETS"),
     _Table("email.charset", "ALIASES"),
     _Table("email.charset", "CODEC_MAP"),
-    _Table("encodings.aliases", "aliases"),
     _Table("sqlite3", "adapters"),
     _Table("sqlite3", "converters"),
     _Table("gettext", "_localedirs"),

@@ -88,13 +88,19 @@ class TimersProbe(KeyedProbe):
     def __init__(self) -> None:
         self._timers = tuple(int(getattr(signal, name)) for name in self._NAMES if hasattr(signal, name))
         self._get = getattr(_c, "getitimer", None)
+        self._seen: tuple[tuple[float, float], ...] = ()
         self._last: tuple[bool, ...] = ()
 
     def capture(self) -> Any:
-        if self._get is not None:
-            now = tuple(timer[0] > 0 for timer in map(self._get, self._timers))
-            if now != self._last:
-                self._last = now
+        if self._get is None:
+            return self._last
+        now = tuple(map(self._get, self._timers))
+        if now != self._seen:
+            # A running timer reads differently every time.
+            self._seen = now
+            armed = tuple([left > 0 for left, _ in now])
+            if armed != self._last:
+                self._last = armed
         return self._last
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:

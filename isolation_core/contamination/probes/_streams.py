@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Hashable, Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
 from isolation_core.contamination._probe import MISSING
-from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe
+from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, attempt, same_items
 from isolation_core.contamination.probes._owners import is_runners
 
 __all__ = ["StreamSettingsProbe", "StreamsProbe"]
@@ -43,38 +44,35 @@ class StreamSettingsProbe(KeyedProbe):
 
     def __init__(self) -> None:
         self._read = attrgetter(*_SETTINGS)
-        self._last: tuple[Any, ...] = ()
+        self._streams: tuple[Any, ...] = ()
+        self._wrappers: tuple[io.TextIOWrapper, ...] = ()
+        self._settings: tuple[Any, ...] = ()
+        self._last: tuple[Any, Any] = ((), ())
 
     def capture(self) -> Any:
-        found = []
-        for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__, *self._others()):
-            if type(stream) is io.TextIOWrapper:
-                try:
-                    found.append((stream, self._read(stream)))
-                except ValueError:  # detached or closed
-                    continue
-        now = tuple(found)
-        # Exact builtin types all the way down but for the streams, which are
-        # compared by the identity shortcut of tuples: equality of a text
-        # wrapper is identity.
-        if now != self._last:
-            self._last = now
+        streams = tuple(map(sys.__dict__.get, _STREAMS))
+        if not same_items(streams, self._streams):
+            self._streams = streams
+            wrappers = {id(stream): stream for stream in streams if type(stream) is io.TextIOWrapper}
+            self._wrappers = tuple(wrappers.values())
+        try:
+            settings = tuple(map(self._read, self._wrappers))
+        except ValueError:  # one of them is closed or detached: there is nothing to reconfigure
+            self._wrappers = tuple(wrapper for wrapper in self._wrappers if not wrapper.closed)
+            settings = tuple(attempt(partial(self._read, wrapper), default=()) for wrapper in self._wrappers)
+        # Exact builtin types all the way down.
+        if settings != self._settings or self._wrappers is not self._last[0]:
+            self._settings = settings
+            self._last = (self._wrappers, settings)
         return self._last
-
-    @staticmethod
-    def _others() -> tuple[Any, ...]:
-        space = sys.__dict__
-        return tuple(
-            stream
-            for name in _STREAMS[:3]
-            if (stream := space.get(name)) is not None and stream is not space.get(f"__{name}__")
-        )
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if type(snapshot) is not tuple:
             return snapshot  # type: ignore[no-any-return]
         return {
-            (stream, name): value for stream, values in snapshot for name, value in zip(_SETTINGS, values, strict=True)
+            (stream, name): value
+            for stream, values in zip(*snapshot, strict=True)
+            for name, value in zip(_SETTINGS, values, strict=False)
         }
 
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
