@@ -163,7 +163,9 @@ def _who_asked(graph: DependencyGraph, name: str) -> list[str]:
 def _suggestion(graph: DependencyGraph, name: str) -> list[str]:
     names = [node.name for node in graph] + sorted(graph.external)
     same_letters = [each for each in names if each.casefold() == name.casefold()]
-    similar = list(dict.fromkeys([*same_letters, *difflib.get_close_matches(name, names, n=3, cutoff=0.6)]))[:3]
+    # Of two letters that changed places only half is alike.
+    cutoff = 0.6 if len(name) > 3 else 0.5
+    similar = list(dict.fromkeys([*same_letters, *difflib.get_close_matches(name, names, n=3, cutoff=cutoff)]))[:3]
     if not similar:
         return ["define it, or declare it as provided from outside with external="]
     return [f"did you mean {_introduce(graph, each)}?" for each in similar]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from graphlib import TopologicalSorter
 from math import inf
@@ -158,7 +158,7 @@ async def _set_up_late(life: Lifecycle, nodes: list[Node]) -> None:
 
 async def _start_in_owner(life: Lifecycle, node: Node) -> Entry:
     began = perf_counter()
-    owner = _make_owner(life, node, copy_context(), _Signal())
+    owner = _make_owner(life, node, copy_context(), _ignore)
     try:
         await owner.settled.wait()
     except BaseException:
@@ -174,7 +174,11 @@ async def _start_in_owner(life: Lifecycle, node: Node) -> Entry:
     return _adopt_owner(life, owner, began)
 
 
-def _make_owner(life: Lifecycle, node: Node, context: Context, signal: _Signal) -> Owner:
+def _ignore(_: Owner) -> None:
+    pass
+
+
+def _make_owner(life: Lifecycle, node: Node, context: Context, notify: Callable[[Owner], None]) -> Owner:
     # The callbacks hold what they need and not the lifecycle: one that is
     # dropped while open has to be collectable to warn about it.
     on_event, body_scope = life._on_event, life._body_scope
@@ -185,7 +189,7 @@ def _make_owner(life: Lifecycle, node: Node, context: Context, signal: _Signal) 
         if body_scope is not None:
             body_scope.cancel()
 
-    owner = Owner(node, life._arguments(node), context, notify=signal.give, on_crash=on_crash)
+    owner = Owner(node, life._arguments(node), context, notify=notify, on_crash=on_crash)
     owner.spawn()
     return owner
 
@@ -205,6 +209,7 @@ class _Concurrently:
         self.base = copy_context()
         self.signal = _Signal()
         self.flying: dict[str, tuple[Owner, float]] = {}
+        self.settled: dict[str, None] = {}
         self.entries: dict[str, Entry] = {}
         self.failures: list[BaseException] = []
         self.places = {node.name: place for place, node in enumerate(nodes)}
@@ -220,7 +225,7 @@ class _Concurrently:
             while True:
                 while self._start_next():
                     pass
-                if not self.flying:
+                if self.failures or not self.flying:
                     break
                 await self.signal.wait()
                 self._collect()
@@ -249,7 +254,7 @@ class _Concurrently:
         try:
             context = self._context_for(node)
             if node.is_async:
-                self.flying[node.name] = _make_owner(self.life, node, context, self.signal), began
+                self.flying[node.name] = _make_owner(self.life, node, context, self._note), began
             else:
                 # Blocking as it is, it would gain nothing from a task.
                 self._done(self.life._start_inline(node, context))
@@ -266,11 +271,14 @@ class _Concurrently:
                 context.run(replay, self.base, set_there)
         return context
 
+    def _note(self, owner: Owner) -> None:
+        self.settled[owner.node.name] = None
+        self.signal.give()
+
     def _collect(self) -> None:
-        for name, (owner, began) in list(self.flying.items()):
-            if not owner.settled.is_set():
-                continue
-            del self.flying[name]
+        # In the order in which they came up, which their teardown will reverse.
+        for name in [name for name in self.settled if name in self.flying]:
+            owner, began = self.flying.pop(name)
             if owner.up:
                 self._done(_adopt_owner(self.life, owner, began))
             elif owner.failure is not None:
