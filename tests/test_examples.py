@@ -74,13 +74,6 @@ class TestPollution:
         alone = run_pytest(pair.victim)
         assert "1 passed" in alone.stdout, alone.stdout
 
-    def test_only_victims_mind(self) -> None:
-        """In a plain run of everything exactly the victims fail."""
-        done = run_pytest()
-        assert f"{len(demo.PAIRS)} failed, {len(demo.PAIRS) + 2} passed" in done.stdout, done.stdout
-        for pair in demo.PAIRS:
-            assert f"FAILED {pair.victim}" in done.stdout
-
 
 def found_in(journal: Path) -> dict[str, set[tuple[str, str]]]:
     """Return code and path of what each owner left behind, the warning registries of its module aside."""
