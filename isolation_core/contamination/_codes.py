@@ -109,6 +109,13 @@ _FIRST_PARTY: Final = (
         "Register at import time, or dispatch on a function made in the test.",
     ),
     _code(
+        "MOD011",
+        "module",
+        "module executed again",
+        "A module was reloaded: its functions and classes are new objects, and those imported elsewhere are the old ones.",
+        "Do not reload in a test; set what the module reads with monkeypatch.setattr(), or run the reload in a process of its own.",
+    ),
+    _code(
         "CLS001",
         "class",
         "class attribute or method changed",

@@ -25,6 +25,7 @@ from typing import Any, Final
 from isolation_core.contamination._imports import ImportWatch
 from isolation_core.contamination._ledger import Ledger, identical
 from isolation_core.contamination._probe import MISSING, Difference, Probe
+from isolation_core.contamination._reloads import merge_reloads
 from isolation_core.contamination._slots import Entry, FacetSlot, ProbeSlot, Slot
 from isolation_core.contamination._territory import PROBED_MODULES, Territory, foreign_classes_in, imports_of
 from isolation_core.contamination._versions import HAS_TAGS, tag_of
@@ -530,9 +531,10 @@ class Tracker:
         entries = [entry for entry in entries if self._concerns(frame, entry, ignored)]
         if restore:
             self._write(entries)
-        return [
+        shown, reloads = merge_reloads(entries, owner, frame.scope)
+        return reloads + [
             entry.describe(owner=entry.owner or owner, scope=frame.scope)
-            for entry in entries
+            for entry in shown
             if not entry.slot.is_silent or not any(same_holder(entry, other) for other in entries)
         ]
 
