@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter
-from types import BuiltinFunctionType, FrameType, MethodType
+from types import FrameType, MethodType
 from typing import Any
 from weakref import ref
 
@@ -51,12 +51,14 @@ def audit_survivors() -> tuple[Leak, ...]:
 
 def describe_survivors(survivors: list[Survivor]) -> list[Leak]:
     """Return a `Leak` for each of *survivors* that has a holder, naming the types of its holders."""
-    alive = {id(mock): [] for entry in survivors if (mock := entry[0]()) is not None}  # type: ignore[var-annotated]
-    mocks = [mock for entry in survivors if (mock := entry[0]()) is not None]
+    # A tuple, because that very object is what the call below passes on, and so
+    # can be told from the holders.
+    mocks = tuple(mock for entry in survivors if (mock := entry[0]()) is not None)
     mock = None
+    alive: dict[int, list[str]] = {id(each): [] for each in mocks}
     for holder in gc.get_referrers(*mocks):
         # A name of a function under way is no leak: it goes when that returns.
-        if holder is mocks or isinstance(holder, FrameType | BuiltinFunctionType) or holder is alive:
+        if holder is mocks or isinstance(holder, FrameType):
             continue
         for referent in gc.get_referents(holder):
             if id(referent) in alive:

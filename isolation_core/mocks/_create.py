@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 from weakref import ref
 
+from isolation_core._ambient import current_barrier
 from isolation_core.errors import ConfigurationError
 from isolation_core.mocks._engine import make
 from isolation_core.mocks._levels import set_baseline
 from isolation_core.mocks._light import is_light
-from isolation_core._ambient import current_barrier
 from isolation_core.mocks._ownership import caller, current_registry
 from isolation_core.mocks._poison import is_discarded
 from isolation_core.mocks._registry import MockRegistry, open_registries, settle
@@ -19,9 +19,12 @@ __all__ = ["isolated_mock", "live_mocks"]
 
 
 def _current() -> MockRegistry | None:
-    """Return the registry of the barrier around the caller, making it if this is its first mock."""
-    barrier = current_barrier()
-    return current_registry.get() if barrier is None else barrier.mocks
+    """Return the innermost registry: that of the barrier around the caller, or one entered inside that barrier."""
+    barrier, registry = current_barrier(), current_registry.get()
+    if barrier is None or (registry is not None and registry.entered_in is barrier):
+        return registry
+    # Makes it if this is the first mock.
+    return barrier.mocks
 
 
 def isolated_mock(

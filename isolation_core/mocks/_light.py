@@ -127,8 +127,11 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
 
     def _add_spec(self, spec: Any, spec_set: bool, as_instance: bool = False, eat_self: bool = False) -> None:
         self._mock_add_spec(spec, True if spec_set else None, as_instance, eat_self)
-        if self._mock_methods is not None:
-            self._swap_magics(default_magics.intersection(self._mock_methods))
+        methods = self._mock_methods
+        if methods is not None:
+            for name in [name for name in self._i.children if name not in methods]:
+                self._drop_child(name)
+            self._swap_magics(default_magics.intersection(methods))
 
     def mock_add_spec(self, spec: Any, spec_set: bool = False) -> None:
         """Restrict the mock to the attributes of *spec*, as in `unittest.mock`."""

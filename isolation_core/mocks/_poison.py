@@ -51,10 +51,13 @@ def _tomb(mock: object) -> Tomb:
     return tomb
 
 
-class _Discarded:
-    """Mixin in front of a mock class: identity and text still work, nothing else does."""
+# The layout of every mock is that of this class; a mixin must have it too, or
+# no mock could become an instance of what it is mixed into.
+_Layout: Any = NonCallableMock.__base__
 
-    __slots__ = ()
+
+class _Discarded(_Layout):  # type: ignore[misc]
+    """Mixin in front of a mock class: identity and text still work, nothing else does."""
 
     # What a mock of a spec answers ``isinstance`` with is gone with the spec.
     __class__: Any = property(type)
@@ -109,7 +112,7 @@ for _name in default_magics - {"__bool__", "__eq__", "__hash__", "__ne__", "__st
 
 _bases: Final = (IsolatedMock, SyncIsolatedMock, AsyncMock, MagicMock, Mock, NonCallableMagicMock, NonCallableMock)
 _classes: Final[dict[type[Any], type[Any]]] = {
-    base: SharedType("DiscardedMock", (_Discarded, base), {"__slots__": (), "_guarded": True}) for base in _bases
+    base: SharedType("DiscardedMock", (_Discarded, base), {"_guarded": True}) for base in _bases
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from weakref import WeakSet, ref
 
+from isolation_core._ambient import current_barrier, runner_barriers
 from isolation_core.errors import ForeignMockUseError, LifecycleClosedError
 from isolation_core.findings import Leak
 from isolation_core.lifecycle import Lifecycle
@@ -43,6 +44,9 @@ def open_registries() -> tuple[MockRegistry, ...]:
 
 
 def _running() -> tuple[str, ...]:
+    """Return whose barriers are open: under a runner the innermost one, else all that have mocks."""
+    if runner_barriers:
+        return (runner_barriers[-1].owner,)
     return tuple(sorted(registry.owner for registry in open_registries()))
 
 
@@ -59,7 +63,8 @@ class MockRegistry:
             being reported.
         record: called as ``record(event, **fields)`` for the journal.
         running: tells whose barriers are open at the moment, for messages about
-            use after the end; by default the owners of all open registries.
+            use after the end; by default the runner's innermost barrier, or
+            without a runner the owners of all open registries.
         audit: when to look who still holds a discarded mock. ``"deferred"``: not
             now; `audit_survivors` tells later, when locals and fixture values
             are gone. ``"now"``: at the end of `close`, which walks the heap if there
@@ -72,8 +77,9 @@ class MockRegistry:
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_closed", "_lifecycle", "_lost", "_mocks", "_patchers", "_prune_at", "_running", "_token",
-        "_told", "audit", "engine", "leaks", "owner", "parent", "pending", "record", "strict", "timeout",
+        "__weakref__", "_built", "_closed", "_lifecycle", "_lost", "_mocks", "_patchers", "_prune_at", "_running",
+        "_token", "_told", "audit", "engine", "entered_in", "leaks", "owner", "parent", "pending", "record", "strict",
+        "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +113,7 @@ class MockRegistry:
         self._lost = False  # whether a mock has dead coroutines to tell of
         self._told: set[tuple[int, str]] | None = None
         self._token: Any = None
+        self.entered_in: Any = None  # the barrier inside which it was entered by hand
         with _open_lock:
             _open.add(self)
 
@@ -402,12 +409,14 @@ class MockRegistry:
         )
 
     def __enter__(self) -> Self:
+        self.entered_in = current_barrier()
         self._token = current_registry.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.entered_in = None
         current_registry.reset(self._token)
         self.close()
 
@@ -417,6 +426,7 @@ class MockRegistry:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.entered_in = None
         current_registry.reset(self._token)
         await self.aclose()
 
