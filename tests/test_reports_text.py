@@ -68,7 +68,7 @@ def test_a_clean_run_says_one_line_if_asked() -> None:
 
 def test_an_entry_tells_who_what_whom_and_what_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """One finding, told in the promised order, with the title and the way out of its code."""
-    entry = type("Entry", (), {"title": "set and left", "explanation": "", "fix": "use monkeypatch.setenv"})()
+    entry = type("Entry", (), {"title": "set and left", "explanation": "", "fix": "use monkeypatch.setenv."})()
     monkeypatch.setattr(text_module, "explain", lambda code: entry)
     journal = Journal()
     journal.record_finding(CHANGE)

@@ -132,7 +132,7 @@ def _fate(finding: Change | Leak) -> str:
 def _hint(finding: Change | Leak) -> str:
     entry = explain(finding.code)
     more = f"`isolation explain {finding.code}`"
-    return f"{entry.fix}; {more}" if entry and entry.fix else more
+    return f"{entry.fix.removesuffix('.')}; {more}" if entry and entry.fix else more
 
 
 def _fates(groups: Sequence[Group]) -> str:
