@@ -15,6 +15,17 @@ NOON = 1_767_225_600.0
 HOUR_AT_START = time.localtime(NOON).tm_hour
 
 
+class Keeper(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
 class OrderTest(unittest.TestCase):
     def test_real_money(self) -> None:
         self.assertFalse(config.is_sandbox())
@@ -29,15 +40,13 @@ class OrderTest(unittest.TestCase):
         self.assertEqual("EUR", settings.currency())
 
     def test_logged(self) -> None:
-        records: list[logging.LogRecord] = []
-        handler = logging.Handler()
-        handler.emit = records.append  # type: ignore[method-assign]
+        handler = Keeper()
         orders.logger.addHandler(handler)
         try:
             orders.place({"shirt": 1}, "ann@example.org", MailClient())
         finally:
             orders.logger.removeHandler(handler)
-        self.assertEqual(1, len(records))
+        self.assertEqual(1, len(handler.lines))
 
 
 class NoticeTest(unittest.TestCase):
