@@ -27,6 +27,8 @@ from isolation_core.errors import (
 )
 from isolation_core.mocks import (
     MockRegistry,
+    _create,
+    _registry,
     clear,
     current_registry,
     deep_cleanup,
@@ -37,6 +39,13 @@ from isolation_core.mocks import (
     reset,
     restore,
 )
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that no runner has a barrier open."""
+    monkeypatch.setattr(_create, "current_barrier", lambda: None)
+    monkeypatch.setattr(_registry, "runner_barriers", [])
 
 
 class Journal(list[tuple[str, dict[str, Any]]]):
@@ -131,7 +140,7 @@ def test_a_closed_registry_makes_nothing() -> None:
         registry.add_cleanup(lambda: None)
 
 
-def test_cleanups_need_a_barrier() -> None:
+def test_cleanups_need_a_barrier(outside: None) -> None:
     """``on_cleanup`` outside of any barrier would never run, so it raises."""
     with pytest.raises(ConfigurationError):
         isolated_mock(on_cleanup=lambda: None)
@@ -430,7 +439,7 @@ def test_every_use_after_discard_raises(engine: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [AsyncMock, MagicMock])
-def test_looking_at_a_discarded_mock_is_no_use(kind: Any) -> None:
+def test_looking_at_a_discarded_mock_is_no_use(kind: Any, outside: None) -> None:
     """Identity, text, truth, type and what inspection tools read still work."""
     for mock in (isolated_mock(name="db"), kind(name="db")):
         discard(mock)

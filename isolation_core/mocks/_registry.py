@@ -24,6 +24,7 @@ from isolation_core.mocks._stdlib import DEFAULT
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from isolation_core.barrier import Barrier
     from isolation_core.mocks._ownership import Place
     from isolation_core.mocks._records import State
 
@@ -44,10 +45,16 @@ def open_registries() -> tuple[MockRegistry, ...]:
 
 
 def _running() -> tuple[str, ...]:
-    """Return whose barriers are open: under a runner the innermost one, else all that have mocks."""
+    """Return whose barriers are open, innermost ones only: those with mocks, or the runner's when it has none."""
+    registries = open_registries()
+    outer = {id(registry.parent) for registry in registries}
+    inner = [registry for registry in registries if id(registry) not in outer]
     if runner_barriers:
-        return (runner_barriers[-1].owner,)
-    return tuple(sorted(registry.owner for registry in open_registries()))
+        top = runner_barriers[-1]
+        inner = [each for each in inner if each.opened_in is top or (each.opened_in and top in each.opened_in.ancestors())]
+        if not inner:
+            return (top.owner,)
+    return tuple(sorted({registry.owner for registry in inner}))
 
 
 class MockRegistry:
@@ -78,8 +85,8 @@ class MockRegistry:
 
     __slots__ = (
         "__weakref__", "_built", "_closed", "_lifecycle", "_lost", "_mocks", "_patchers", "_prune_at", "_running",
-        "_token", "_told", "audit", "engine", "entered_in", "leaks", "owner", "parent", "pending", "record", "strict",
-        "timeout",
+        "_token", "_told", "audit", "engine", "entered_in", "leaks", "opened_in", "owner", "parent", "pending",
+        "record", "strict", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -113,7 +120,8 @@ class MockRegistry:
         self._lost = False  # whether a mock has dead coroutines to tell of
         self._told: set[tuple[int, str]] | None = None
         self._token: Any = None
-        self.entered_in: Any = None  # the barrier inside which it was entered by hand
+        self.opened_in: Barrier | None = current_barrier()
+        self.entered_in: Barrier | None = None  # where it was entered by hand
         with _open_lock:
             _open.add(self)
 
