@@ -218,12 +218,11 @@ class Barrier:
         (``copy_context().run(barrier.run_in_context, body)``): the copy dies
         with what was set in it, and here it is said who set it.
         """
-        before = [(probe, probe.capture()) for probe in default_probes() if not probe.process_wide]
+        before = [(probe, probe.capture()) for probe in default_probes() if probe.dies_with_context]
         try:
             return function()
         finally:
-            if self.mode != "off":
-                self.changes += tuple(get_tracker().context_changes(before, self.owner, self.scope))
+            self.changes += tuple(get_tracker().context_changes(before, self.owner, self.scope))
 
     def mark_dirty(self, reason: str) -> None:
         """Say that the process cannot be trusted any more after this barrier, and why."""

@@ -78,6 +78,7 @@ class Probe(ABC):
         cost: order of magnitude of one `capture`, in microseconds; cheap probes run first.
         process_wide: whether the state is shared by the whole process; state of
             one task (context variables) is compared even while barriers overlap.
+        dies_with_context: whether running in a copied context is its undoing.
     """
 
     kind: ClassVar[str]
@@ -85,6 +86,7 @@ class Probe(ABC):
     severity: ClassVar[Severity] = "leak"
     cost: ClassVar[float] = 1.0
     process_wide: ClassVar[bool] = True
+    dies_with_context: ClassVar[bool] = False
 
     @abstractmethod
     def capture(self) -> Any:

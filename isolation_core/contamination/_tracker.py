@@ -435,7 +435,8 @@ class Tracker:
         found = []
         for probe, older in before:
             with self._guarded(probe):
-                for difference in probe.diff(older, probe.capture()):
+                newer = probe.capture()
+                for difference in () if newer is older else probe.diff(older, newer):
                     entry = Entry.of(ProbeSlot(probe, difference.key), difference)
                     entry.restored = True
                     found.append(entry.describe(owner=owner, scope=scope))
@@ -450,7 +451,7 @@ class Tracker:
         for probe, before in frame.local_state:
             with self._guarded(probe):
                 after = probe.capture()
-                if probe.same(before, after):
+                if after is before or probe.same(before, after):
                     continue
                 entries = [
                     Entry.of(ProbeSlot(probe, d.key), d)

@@ -21,7 +21,7 @@ import ctypes
 import sys
 from typing import Any, Final
 
-__all__ = ["FUNCTION_WORDS", "HAS_TAGS", "HAS_WORDS", "joined", "tag_of", "words_of"]
+__all__ = ["FUNCTION_WORDS", "HAS_TAGS", "HAS_WORDS", "Watch", "joined", "tag_of", "words_of"]
 
 # Behind the object header (two words) comes the number of items, then the tag.
 _TAG_OFFSET: Final = object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t)
@@ -46,6 +46,29 @@ def words_of(value: Any, count: int) -> memoryview:
 def joined(views: list[memoryview]) -> bytes:
     """Return the bytes behind *views*, one after the other."""
     return b"".join(views)
+
+
+class Watch:
+    """Tells whether any of some dicts was written to since it was asked the last time.
+
+    Args:
+        namespaces: the dicts; they are kept alive.
+    """
+
+    __slots__ = ("_namespaces", "_seen", "_views")
+
+    def __init__(self, *namespaces: dict[Any, Any]) -> None:
+        self._namespaces = namespaces
+        self._views = [tag_of(namespace) for namespace in namespaces] if HAS_TAGS else []
+        self._seen = b""
+
+    def moved(self) -> bool:
+        """Tell whether to look: yes where nothing is known, and the first time."""
+        now = b"".join(self._views)
+        if now == self._seen and now:
+            return False
+        self._seen = now
+        return True
 
 
 def _self_test() -> bool:

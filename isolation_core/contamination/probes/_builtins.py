@@ -8,6 +8,7 @@ from typing import Any
 
 from isolation_core.contamination._ledger import identical
 from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._owners import is_runners
 
@@ -26,8 +27,11 @@ class BuiltinsProbe(KeyedProbe):
         self._print = b""
         self._youngest = ""
         self._last: dict[str, Any] = {}
+        self._watch = Watch(builtins.__dict__)
 
     def capture(self) -> Any:
+        if not self._watch.moved():
+            return self._last
         names = builtins.__dict__
         values = tuple(names.values())
         text = identical(values)

@@ -41,6 +41,7 @@ class ContextVarsProbe(KeyedProbe):
     code = "CTX001"
     cost = 0.3
     process_wide = False
+    dies_with_context = True
 
     def __init__(self) -> None:
         self._last: _View | None = None

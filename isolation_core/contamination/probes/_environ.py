@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
@@ -21,6 +22,7 @@ _POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
 # two, at the C level only, whenever the terminal has a size.
 _VOLATILE: Final = frozenset({"PYTEST_CURRENT_TEST"})
 _VOLATILE_BELOW: Final = frozenset({"PYTEST_CURRENT_TEST", "LINES", "COLUMNS"})
+_VOLATILE_BYTES: Final = frozenset(map(os.fsencode, _VOLATILE_BELOW))
 
 
 @frozen
@@ -58,8 +60,7 @@ class _CEnviron:
 
     def __init__(self, locate: Callable[[], int | None]) -> None:
         self._locate = locate
-        self._raw = b""
-        self._count = 0
+        self._addresses: tuple[int, ...] = ()
         self._known: dict[int, tuple[bytes, bytes]] = {}
 
     def changed_names(self) -> dict[bytes, bytes | None]:
@@ -67,39 +68,40 @@ class _CEnviron:
         start = self._locate()
         if not start:
             return {}
-        raw = ctypes.string_at(start, (self._count + 1) * _POINTER) if self._count else b""
-        if raw and raw == self._raw:
+        before = self._addresses
+        now = self._read(start, len(before))
+        if now == before:
             return {}
-        pointers = self._pointers(start)
+        self._addresses = now
         known = self._known
-        now: dict[int, tuple[bytes, bytes]] = {}
-        moved: dict[bytes, bytes | None] = {}
-        for pointer in pointers:
-            entry = known.get(pointer)
-            if entry is None:
-                name, _, value = ctypes.string_at(pointer).partition(b"=")
-                entry = (name, value)
-                moved[name] = None
-            now[pointer] = entry
-        for pointer, (name, _) in known.items():
-            if pointer not in now:
-                moved[name] = None
-        if moved:
-            for name, value in reversed(now.values()):
-                if name in moved:
-                    moved[name] = value
-        self._known = now
-        self._count = len(pointers)
-        self._raw = ctypes.string_at(start, (self._count + 1) * _POINTER)
+        gone, come = set(before).difference(now), set(now).difference(before)
+        moved: dict[bytes, bytes | None] = {known.pop(address)[0]: None for address in gone}
+        for address in come:
+            name, _, value = ctypes.string_at(address).partition(b"=")
+            known[address] = (name, value)
+            moved[name] = None
+        if moved.keys() <= _VOLATILE_BYTES:
+            return {}
+        for address in reversed(now):
+            name, value = known[address]
+            if name in moved:
+                moved[name] = value
         return moved
 
-    def _pointers(self, start: int) -> list[int]:
-        found: list[int] = []
-        while True:
-            value = ctypes.c_void_p.from_address(start + len(found) * _POINTER).value
-            if not value:
-                return found
-            found.append(value)
+    @staticmethod
+    def _read(start: int, expected: int) -> tuple[int, ...]:
+        """Return the addresses up to the null that ends the array."""
+        found: tuple[int, ...] = ()
+        if expected:
+            # One read where the array is as long as it was; it was that long
+            # before, and the C library never shrinks it.
+            found = struct.unpack(f"{expected}P", ctypes.string_at(start, expected * _POINTER))
+            if 0 in found:
+                return found[: found.index(0)]
+        extra = []
+        while value := ctypes.c_void_p.from_address(start + (expected + len(extra)) * _POINTER).value:
+            extra.append(value)
+        return (*found, *extra)
 
 
 def _c_environ() -> _CEnviron | None:

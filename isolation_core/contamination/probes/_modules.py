@@ -9,6 +9,7 @@ from typing import Any
 
 from isolation_core.contamination._ledger import identical
 from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._owners import is_runners
 
@@ -58,8 +59,11 @@ class ModulesProbe(KeyedProbe):
         # The dict the interpreter imports into, whatever `sys.modules` is bound to.
         self._table: dict[str, Any] = sys.modules
         self._last = _Modules((), (), b"")
+        self._watch = Watch(self._table)
 
     def capture(self) -> Any:
+        if not self._watch.moved():
+            return self._last
         table = self._table
         last = self._last
         modules = tuple(table.values())

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from isolation_core.contamination._ledger import identical
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.probes._keyed import ListsProbe, ListState, attempt, identity_of, loaded
 from isolation_core.contamination.probes._owners import home_of, is_library_code
 from isolation_core.findings import Severity
@@ -194,13 +195,20 @@ class _Plan:
         if self.csv is not csv or (instance is None) is not (reprlib is None):
             self.stamp = None
 
+    def dialects_of(self, names: tuple[str, ...]) -> Iterable[Any]:
+        """Return the csv dialects of *names*."""
+        return map(self.csv.get_dialect, names) if names else ()
+
     def parts(self) -> tuple[Any, ...]:
         """Return what makes two plans the same."""
         return (self.modules, self.objects, self.numbers, self.csv, id(self.limits) if self.limits else None)
 
 
 class _Registries:
-    __slots__ = ("containers", "dialects", "holders", "limits", "numbers", "objects", "plan", "print", "refs", "tables")
+    __slots__ = (
+        "containers", "dialects", "holders", "limits", "lists", "numbers", "objects", "plan", "print", "refs", "tables",
+        "watch",
+    )  # fmt: skip
 
     def __init__(self, plan: _Plan, numbers: tuple[Any, ...], seen: tuple[Any, ...], dialects: tuple[str, ...]) -> None:
         self.plan = plan
@@ -208,8 +216,15 @@ class _Registries:
         self.holders = seen[: len(plan.getters)]
         self.objects = seen[len(plan.getters) : len(plan.getters) + len(plan.objects)]
         self.containers = tuple(holder for holder in self.holders if type(holder) in (dict, list))
-        self.refs = (*seen, *gc.get_referents(*self.containers))
+        self.lists = tuple(holder for holder in self.containers if type(holder) is list)
+        self.refs = (*gc.get_referents(*self.lists), *self.objects, *plan.dialects_of(dialects))
         self.print = identical(self.refs)
+        # Where dicts have version tags, they speak for every table, and for
+        # every name in the modules that hold the tables.
+        namespaces = (module.__dict__ for module in plan.modules.values())
+        dicts = (holder for holder in self.containers if type(holder) is dict)
+        self.watch = Watch(*namespaces, *dicts, *([plan.limits] if plan.limits else ()))
+        self.watch.moved()
         self.tables = tuple(
             dict(holder) if type(holder) is dict else tuple(holder) if type(holder) is list else None
             for holder in self.holders
@@ -241,18 +256,22 @@ class RegistriesProbe(ListsProbe):
         plan = last.plan if last is not None and last.plan.stamp == stamp else self._plan(last, stamp)
         numbers = tuple([setting.get(module) for setting, module in plan.numbers])
         dialects = tuple(plan.csv.list_dialects()) if plan.csv is not None else ()
+        if last is not None and plan is last.plan and numbers == last.numbers and not last.watch.moved():
+            lists = gc.get_referents(*last.lists) if last.lists else ()
+            if identical((*lists, *self._objects(plan), *plan.dialects_of(dialects))) == last.print:
+                return last
         seen = (
             *[get(name) for get, name in plan.getters],
-            *[setting.get(module) for setting, module in plan.objects],
+            *self._objects(plan),
             *plan.limits.values(),
-            *(map(plan.csv.get_dialect, dialects) if plan.csv is not None else ()),
+            *plan.dialects_of(dialects),
         )
-        if last is not None and plan is last.plan and numbers == last.numbers:
-            refs = (*seen, *gc.get_referents(*last.containers))
-            if identical(refs) == last.print:
-                return last
         self._last = last = _Registries(plan, numbers, seen, dialects)
         return last
+
+    @staticmethod
+    def _objects(plan: _Plan) -> tuple[Any, ...]:
+        return tuple([setting.get(module) for setting, module in plan.objects])
 
     @staticmethod
     def _plan(last: _Registries | None, stamp: object) -> _Plan:
