@@ -26,7 +26,7 @@ from isolation_core._drive import (
 )
 from isolation_core._owner import Owner, silent_crash
 from isolation_core._shapes import start_async
-from isolation_core._teardown import Entry, Outcome, Run
+from isolation_core._teardown import Entry, Outcome, Run, caused_by
 from isolation_core.errors import SetupError, SetupTimeout
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ async def _start_here(life: Lifecycle, node: Node) -> Entry:
         return entry
     # Entered before the set-up and changed for the teardown: see Owner, whose
     # second scope is only needed here for a set-up with a deadline.
-    around: anyio.CancelScope | None = None
+    around = None
     if node.setup_timeout is not None:
         around = anyio.CancelScope(deadline=anyio.current_time() + node.setup_timeout)
         around.__enter__()
@@ -313,7 +313,7 @@ class _Concurrently:
         for failure in failures:
             if isinstance(failure, KeyboardInterrupt | SystemExit):
                 others = [other for other in failures if other is not failure]
-                raise failure from BaseExceptionGroup("other set-ups failed too", others)
+                raise caused_by(failure, BaseExceptionGroup("other set-ups failed too", others))
         raise BaseExceptionGroup(f"{len(failures)} set-ups failed", failures)
 
 

@@ -34,6 +34,9 @@ class Portal:
 
     def close(self) -> None:
         """Stop the event loop and wait for its thread."""
+        # Asked to stop in a way that an interrupt cannot break, since what
+        # comes after waits for the thread without asking again.
+        self._call(self._portal.stop, _ignore)
         self._manager.__exit__(None, None, None)
 
     def set_up(self, node: Node, arguments: Mapping[str, Any], context: Context) -> Owner:
@@ -44,27 +47,35 @@ class Portal:
                 has been cancelled then, and torn down if that came too late.
         """
         owners: list[Owner] = []
+        interrupts: list[BaseException] = []
 
         async def begin() -> Owner:
             owner = Owner(node, arguments, context)
             owners.append(owner)
             owner.spawn()
+            if interrupts:
+                owner.cancel_set_up()
             await owner.settled.wait()
             return owner
 
         async def give_up() -> None:
             for owner in owners:
                 owner.cancel_set_up()
-                await owner.settled.wait()
+
+        async def undo() -> None:
+            for owner in owners:
                 owner.release(GRACE)
                 await owner.over.wait()
 
-        future = self._portal.start_task_soon(begin)
-        try:
-            return future.result()
-        except BaseException:
-            self._wait(self._portal.start_task_soon(give_up), _ignore)
-            raise
+        def on_interrupt(error: BaseException) -> None:
+            interrupts.append(error)
+            self._call(give_up, interrupts.append)
+
+        owner = self._call(begin, on_interrupt)
+        if interrupts:
+            self._call(undo, interrupts.append)
+            raise interrupts[0]
+        return owner
 
     def tear_down(
         self, owner: Owner, budget: float, seen: BaseException | None, interrupted: Callable[[BaseException], bool]
@@ -85,11 +96,7 @@ class Portal:
         async def hurry() -> None:
             owner.hurry(GRACE)
 
-        def on_interrupt(error: BaseException) -> None:
-            if interrupted(error):
-                self._portal.start_task_soon(hurry)
-
-        self._wait(self._portal.start_task_soon(finish), on_interrupt)
+        self._call(finish, self._hurrying(hurry, interrupted))
 
     def run(
         self, awaitable: Awaitable[object], budget: float, interrupted: Callable[[BaseException], bool]
@@ -119,26 +126,48 @@ class Portal:
             for scope in scopes:
                 scope.deadline = min(scope.deadline, anyio.current_time() + GRACE)
 
+        return self._call(attempt, self._hurrying(hurry, interrupted))
+
+    def _hurrying(
+        self, hurry: Callable[[], Awaitable[None]], interrupted: Callable[[BaseException], bool]
+    ) -> Callable[[BaseException], object]:
         def on_interrupt(error: BaseException) -> None:
             if interrupted(error):
-                self._portal.start_task_soon(hurry)
+                self._call(hurry, interrupted)
 
-        return self._wait(self._portal.start_task_soon(attempt), on_interrupt)
+        return on_interrupt
 
-    @staticmethod
-    def _wait(future: Future[T], on_interrupt: Callable[[BaseException], None]) -> T:
-        """Return the result of *future*, however often this thread is interrupted meanwhile."""
+    def _call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
+        """Return the result of *function*, called once over there, however often this thread is interrupted."""
+        result: Future[T] = Future()
+        begun = False
+
+        async def once() -> None:
+            nonlocal begun
+            if begun:
+                return
+            begun = True
+            try:
+                result.set_result(await function())
+            except BaseException as error:
+                result.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+
+        submitted = False
         while True:
             try:
-                return future.result()
+                if not submitted:
+                    # An interrupt in here leaves open whether it was done, so it
+                    # is done again; that is why it does nothing the second time.
+                    self._portal.start_task_soon(once)
+                    submitted = True
+                return result.result()
             except BaseException as error:
-                if future.done():
-                    # Either the coroutine raised it, or it came in the very
-                    # moment of success; the first cannot be, they catch all.
-                    if future.cancelled() or future.exception() is not None:
-                        raise
-                    on_interrupt(error)
-                    return future.result()
+                if result.done() and result.exception() is error:
+                    raise
+                if not submitted and isinstance(error, RuntimeError):  # the portal is not running
+                    raise
                 on_interrupt(error)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from isolation_core._owner import Owner
     from isolation_core.graph import Node
 
-__all__ = ["GRACE", "Entry", "Outcome", "Run", "State"]
+__all__ = ["GRACE", "Entry", "Outcome", "Run", "State", "caused_by"]
 
 State: TypeAlias = Literal["up", "tearing down", "down"]
 
@@ -188,9 +188,9 @@ class Outcome:
         if group is None and not self.interrupts and self.cancelled is None:
             return
         if interrupts:
-            raise _caused_by(interrupts[0], _combine([*primary, *interrupts[1:]], group))
+            raise caused_by(interrupts[0], _combine([*primary, *interrupts[1:]], group))
         if group is None and self.cancelled is not None:
-            raise _caused_by(self.cancelled, body)
+            raise caused_by(self.cancelled, body)
         together = _combine(primary, group)
         assert together is not None
         raise together from None
@@ -223,7 +223,7 @@ def _combine(primary: list[BaseException], group: TeardownErrors | None) -> Base
     return parts[0] if parts else None
 
 
-def _caused_by(error: BaseException, cause: BaseException | None) -> BaseException:
+def caused_by(error: BaseException, cause: BaseException | None) -> BaseException:
     """Return *error* with *cause* at the end of its chain of causes, so that no cause it has is lost."""
     if cause is not None and cause is not error:
         last = error

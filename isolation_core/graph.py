@@ -117,9 +117,8 @@ class Node:
         parameters = parameters_of(factory)
         wanted = parameters if dependencies is None else tuple(dependencies)
         fields.setdefault("arguments", [(each, each) for each in wanted if each in parameters])
-        if name is None:
-            name = getattr(factory, "__name__", None) or type(factory).__name__
-        return cls(name, factory, dependencies=wanted, **fields)
+        own_name: str = getattr(factory, "__name__", "") or type(factory).__name__
+        return cls(name or own_name, factory, dependencies=wanted, **fields)
 
     @property
     def is_async(self) -> bool:

@@ -7,7 +7,6 @@ import gc
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -444,6 +443,25 @@ class TestConcurrency:
             await Lifecycle(graph, max_concurrency=2).aset_up()
         assert {type(error) for error in caught.value.exceptions} == {KeyError, ValueError}
 
+    async def test_an_interrupt_among_failures(self) -> None:
+        """An interrupt of a set-up comes out as itself, the other failures as its cause."""
+
+        async def stubborn() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise KeyError("stubborn")
+
+        async def interrupted() -> None:
+            await anyio.lowlevel.checkpoint()
+            raise KeyboardInterrupt
+
+        graph = DependencyGraph([Node.of(stubborn), Node.of(interrupted)])
+        with pytest.raises(KeyboardInterrupt) as caught:
+            await Lifecycle(graph, max_concurrency=2).aset_up()
+        assert isinstance(caught.value.__cause__, ExceptionGroup)
+        assert isinstance(caught.value.__cause__.exceptions[0], KeyError)
+
     async def test_set_up_that_wins_the_race_is_torn_down(self) -> None:
         """A set-up that succeeds although it was being cancelled is torn down with everything else."""
         log: list[str] = []
@@ -586,6 +604,48 @@ class TestTasks:
             assert "first" in life.values
         assert log[-1] == "-first"
 
+    @pytest.mark.anyio
+    async def test_late_set_up_of_every_shape(self) -> None:
+        """Whatever its shape, a late node is up for the body and down after it; failing, it leaves the rest up."""
+        log: list[str] = []
+
+        async def broken(value: object) -> AsyncIterator[None]:
+            raise ValueError("broken")
+            yield
+
+        shapes = {"plain": "generator", "value": "async", "held": "async generator"}
+        nodes = [make(name, log=log, shape=shape) for name, shape in shapes.items()]
+        graph = DependencyGraph([*nodes, Node.of(broken)])
+        async with Barrier(Lifecycle(graph), names=[]) as life:
+            await life.aset_up(shapes, late=True)
+            with pytest.raises(ValueError, match="broken"):
+                await life.aset_up(["broken"], late=True)
+            with pytest.raises(SetupError, match="failed before"):
+                await life.aset_up(["broken"], late=True)
+            assert life.values == {"plain": "plain", "value": "value", "held": "held"}
+        assert log == ["+plain", "+value", "+held", "-held", "-plain"]
+
+    @pytest.mark.anyio
+    async def test_waiting_for_a_late_node_that_fails(self) -> None:
+        """Of two tasks that ask for a node that fails, one gets the error and the other one that names it."""
+
+        async def broken() -> None:
+            await anyio.lowlevel.checkpoint()
+            raise ValueError("broken")
+
+        raised: list[type[BaseException]] = []
+        async with Barrier(Lifecycle(DependencyGraph([Node.of(broken)])), names=[]) as life:
+
+            async def ask() -> None:
+                with pytest.raises((ValueError, SetupError)) as caught:
+                    await life.aset_up(["broken"], late=True)
+                raised.append(caught.type)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                tasks.start_soon(ask)
+        assert raised == [ValueError, SetupError]
+
     def test_late_set_up_in_plain_code(self) -> None:
         """A late set-up in a synchronous body goes down before what was up already; a failure leaves the rest up."""
         log: list[str] = []
@@ -659,55 +719,6 @@ class TestTasks:
             life.tear_down()
         assert "leave the barrier with `async with`" in str(caught.value.exceptions[0])
         assert log == ["+plain", "+a", "-plain"]
-
-
-class TestPortal:
-    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-    def test_one_portal_for_everything_asynchronous(self, backend: str) -> None:
-        """The asynchronous nodes and cleanups of a plain body share one event loop, which ends with it."""
-        threads: list[threading.Thread] = []
-
-        async def note() -> None:
-            await anyio.lowlevel.checkpoint()
-            threads.append(threading.current_thread())
-
-        async def node() -> AsyncIterator[None]:
-            await note()
-            yield
-            await note()
-
-        async def value(node: object) -> None:
-            await note()
-
-        with Barrier(Lifecycle(DependencyGraph([Node.of(node), Node.of(value)]), backend=backend)) as life:
-            life.add_cleanup(note)
-        assert len(threads) == 4
-        assert len(set(threads)) == 1
-        assert threads[0] is not threading.current_thread()
-        assert not threads[0].is_alive()
-
-    def test_it_is_started_for_a_cleanup_alone(self) -> None:
-        """Without any graph an asynchronous cleanup of a plain body is awaited."""
-        done = []
-
-        async def close() -> None:
-            await anyio.lowlevel.checkpoint()
-            done.append(True)
-
-        with Barrier(Lifecycle()) as life:
-            life.add_cleanup(close)
-        assert done == [True]
-
-    def test_it_works_under_a_running_loop(self) -> None:
-        """A plain barrier inside a coroutine works, too."""
-        log: list[str] = []
-
-        async def main() -> None:
-            with Barrier(Lifecycle(DependencyGraph([make("a", log=log, shape="async generator")]))):
-                pass
-
-        asyncio.run(main())
-        assert log == ["+a", "-a"]
 
 
 # --- L6: order of teardown ----------------------------------------------------
@@ -1594,6 +1605,27 @@ class TestInsight:
         life = Lifecycle(DependencyGraph([Node("user", print, dependencies=["tmp_path"])], external=["tmp_path"]))
         with pytest.raises(SetupError, match="'user' takes 'tmp_path', which nobody has set up"):
             life.set_up()
+
+    def test_an_interrupt_between_two_cleanups(self, play: Play) -> None:
+        """What strikes outside of every cleanup, here in the listener, does not end the teardown."""
+        log: list[str] = []
+        strikes = [KeyboardInterrupt("in between"), ValueError("in the listener")]
+
+        def on_event(event: str, **_: object) -> None:
+            if event in {"node_torn_down", "cleanup_done"} and strikes:
+                raise strikes.pop()
+
+        def body(life: Lifecycle) -> None:
+            life.add_cleanup(lambda: log.append("cleanup"))
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            play(
+                *(make(name, log=log, shape="async generator") for name in "abc"),
+                body=body,
+                on_event=on_event,
+            )
+        assert sorted(log[3:]) == ["-a", "-b", "-c", "cleanup"]
+        assert isinstance(caught.value.__cause__, TeardownErrors)
 
     def test_one_graph_for_many(self) -> None:
         """A graph is shared by lifecycles that know nothing of each other."""
