@@ -66,7 +66,8 @@ def run(command: list[str] | str, folder: Path) -> subprocess.CompletedProcess[s
     ours = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     ours |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{ours['PATH']}", "COLUMNS": "80", "NO_COLOR": "1"}
     # Plugins that happen to be installed here are none of the reader's business.
-    ours["PYTEST_ADDOPTS"] = "-p no:randomly -p no:cacheprovider"
+    ours["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    ours["PYTEST_ADDOPTS"] = "-p isolation_pytest.plugin -p no:cacheprovider"
     return subprocess.run(
         command,
         cwd=folder,
