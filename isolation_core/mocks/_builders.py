@@ -136,5 +136,5 @@ def _run(
     node: Node, registry: MockRegistry, as_name: str, options: Mapping[str, Any], needed: Mapping[str, Any]
 ) -> Any:
     mock = node.factory(MockRequest(registry, as_name, options=options, dependencies=needed))
-    registry.keep_built(node.name, mock, needed)
+    registry.keep_built(node.name, registry.adopt(mock), needed)
     return mock

@@ -51,7 +51,7 @@ def _running() -> tuple[str, ...]:
     inner = [registry for registry in registries if id(registry) not in outer]
     if runner_barriers:
         top = runner_barriers[-1]
-        inner = [each for each in inner if each.opened_in is top or (each.opened_in and top in each.opened_in.ancestors())]
+        inner = [each for each in inner if (at := each.opened_in) and (at is top or top in at.ancestors())]
         if not inner:
             return (top.owner,)
     return tuple(sorted({registry.owner for registry in inner}))
@@ -105,7 +105,7 @@ class MockRegistry:
         self.record = record
         self.audit = audit
         self.timeout = timeout
-        self.engine = engine
+        self.engine: Engine | None = engine
         self.parent: MockRegistry | None = current_registry.get()
         self.leaks: tuple[Leak, ...] = ()
         # Coroutines made and not yet awaited, by the id of their record.
@@ -169,11 +169,14 @@ class MockRegistry:
         """
         if is_light(mock):
             state: State = mock._i
+            known = state.home is self and state.root is not None
             settle(mock, state, self, strict)
             state.made_at = caller()
         else:
+            known = any(reference() is mock for reference in self._mocks)
             set_baseline(mock)
-        self._mocks.append(ref(mock))
+        if not known:
+            self._mocks.append(ref(mock))
         if len(self._mocks) > self._prune_at:
             self._mocks = [r for r in self._mocks if r() is not None]
             self._prune_at = 64 + 2 * len(self._mocks)
