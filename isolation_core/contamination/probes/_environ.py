@@ -98,7 +98,7 @@ class _CEnviron:
             found = struct.unpack(f"{expected}P", ctypes.string_at(start, expected * _POINTER))
             if 0 in found:
                 return found[: found.index(0)]
-        extra = []
+        extra: list[int] = []
         while value := ctypes.c_void_p.from_address(start + (expected + len(extra)) * _POINTER).value:
             extra.append(value)
         return (*found, *extra)

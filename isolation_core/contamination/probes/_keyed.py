@@ -175,10 +175,9 @@ class Order:
 
     def agrees(self, other: Order) -> bool:
         """Tell whether the items both have come in the same order in both."""
-        mine = [identity_of(item) for item in self.items]
-        theirs = [identity_of(item) for item in other.items]
+        mine, theirs = list(_labels(self.items)), list(_labels(other.items))
         common = set(mine) & set(theirs)
-        return [i for i in mine if i in common] == [i for i in theirs if i in common]
+        return [label for label in mine if label in common] == [label for label in theirs if label in common]
 
 
 class ListState:
@@ -212,10 +211,7 @@ class ListsProbe(KeyedProbe):
     def expand(self, slot: Hashable, state: ListState) -> Iterator[tuple[Hashable, Any]]:
         """Yield the entries of one list."""
         yield slot, state
-        seen: dict[Hashable, int] = {}
-        for index, item in enumerate(state.items):
-            identity = identity_of(item)
-            ordinal = seen[identity] = seen.get(identity, -1) + 1
+        for index, (item, (_, ordinal)) in enumerate(zip(state.items, _labels(state.items), strict=True)):
             yield ItemKey(slot, item, ordinal, index), Placed(item, state.items[:index])
         yield OrderKey(slot), Order(state.items)
 
@@ -250,9 +246,10 @@ class ListsProbe(KeyedProbe):
         if type(holder) is not list and not isinstance(holder, list):
             holder = list(holder)
             self.bind_list(slot, holder)
-        for key, value in wishes:
-            if isinstance(key, ItemKey) and value is MISSING:
-                remove_item(holder, key.item, key.ordinal)
+        surplus = [key for key, value in wishes if isinstance(key, ItemKey) and value is MISSING]
+        # The last first: taking one out renumbers those like it behind it.
+        for key in sorted(surplus, key=lambda key: -key.ordinal):
+            remove_item(holder, key.item, key.ordinal)
         back = [(key, value) for key, value in wishes if isinstance(value, Placed) and isinstance(key, ItemKey)]
         for key, value in sorted(back, key=lambda wish: len(wish[1].front)):
             if find_item(holder, value.item, key.ordinal) is None:
@@ -285,12 +282,10 @@ def find_item(holder: list[Any], item: Any, ordinal: int = 0) -> int | None:
 
 
 def remove_item(holder: list[Any], item: Any, ordinal: int) -> None:
-    """Take the *ordinal*-th occurrence of *item* out of *holder*, or the last there is."""
-    for occurrence in range(ordinal, -1, -1):
-        index = find_item(holder, item, occurrence)
-        if index is not None:
-            del holder[index]
-            return
+    """Take the *ordinal*-th occurrence of *item* out of *holder*, if it is there."""
+    index = find_item(holder, item, ordinal)
+    if index is not None:
+        del holder[index]
 
 
 def insert_item(holder: list[Any], placed: Placed) -> None:
@@ -305,11 +300,20 @@ def insert_item(holder: list[Any], placed: Placed) -> None:
 
 def reorder(holder: list[Any], items: tuple[Any, ...]) -> None:
     """Give the items of *holder* that are among *items* the order they have there."""
-    rank = {identity_of(item): position for position, item in reversed(list(enumerate(items)))}
-    places = [index for index, item in enumerate(holder) if identity_of(item) in rank]
-    ordered = sorted((holder[index] for index in places), key=lambda item: rank[identity_of(item)])
-    for index, item in zip(places, ordered, strict=True):
+    rank = {label: position for position, label in enumerate(_labels(items))}
+    known = [(index, rank[label], holder[index]) for index, label in enumerate(_labels(holder)) if label in rank]
+    ordered = sorted(known, key=lambda place: place[1])
+    for (index, _, _), (_, _, item) in zip(known, ordered, strict=True):
         holder[index] = item
+
+
+def _labels(items: Iterable[Any]) -> Iterator[tuple[Hashable, int]]:
+    """Yield identity and ordinal of each item: equal items are told apart by counting."""
+    seen: dict[Hashable, int] = {}
+    for item in items:
+        identity = identity_of(item)
+        seen[identity] = ordinal = seen.get(identity, -1) + 1
+        yield identity, ordinal
 
 
 def identity_of(item: Any) -> Hashable:

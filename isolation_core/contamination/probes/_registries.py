@@ -217,13 +217,16 @@ class _Registries:
         self.objects = seen[len(plan.getters) : len(plan.getters) + len(plan.objects)]
         self.containers = tuple(holder for holder in self.holders if type(holder) in (dict, list))
         self.lists = tuple(holder for holder in self.containers if type(holder) is list)
-        self.refs = (*gc.get_referents(*self.lists), *self.objects, *plan.dialects_of(dialects))
+        self.refs = (
+            *gc.get_referents(*self.lists), *self.objects, *plan.limits.values(), *plan.dialects_of(dialects)
+        )  # fmt: skip
         self.print = identical(self.refs)
         # Where dicts have version tags, they speak for every table, and for
-        # every name in the modules that hold the tables.
+        # every name in the modules that hold the tables. The limits of reprlib
+        # are the attributes of an instance: no tag is to be trusted there.
         namespaces = (module.__dict__ for module in plan.modules.values())
         dicts = (holder for holder in self.containers if type(holder) is dict)
-        self.watch = Watch(*namespaces, *dicts, *([plan.limits] if plan.limits else ()))
+        self.watch = Watch(*namespaces, *dicts)
         self.watch.moved()
         self.tables = tuple(
             dict(holder) if type(holder) is dict else tuple(holder) if type(holder) is list else None
@@ -258,7 +261,10 @@ class RegistriesProbe(ListsProbe):
         dialects = tuple(plan.csv.list_dialects()) if plan.csv is not None else ()
         if last is not None and plan is last.plan and numbers == last.numbers and not last.watch.moved():
             lists = gc.get_referents(*last.lists) if last.lists else ()
-            if identical((*lists, *self._objects(plan), *plan.dialects_of(dialects))) == last.print:
+            if (
+                identical((*lists, *self._objects(plan), *plan.limits.values(), *plan.dialects_of(dialects)))
+                == last.print
+            ):
                 return last
         seen = (
             *[get(name) for get, name in plan.getters],

@@ -30,9 +30,12 @@ class StreamsProbe(SlotsProbe):
         super().__init__(sys, _STREAMS)
 
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
-        # A capture fixture comes and goes as the runner decides, and what the
-        # runner has closed must not come back.
-        return is_runners(other) or (is_runners(one) and one.closed is True)
+        # Capturing starts and stops as the runner decides, and what the runner
+        # has closed must not come back.
+        if is_runners(other):
+            return True
+        name = str(key).rpartition(".")[2]
+        return is_runners(one) and (one.closed is True or other is sys.__dict__.get(f"__{name}__"))
 
 
 class StreamSettingsProbe(KeyedProbe):
