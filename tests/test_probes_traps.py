@@ -6,6 +6,7 @@ import atexit
 import bdb
 import codecs
 import contextvars
+import decimal
 import faulthandler
 import gc
 import io
@@ -543,6 +544,18 @@ def test_the_raw_state_of_a_generator_is_its_state(seed: int, draws: int, gauss:
         assert _numbers._unpack(_numbers._raw(generator), generator.gauss_next) == generator.getstate()  # type: ignore[attr-defined]
 
 
+def test_a_decimal_context_is_compared_with_a_fresh_one_if_decimal_was_not_imported() -> None:
+    """Where the module is imported and its context changed between two looks, the change is seen."""
+    probe = DecimalProbe()
+    with decimal.localcontext(decimal.Context()) as context:
+        assert faults(probe, None, probe.capture()) == []
+        context.prec = 5
+        found = faults(probe, None, probe.capture())
+        assert [probe.describe(step.key) for step in found] == ["decimal.getcontext().prec"]
+        undo(probe, found)
+        assert context.prec == 28
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_stream_of_random_numbers_is_put_back(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
     """After the undo the same numbers come, read from memory or through getstate()."""
@@ -645,7 +658,8 @@ print("imported", sorted(set(sys.modules) - loaded))
 print("restless", [probe.kind for probe, a, b in zip(probes, first, second) if a is not b])
 import asyncio, csv, mimetypes, multiprocessing, sqlite3, ssl
 import webbrowser, xml.etree.ElementTree
-import unittest.mock, zoneinfo, decimal, logging, tracemalloc, urllib.request, email.charset, calendar, gettext, readline
+import unittest.mock, zoneinfo, decimal, logging, tracemalloc
+import urllib.request, email.charset, calendar, gettext, readline
 print("imports", faults(second, look()))
 third = look()
 mimetypes.guess_type("x.png"); multiprocessing.get_start_method(); asyncio.run(asyncio.sleep(0))

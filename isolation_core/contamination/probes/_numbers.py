@@ -92,9 +92,13 @@ class DecimalProbe(_DecimalBase):
         return {_CONTEXT: snapshot[0].context, **snapshot[0].expand(_CONTEXT)}
 
     def diff(self, before: Any, after: Any) -> Iterable[Difference]:
-        if before is None or after is None:
+        if after is None:
             return
-        if type(before) is tuple and before[1] != after[1]:
+        if before is None:
+            # Imported meanwhile: a thread starts with a copy of the default.
+            fresh = sys.modules["decimal"].Context()
+            before, after = _Context(fresh).expand(_CONTEXT), after[0].expand(_CONTEXT)
+        elif type(before) is tuple and before[1] != after[1]:
             return
         yield from super().diff(before, after)
 
