@@ -35,11 +35,10 @@ T = TypeVar("T")
 
 def is_trio() -> bool:
     """Tell whether the running event loop is trio's; some loop must be running."""
-    # Trio as a guest of asyncio runs outside of every asyncio task.
-    try:
-        return asyncio.current_task() is None
-    except RuntimeError:
-        return True
+    # Not get_running_loop(), which raises: under trio that would be for every
+    # step. Trio as a guest of asyncio runs outside of every asyncio task.
+    loop = asyncio._get_running_loop()
+    return loop is None or asyncio.current_task(loop) is None
 
 
 def current_task() -> object:
@@ -80,24 +79,38 @@ def leave(scope: anyio.CancelScope, error: BaseException | None) -> BaseExceptio
     return error
 
 
+def _do_nothing() -> None:
+    pass
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
 @types.coroutine
-def run_in(context: Context, coroutine: Any) -> Generator[Any, Any, Any]:
-    """Run *coroutine* in this task, but with the variables of *context*.
+def run_in(
+    context: Context | None, coroutine: Any, before_waiting: Callable[[], None] = _do_nothing
+) -> Generator[Any, Any, Any]:
+    """Run *coroutine* in this task, but with the variables of *context*, unless that is None.
 
     What it sets stays in *context*, and tokens it got there can be used in a
-    later run in the same context.
+    later run in the same context. *before_waiting* is called when it is about
+    to wait for the first time.
     """
+    call = _call if context is None else context.run
     step: Callable[..., Any] = coroutine.send
     argument: Any = None
     while True:
         try:
-            item = context.run(step, argument)
+            item = call(step, argument)
         except StopIteration as stop:
             return stop.value
+        before_waiting()
+        before_waiting = _do_nothing
         try:
             argument = yield item
         except GeneratorExit:
-            context.run(coroutine.close)
+            call(coroutine.close)
             raise
         except BaseException as error:
             step, argument = coroutine.throw, error
@@ -106,7 +119,10 @@ def run_in(context: Context, coroutine: Any) -> Generator[Any, Any, Any]:
 
 
 async def run_to_the_end(
-    context: Context | None, awaitable: Awaitable[T], interruptions: list[BaseException]
+    context: Context | None,
+    awaitable: Awaitable[T],
+    interruptions: list[BaseException],
+    before_waiting: Callable[[], None] = _do_nothing,
 ) -> T:
     """Await *awaitable* to its end, whatever `asyncio.Task.cancel` says in between.
 
@@ -118,13 +134,15 @@ async def run_to_the_end(
         context: the variables to run with, or None for those of the caller.
         awaitable: anything that can be awaited.
         interruptions: where native cancellations are kept.
+        before_waiting: called when it is about to wait for the first time, if it ever is.
     """
-    coroutine = awaitable if hasattr(awaitable, "throw") else _awaiting(awaitable)
+    coroutine: Any = awaitable if hasattr(awaitable, "throw") else _awaiting(awaitable)
+    result: T
     if not is_trio():
-        coroutine = _hold_off_cancellation(context, coroutine, interruptions)
-    elif context is not None:
-        coroutine = run_in(context, coroutine)
-    return await coroutine
+        result = await _hold_off_cancellation(context, coroutine, interruptions, before_waiting)
+    else:
+        result = await run_in(context, coroutine, before_waiting)
+    return result
 
 
 async def _awaiting(awaitable: Awaitable[T]) -> T:
@@ -133,20 +151,23 @@ async def _awaiting(awaitable: Awaitable[T]) -> T:
 
 @types.coroutine
 def _hold_off_cancellation(
-    context: Context | None, coroutine: Any, interruptions: list[BaseException]
+    context: Context | None, coroutine: Any, interruptions: list[BaseException], before_waiting: Callable[[], None]
 ) -> Generator[Any, Any, Any]:
     # What `Task.cancel` does to a waiting task is to cancel the future it waits
     # for. So the task is given a stand-in to wait for: a native cancellation
     # breaks the stand-in only, and a new one takes its place.
     loop = asyncio.get_running_loop()
+    call = _call if context is None else context.run
     step: Callable[..., Any] = coroutine.send
     argument: Any = None
     while True:
         try:
-            item = step(argument) if context is None else context.run(step, argument)
+            item = call(step, argument)
         except StopIteration as stop:
             return stop.value
         step, argument = coroutine.send, None
+        before_waiting()
+        before_waiting = _do_nothing
         try:
             if not getattr(item, "_asyncio_future_blocking", False):
                 yield item  # the bare yield of sleep(0)
@@ -172,7 +193,7 @@ def _hold_off_cancellation(
             else:
                 step, argument = coroutine.throw, error
         except GeneratorExit:
-            coroutine.close()
+            call(coroutine.close)
             raise
         except BaseException as error:
             step, argument = coroutine.throw, error

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
+from functools import partial
 from graphlib import TopologicalSorter
 from math import inf
 from time import perf_counter
@@ -58,12 +59,13 @@ async def set_up(life: Lifecycle, nodes: list[Node], *, late: bool) -> None:
     if late:
         await _set_up_late(life, nodes)
         return
+    task = current_task()
     if life._body_scope is None:
         # Around everything, the body too: how a node that fails in the
         # background of a task of its own stops the body.
         scope = anyio.CancelScope()
         scope.__enter__()
-        life._body_scope, life._body_task = scope, current_task()
+        life._body_scope, life._body_task = scope, task
     if life.max_concurrency > 1:
         await _Concurrently(life, nodes).set_up()
         return
@@ -75,15 +77,15 @@ async def set_up(life: Lifecycle, nodes: list[Node], *, late: bool) -> None:
             elif node.own_task:
                 entry = await _start_in_owner(life, node)
             else:
-                entry = await _start_here(life, node)
+                entry = await _start_here(life, node, task)
         except BaseException as error:
             life._setup_failed(node, error, began, nodes)
             raise
         life._bind(entry)
 
 
-async def _start_here(life: Lifecycle, node: Node) -> Entry:
-    """Set an asynchronous *node* up in this task, which will tear it down too."""
+async def _start_here(life: Lifecycle, node: Node, task: object) -> Entry:
+    """Set an asynchronous *node* up in this *task*, which will tear it down too."""
     arguments = life._arguments(node)
     context = copy_context()
     began = perf_counter()
@@ -121,7 +123,7 @@ async def _start_here(life: Lifecycle, node: Node) -> Entry:
             leave(around, None)
     else:
         entry.scope = (scope, around)
-        entry.task = current_task()
+        entry.task = task
     life._adopt(entry, value, began)
     return entry
 
@@ -145,7 +147,7 @@ async def _set_up_late(life: Lifecycle, nodes: list[Node]) -> None:
                 entry = life._start_inline(node)
             elif node.kind == "async":
                 # Nothing stays open, so the task of the caller will do.
-                entry = await _start_here(life, node)
+                entry = await _start_here(life, node, None)
             else:
                 entry = await _start_in_owner(life, node)
         except BaseException as error:
@@ -324,19 +326,20 @@ async def tear_down(life: Lifecycle, body_error: BaseException | None) -> None:
     """Do what `Lifecycle.atear_down` says."""
     life._state = "closing"
     outcome = Outcome(life.owner, body_error, life._describe)
-    held_off: list[BaseException] = []
+    outcome.task = current_task()
+    held_off = outcome.held_off
     # Like those that arrive later, requests that brought us here are taken back
     # for the time of the teardown: see `_drive`.
     requests = withdraw()
     while True:
         try:
-            await _drain(life, outcome, held_off)
+            await _drain(life, outcome)
             break
         except BaseException as error:  # an interrupt between two cleanups
             outcome.add(None, error)
     life._finish_closing()
     scope, life._body_scope = life._body_scope, None
-    if scope is not None and life._body_task is current_task():
+    if scope is not None and life._body_task is outcome.task:
         outcome.body_error = leave(scope, outcome.body_error)
     outside = is_native(body_error) or cancelled_here()
     if outcome.crashed and outcome.body_error is not None and not outside:
@@ -365,16 +368,16 @@ async def _shielded(awaitable: Any, interruptions: list[BaseException]) -> None:
         await run_to_the_end(None, awaitable, interruptions)
 
 
-async def _drain(life: Lifecycle, outcome: Outcome, held_off: list[BaseException]) -> None:
+async def _drain(life: Lifecycle, outcome: Outcome) -> None:
     stack = life._stack
     while stack:
         entry = stack[-1]
         if entry.state == "down":
             stack.pop()
         elif entry.state == "tearing down":
-            await _wait_for(life, entry, outcome, held_off)
+            await _wait_for(life, entry, outcome)
         elif life.max_concurrency == 1 or entry.node is None:
-            await _finish(life, entry, outcome, held_off)
+            await _finish(life, entry, outcome)
         else:
             # Everything newer than the newest plain cleanup.
             newest: list[Entry] = []
@@ -382,7 +385,7 @@ async def _drain(life: Lifecycle, outcome: Outcome, held_off: list[BaseException
                 if each.node is None or each.state != "up":
                     break
                 newest.append(each)
-            await _FinishConcurrently(life, newest, outcome, held_off).run()
+            await _FinishConcurrently(life, newest, outcome).run()
     if life._bindings is not None:
         life._bindings.undo()
     if life._portal is not None:
@@ -390,16 +393,16 @@ async def _drain(life: Lifecycle, outcome: Outcome, held_off: list[BaseException
         portal.close()
 
 
-async def _wait_for(life: Lifecycle, entry: Entry, outcome: Outcome, held_off: list[BaseException]) -> None:
+async def _wait_for(life: Lifecycle, entry: Entry, outcome: Outcome) -> None:
     """Wait for a teardown that had begun when something interrupted us."""
     run = outcome.begin(entry, None)
     if entry.owner is not None and not entry.in_portal:
-        await _shielded(entry.owner.over.wait(), held_off)
+        await _shielded(entry.owner.over.wait(), outcome.held_off)
         run.cut_short = _take_over(entry, outcome)
     life._finished(entry, outcome, run)
 
 
-async def _finish(life: Lifecycle, entry: Entry, outcome: Outcome, held_off: list[BaseException]) -> None:
+async def _finish(life: Lifecycle, entry: Entry, outcome: Outcome) -> None:
     """Tear down one *entry* in this task, or wait for the task that owns it."""
     if entry.in_portal or (entry.owner is None and entry.node is not None and not entry.node.is_async):
         life._finish(entry, outcome)
@@ -409,19 +412,19 @@ async def _finish(life: Lifecycle, entry: Entry, outcome: Outcome, held_off: lis
     try:
         if entry.owner is not None:
             entry.owner.release(run.budget, seen)
-            await _shielded(entry.owner.over.wait(), held_off)
+            await _shielded(entry.owner.over.wait(), outcome.held_off)
             run.cut_short = _take_over(entry, outcome)
-        elif entry.scope is not None and entry.task is current_task():
-            await _finish_here(entry, outcome, run, seen, held_off)
+        elif entry.scope is not None and entry.task is outcome.task:
+            await _finish_here(entry, outcome, run, seen)
         elif entry.node is not None:
             # A runner that opens and closes us in two tasks: good enough for
             # what holds no task group or cancel scope open.
             if entry.finish is not None:
-                await _finish_anywhere(entry, entry.finish(seen), outcome, run, held_off)
+                await _finish_anywhere(entry, entry.finish(seen), outcome, run)
         elif entry.finish is not None:
             awaitable = entry.finish()
             if hasattr(type(awaitable), "__await__"):
-                await _finish_anywhere(entry, awaitable, outcome, run, held_off)
+                await _finish_anywhere(entry, awaitable, outcome, run)
     except BaseException as error:
         outcome.add(entry, error)
     life._finished(entry, outcome, run)
@@ -441,23 +444,19 @@ def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, anyio.get_cancelled_exc_class())
 
 
-async def _finish_anywhere(
-    entry: Entry, awaitable: Any, outcome: Outcome, run: Run, held_off: list[BaseException]
-) -> None:
+async def _finish_anywhere(entry: Entry, awaitable: Any, outcome: Outcome, run: Run) -> None:
     """Await *awaitable*, shielded, in a scope of its own."""
     raised: BaseException | None = None
-    scope = anyio.CancelScope(shield=True, deadline=anyio.current_time() + run.budget)
+    scope = anyio.CancelScope(shield=True)
     scope.__enter__()
     try:
-        await run_to_the_end(entry.context, awaitable, held_off)
+        await run_to_the_end(entry.context, awaitable, outcome.held_off, partial(_set_deadline, scope, run.budget))
     except BaseException as error:
         raised = error
     _settle(entry, outcome, run, scope, raised)
 
 
-async def _finish_here(
-    entry: Entry, outcome: Outcome, run: Run, seen: BaseException | None, held_off: list[BaseException]
-) -> None:
+async def _finish_here(entry: Entry, outcome: Outcome, run: Run, seen: BaseException | None) -> None:
     """Resume a node of this task inside the scope that was entered before its set-up."""
     scope, around = entry.scope
     assert entry.finish is not None
@@ -465,10 +464,12 @@ async def _finish_here(
     scope.shield = True
     # Behind the shield only what lies within the node can still be cancelled.
     cancelled_within = outcome.body_error is not None and cancelled_here()
-    scope.deadline = anyio.current_time() + run.budget
     raised: BaseException | None = None
     try:
-        await run_to_the_end(entry.context, entry.finish(seen), held_off)
+        # Most cleanups never wait, and a deadline costs more than they do.
+        await run_to_the_end(
+            entry.context, entry.finish(seen), outcome.held_off, partial(_set_deadline, scope, run.budget)
+        )
     except BaseException as error:
         raised = error
     _settle(entry, outcome, run, scope, raised)
@@ -481,6 +482,10 @@ async def _finish_here(
         outcome.crashed = True
         if not run.cut_short and not outcome.has_grown_since(run):
             outcome.add(entry, silent_crash(entry.node))
+
+
+def _set_deadline(scope: anyio.CancelScope, budget: float) -> None:
+    scope.deadline = anyio.current_time() + budget
 
 
 def _settle(
@@ -496,12 +501,9 @@ def _settle(
 class _FinishConcurrently:
     """Tears nodes down, each as soon as all that depend on it are down."""
 
-    def __init__(
-        self, life: Lifecycle, entries: Iterable[Entry], outcome: Outcome, held_off: list[BaseException]
-    ) -> None:
+    def __init__(self, life: Lifecycle, entries: Iterable[Entry], outcome: Outcome) -> None:
         self.life = life
         self.outcome = outcome
-        self.held_off = held_off
         self.entries = {entry.name: entry for entry in entries}
         self.signal = _Signal()
         self.flying: dict[str, tuple[Entry, Run]] = {}
@@ -524,7 +526,7 @@ class _FinishConcurrently:
             while self._start_next():
                 pass
             if self.flying:
-                await _shielded(self.signal.wait(), self.held_off)
+                await _shielded(self.signal.wait(), self.outcome.held_off)
                 self._collect()
 
     def _start_next(self) -> bool:

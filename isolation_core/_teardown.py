@@ -111,9 +111,13 @@ class Outcome:
         interrupts: every KeyboardInterrupt and SystemExit.
         cancelled: a cancellation that arrived during the teardown and has to be passed on.
         crashed: whether the background of a node cancelled the body.
+        held_off: native cancellations that were kept from the cleanups.
+        task: the task that tears down, if one does.
     """
 
-    __slots__ = ("_describe", "body_error", "cancelled", "crashed", "errors", "interrupts", "owner")
+    __slots__ = (
+        "_describe", "body_error", "cancelled", "crashed", "errors", "held_off", "interrupts", "owner", "task",
+    )  # fmt: skip
 
     def __init__(self, owner: str, body_error: BaseException | None, describe: Callable[[Entry], str]) -> None:
         self.owner = owner
@@ -123,6 +127,8 @@ class Outcome:
         self.interrupts: list[BaseException] = []
         self.cancelled: BaseException | None = None
         self.crashed = False
+        self.held_off: list[BaseException] = []
+        self.task: object = None
 
     def add(self, entry: Entry | None, error: BaseException) -> None:
         """Record *error* of *entry*, or of something between two cleanups when that is None."""
