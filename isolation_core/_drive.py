@@ -128,7 +128,8 @@ async def run_to_the_end(
 
     Cancel scopes keep their power over it: a deadline still ends it. What was
     held off is appended to *interruptions*, its request withdrawn; passing it on
-    (`request_again`) is up to the caller. Trio has no cancellation but that of scopes, and a shielded one is enough.
+    (`request_again`) is up to the caller. Trio has no cancellation but that of
+    scopes, and a shielded one is enough.
 
     Args:
         context: the variables to run with, or None for those of the caller.

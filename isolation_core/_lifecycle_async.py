@@ -152,6 +152,9 @@ async def _set_up_late(life: Lifecycle, nodes: list[Node]) -> None:
                 entry = await _start_in_owner(life, node)
         except BaseException as error:
             life._setup_failed(node, error, began, nodes)
+            if _is_cancellation(error) and life._failed is not None:
+                # Whoever asked gave up waiting; the node itself has not failed.
+                del life._failed[node.name]
             raise
         finally:
             starting.pop(node.name).set()

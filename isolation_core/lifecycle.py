@@ -264,6 +264,8 @@ class Lifecycle:
         if self._entries is None:
             self._entries = {}
         self._entries[entry.name] = entry
+        if self._skipped:
+            self._skipped.pop(entry.name, None)
         if self._on_event is not None and entry.node is not None:
             self._emit("node_set_up", node=entry.name, scope=entry.node.scope, seconds=entry.since - began)
 
