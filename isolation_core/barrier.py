@@ -111,6 +111,7 @@ class Barrier:
         scope: str = "barrier",
         root: str | None = None,
         quiet: bool = False,
+        home: str | None = None,
     ) -> None:
         if mode not in _MODES:
             raise ConfigurationError(
@@ -144,6 +145,7 @@ class Barrier:
         self._entered_at = 0.0
         self._dirty: list[str] = []
         self._quiet = quiet
+        self._home = home
 
     def __repr__(self) -> str:
         found = f", {len(self.changes)} changes, {len(self.leaks)} leaks" if self._state == "closed" else ""
@@ -277,7 +279,7 @@ class Barrier:
         parents = (barrier._frame for barrier in (self.parent, *(self.parent.ancestors() if self.parent else ())) if barrier)
         parent = next((frame for frame in parents if frame is not None and frame.open), None)
         kinds = self._probe_kinds
-        frame = Frame(self.owner, self.scope, parent, self._territory, kinds=kinds, deliver=self._receive)
+        frame = Frame(self.owner, self.scope, parent, self._territory, kinds=kinds, home=self._home, deliver=self._receive)
         probes = default_probes()
         if kinds is not None:
             _check_kinds(kinds, probes)

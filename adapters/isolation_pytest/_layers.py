@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -28,6 +29,7 @@ SCOPES: Final = ("session", "package", "module", "class", "function")
 """Widest first."""
 
 _RANK: Final = {scope: rank for rank, scope in enumerate(SCOPES)}
+_FUNCTION: Final = _RANK["function"]
 
 
 class _Layer:
@@ -51,6 +53,8 @@ class Layers:
     def __init__(self, make: Callable[[str, Any, pytest.Item], Barrier | None]) -> None:
         self._make = make
         self._layers: list[_Layer] = []
+        # The collector whose wide barriers are known to be open, all of them.
+        self._complete_for: object = None
 
     def top(self, scope: str) -> Barrier | None:
         """Return the open barrier of *scope*, if there is one."""
@@ -62,21 +66,26 @@ class Layers:
         layers = self._layers
         if layers and layers[-1].rank >= wanted and layers[-1].node is _node(SCOPES[layers[-1].rank], item):
             return
-        self._drop_stale(item)
-        for rank in range(wanted + 1):
-            if any(layer.rank == rank for layer in layers):
-                continue
-            node = _node(SCOPES[rank], item)
-            if node is None:
-                continue
-            barrier = self._make(SCOPES[rank], node, item)
-            if barrier is None:
-                continue
-            barrier._open()
-            runner_barriers.append(barrier)
-            layer = _Layer(rank, node, barrier)
-            layers.append(layer)
-            node.addfinalizer(lambda layer=layer: self.close(layer))
+        if self._complete_for is not item.parent or layers[-1].rank == _FUNCTION:
+            self._drop_stale(item)
+            present = {layer.rank for layer in layers}
+            for rank in range(min(wanted + 1, _FUNCTION)):
+                node = None if rank in present else _node(SCOPES[rank], item)
+                if node is not None:
+                    self._open(rank, node, item)
+        if wanted == _FUNCTION:
+            self._complete_for = item.parent
+            self._open(_FUNCTION, item, item)
+
+    def _open(self, rank: int, node: Any, item: pytest.Item) -> None:
+        barrier = self._make(SCOPES[rank], node, item)
+        if barrier is None:
+            return
+        barrier._open()
+        runner_barriers.append(barrier)
+        layer = _Layer(rank, node, barrier)
+        self._layers.append(layer)
+        node.addfinalizer(partial(self.close, layer))
 
     def _drop_stale(self, item: pytest.Item) -> None:
         """Close barriers whose node is not around *item*: somebody dropped their finalizers."""
@@ -88,6 +97,8 @@ class Layers:
         """Leave the barrier of *layer*, and the narrower ones that are somehow still open."""
         if layer not in self._layers:
             return
+        if layer.rank != _FUNCTION:
+            self._complete_for = None
         errors: list[BaseException] = []
         while True:
             last = self._layers.pop()

@@ -106,6 +106,7 @@ class SessionIsolation:
             timeout=settings.timeout,
             scope=scope,
             root=str(self._config.rootpath),
+            home=getattr(getattr(item, "module", None), "__name__", None) if scope == "function" else None,
             quiet=scope == "function" and not self._stirred and not self._has_strangers(),
         )
 
@@ -122,6 +123,11 @@ class SessionIsolation:
             modules = (getattr(impl.function, "__module__", "") or "" for impl in impls)
             self._strangers = any(module.partition(".")[0] not in _QUIET for module in modules)
         return self._strangers
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Tell the tests' own modules from those they test."""
+        modules = {getattr(item, "module", None) for item in session.items}
+        get_tracker().set_leaf_modules(module.__name__ for module in modules if module is not None)
 
     # -- around one test -----------------------------------------------------
 

@@ -44,16 +44,13 @@ class Findings:
         """Add what a test left behind to its teardown report, for JUnit and other readers."""
         if report.when != "teardown":
             return
-        totals = self._journal.finding_count
-        if totals == self._told:
+        told, self._told = self._told, self._journal.finding_count
+        if told == self._told:
             return
-        self._told = totals
         lines = [
             f"{event.fields['code']} {event.fields['path']}"
-            for event in self._journal.events
-            if event.ev in ("change", "leak")
-            and event.fields.get("owner") == report.nodeid
-            and event.fields.get("severity") != "note"
+            for event in self._journal.findings_since(told)
+            if event.fields.get("owner") == report.nodeid
         ]
         if lines:
             report.user_properties.append(("isolation.leaks", "; ".join(lines[:20])))

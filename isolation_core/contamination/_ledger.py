@@ -130,11 +130,16 @@ class Node:
 
 
 class _Page:
-    """Up to `PAGE_SIZE` facets that are compared in one call."""
+    """Up to `PAGE_SIZE` facets that are compared in one call.
 
-    __slots__ = ("_known", "compared", "dicts", "facets", "image", "key_image", "referents", "seen", "spans", "targets", "views")
+    Args:
+        home: name of the module to which the facets matter; None: to all.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_known", "compared", "dicts", "facets", "home", "image", "key_image", "referents", "seen", "spans", "targets", "views")
+
+    def __init__(self, home: str | None = None) -> None:
+        self.home = home
         self.facets: list[Facet] = []
         self._known: dict[int, list[memoryview]] = {}
         self.refresh()
@@ -213,9 +218,14 @@ class Ledger:
         self._unsettled: dict[int, tuple[Facet, Any]] = {}
         self._queue: deque[tuple[Node, bool]] = deque()
         self._dirty_pages: set[int] = set()
-        self._filling: _Page | None = None
+        self._filling: dict[str | None, _Page] = {}
         self._late: dict[int, Facet] = {}
         self.truncated = 0
+        # Modules nobody imports: those of the tests. A function in one of them
+        # is changed by the tests beside it, if at all, so it is looked at with
+        # them, and with all others when a wider frame ends. A thousand test
+        # functions are a thousand places in memory to visit for every test.
+        self.leaf_modules: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -383,13 +393,20 @@ class Ledger:
     # to `_late`, and the next scan looks at it.
 
     def _to_page(self, facet: Facet) -> None:
-        page = self._filling
+        home = self._home_of(facet)
+        page = self._filling.get(home)
         if page is None or len(page.facets) >= PAGE_SIZE:
-            page = self._filling = _Page()
+            page = self._filling[home] = _Page(home)
             self._pages.append(page)
         page.facets.append(facet)
         self._page_of[id(facet)] = page
         self._dirty_pages.add(id(page))
+
+    def _home_of(self, facet: Facet) -> str | None:
+        if not self.leaf_modules or not isinstance(facet, FunctionFacet):
+            return None
+        name = facet.holder.__globals__.get("__name__")
+        return name if name in self.leaf_modules else None
 
     def _write_pages(self, believed: Iterable[Facet] = ()) -> None:
         """Bring the images of touched pages up to date; *believed* facets were just read."""
@@ -403,19 +420,20 @@ class Ledger:
                         self._late[id(facet)] = facet
                 page.refresh(page.facets)
         self._dirty_pages.clear()
-        self._filling = None
+        self._filling.clear()
         self._pages = [page for page in self._pages if page.facets]
-        if len(self._pages) > 16 and len(self._page_of) < len(self._pages) * PAGE_SIZE // 3:
-            self._repack()
+        shared = [page for page in self._pages if page.home is None]
+        if len(shared) > 16 and sum(len(page.facets) for page in shared) < len(shared) * PAGE_SIZE // 3:
+            self._repack(shared)
 
-    def _repack(self) -> None:
+    def _repack(self, pages: list[_Page]) -> None:
         """Gather the facets of many small pages in few large ones."""
         facets: list[Facet] = []
-        for page in self._pages:
+        for page in pages:
             for facet in page.suspects():
                 self._late[id(facet)] = facet
             facets += page.facets
-        self._pages = []
+        self._pages = [page for page in self._pages if page.home is not None]
         for start in range(0, len(facets), PAGE_SIZE):
             page = _Page()
             page.facets = facets[start : start + PAGE_SIZE]
@@ -429,8 +447,12 @@ class Ledger:
 
     # -- comparing -----------------------------------------------------------
 
-    def scan(self) -> list[tuple[Facet, Difference]]:
+    def scan(self, home: str | None = None) -> list[tuple[Facet, Difference]]:
         """Return what moved since the last scan, and believe the new state.
+
+        Args:
+            home: leave out the functions of other `leaf_modules` than this one;
+                None: look at everything.
 
         New children are not walked yet: `settle` does that once it is clear
         what stays.
@@ -440,6 +462,8 @@ class Ledger:
             late, self._late = self._late, {}
             changed.extend(self._look(late.values()))
         for page in self._pages:
+            if home is not None and page.home is not None and page.home != home:
+                continue
             suspects = page.suspects()
             if suspects:
                 # Read first, believe second: a facet is compared with what was

@@ -48,6 +48,7 @@ class Frame:
         depth: nesting depth; entries promoted to a smaller depth are not ours.
         position: length of the log at entry.
         kinds: the kinds of state it looks at; None: all.
+        home: name of the module whose test it is around, if it is around one.
         deliver: takes what changed, when that is known.
     """
 
@@ -59,10 +60,12 @@ class Frame:
         territory: Territory | None,
         *,
         kinds: frozenset[str] | None = None,
+        home: str | None = None,
         deliver: Callable[[list[Change]], None],
     ) -> None:
         self.owner = owner
         self.kinds = kinds
+        self.home = home
         self.deliver = deliver
         self.scope = scope
         self.parent = parent
@@ -142,6 +145,7 @@ class Tracker:
         # Whether no frame is open or about to be; see `_on_collection`.
         self._idle = True
         self._listening = False
+        self._leaf_modules: frozenset[str] = frozenset()
 
     # -- frames --------------------------------------------------------------
 
@@ -166,18 +170,22 @@ class Tracker:
                 self._view.widen(territory)
                 self._watch_more(self._view, probes)
             if not (quiet and self._open):
-                self.checkpoint(entering=True)
-            related = {frame, *frame.ancestors()}
-            strangers = [other for other in self._open if other not in related]
-            if strangers:
-                _join([frame, *strangers])
+                self.checkpoint(entering=True, home=frame.home)
+            # As a rule the frames that are open are exactly those around this one.
+            if len(self._open) != frame.depth or (self._open and self._open[-1] is not frame.parent):
+                related = {frame, *frame.ancestors()}
+                strangers = [other for other in self._open if other not in related]
+                if strangers:
+                    _join([frame, *strangers])
             frame.position = len(self._log)
             self._open.append(frame)
             view = self._view
             assert view is not None
             for probe in view.local_probes:
-                with self._guarded(probe):
+                try:
                     frame.local_state.append((probe, probe.capture()))
+                except Exception as error:
+                    self._disable(probe, error)
 
     def leave(self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None = None) -> None:
         """Close *frame*: log what moved, undo its part, and tell whom it concerns.
@@ -193,11 +201,13 @@ class Tracker:
             frame.open = False
             if frame in self._open:
                 self._open.remove(frame)
-            members = frame.cohort or {frame}
+            members = frame.cohort or (frame,)
             if any(member.open for member in members):
                 return
-            self.checkpoint(settle=False)
+            self.checkpoint(settle=False, home=frame.home)
             position = min(member.position for member in members)
+            if len(self._log) == position and self._open:
+                return
             owner = " or ".join(sorted({member.owner for member in members}))
             widest = min(members, key=lambda member: member.depth)
             changes = self._undo(widest, position, owner, restore=restore, ignored=ignored)
@@ -236,6 +246,7 @@ class Tracker:
         )
         if not fits:
             self._view = _View(territory, probes, heap=heap)
+            self._view.ledger.leaf_modules = self._leaf_modules
             self._snapshot_probes()
         self._log.clear()
         self._watch.install()
@@ -245,6 +256,8 @@ class Tracker:
 
     def _watch_more(self, view: _View, probes: tuple[Probe, ...]) -> None:
         """Use probes that were registered after the outermost frame was opened."""
+        if len(view.probes) + len(view.local_probes) >= len(probes):
+            return
         for probe in probes:
             if probe.process_wide and probe not in view.probes:
                 with self._guarded(probe):
@@ -268,7 +281,9 @@ class Tracker:
 
     # -- looking -------------------------------------------------------------
 
-    def checkpoint(self, *, depth: int | None = None, settle: bool = True, entering: bool = False) -> None:
+    def checkpoint(
+        self, *, depth: int | None = None, settle: bool = True, entering: bool = False, home: str | None = None
+    ) -> None:
         """Log what moved since the last look, and believe what is there now.
 
         Args:
@@ -276,12 +291,13 @@ class Tracker:
                 for the process; None leaves them to whoever is open.
             settle: whether to watch new children at once.
             entering: whether a frame is being opened.
+            home: name of the module whose test the look is for; see `Ledger.scan`.
         """
         view = self._view
         if view is None:
             return
         self._find_modules(view, entering=entering)
-        for facet, difference in view.ledger.scan():
+        for facet, difference in view.ledger.scan(home):
             if not facet.agrees(difference.before, difference.after):
                 self._append(FacetSlot(facet, difference.key), difference, depth)
         snapshots = view.snapshots
@@ -408,6 +424,12 @@ class Tracker:
                 ledger.add_foreign_module(name, imported)
         ledger.write()
 
+    def set_leaf_modules(self, names: Iterable[str]) -> None:
+        """Say which modules hold tests; see `Ledger.leaf_modules`."""
+        self._leaf_modules = frozenset(names)
+        if self._view is not None:
+            self._view.ledger.leaf_modules = self._leaf_modules
+
     # -- values that no module leads to --------------------------------------
 
     def watch_value(self, key: object, label: str, value: object) -> None:
@@ -449,9 +471,11 @@ class Tracker:
     ) -> list[Change]:
         changes: list[Change] = []
         for probe, before in frame.local_state:
+            if probe.kind in self._disabled or probe.capture() is before:
+                continue
             with self._guarded(probe):
                 after = probe.capture()
-                if after is before or probe.same(before, after):
+                if probe.same(before, after):
                     continue
                 entries = [
                     Entry.of(ProbeSlot(probe, d.key), d)
