@@ -622,6 +622,7 @@ def test_call_order_and_await_order_are_told_apart() -> None:
 @pytest.mark.anyio
 async def test_a_thousand_tasks_on_one_mock_are_counted_exactly() -> None:
     """1,000 concurrent tasks: every call and every await is there, with its own arguments."""
+
     async def slow(n: int) -> int:
         await anyio.lowlevel.checkpoint()
         return n

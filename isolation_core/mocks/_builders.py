@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import field, frozen
@@ -94,6 +93,9 @@ def _load_entry_points() -> None:
         if ENTRY_POINTS in _loaded:
             return
         _loaded.append(ENTRY_POINTS)
+        # Imported here: it costs more than all of this package.
+        from importlib.metadata import entry_points
+
         for entry in entry_points(group=ENTRY_POINTS):
             if entry.name not in _builders:
                 builder = entry.load()

@@ -25,8 +25,8 @@ from isolation_core.mocks._light import cut_loose, install_levels, is_light
 from isolation_core.mocks._magics import set_type, variant
 from isolation_core.mocks._ownership import caller
 from isolation_core.mocks._poison import Tomb, is_discarded, poison
-from isolation_core.mocks._records import State
-from isolation_core.mocks._stdlib import DEFAULT, DELETED, SpecState, default_magics, extract_mock, is_mock, try_iter
+from isolation_core.mocks._records import TOPOLOGY, State
+from isolation_core.mocks._stdlib import DEFAULT, default_magics, extract_mock, is_mock, try_iter
 
 __all__ = ["Level", "clear", "deep_cleanup", "discard", "discard_into", "reset", "restore", "set_baseline", "tree_of"]
 
@@ -84,15 +84,17 @@ def _owned(mock: Any) -> Iterator[Any]:
     """Yield the mocks that hang on *mock* and are its own."""
     if is_light(mock):
         state: State = mock._i
-        for name, child in tuple(state.children.items()):
-            if child is DELETED or isinstance(child, SpecState) or (state.attached and name in state.attached):
+        for name, child in state.children.items():
+            if state.attached is not None and name in state.attached:
                 continue
-            inner = extract_mock(child)
+            # The marker of a deleted name and the like are no mocks.
+            inner = child if is_light(child) else extract_mock(child)
             if is_mock(inner):
                 yield inner
-        value = extract_mock(state.value)
-        if is_mock(value) and not is_discarded(value) and value._mock_new_parent is mock:
-            yield value
+        if state.value is not DEFAULT:
+            value = extract_mock(state.value)
+            if is_mock(value) and not is_discarded(value) and value._mock_new_parent is mock:
+                yield value
         return
     for _name, child in _plain.children_of(mock):
         yield child
@@ -131,7 +133,8 @@ def clear(mock: Any) -> None:
     for node in tree_of(mock):
         if is_light(node):
             _forget(node)
-            _rewind(node._i)
+            if node._i.effect is not None:
+                _rewind(node._i)
         else:
             _plain.clear_history(node)
             _plain.rewind_effect(node.__dict__.get("_mock_side_effect"))
@@ -141,7 +144,8 @@ def _forget(node: Any) -> None:
     state: State = node._i
     if state.home is not None and state.home.pending:
         state.home.account_for(state)
-    state.forget()
+    if state.tree or state.calls or state.awaits or state.overrides is not None:
+        state.forget()
     if state.delegate is not None:
         _plain.clear_delegate(state.delegate)
 
@@ -228,26 +232,34 @@ def reset(mock: Any) -> None:
     stack = [mock]
     while stack:
         node = stack.pop()
-        if id(node) in seen or is_discarded(node):
+        key = id(node)
+        if key in seen or is_discarded(node):
             continue
-        seen.add(id(node))
+        seen.add(key)
         if is_light(node):
+            state: State = node._i
             _forget(node)
-            _to_baseline(node)
+            _to_baseline(node, state)
+            if not state.children and (state.value is DEFAULT or not is_mock(extract_mock(state.value))):
+                continue
         else:
-            _plain.clear_history(node)
-            saved = node.__dict__.get("_isolation_baseline")
-            if saved is None:
-                _release_plain(node)
-                _plain.strip(node)
-            else:
-                kept = {id(extract_mock(child)) for child in saved.children.values()}
-                for _name, child in _plain.children_of(node):
-                    if id(child) not in kept and child is not saved.own.get("_mock_return_value"):
-                        cut_loose(child, node)
-                _plain.rewind(node, saved)
-                node.__dict__["_isolation_baseline"] = saved
+            _plain_to_baseline(node)
         stack.extend(_owned(node))
+
+
+def _plain_to_baseline(node: Any) -> None:
+    _plain.clear_history(node)
+    saved = node.__dict__.get("_isolation_baseline")
+    if saved is None:
+        _release_plain(node)
+        _plain.strip(node)
+        return
+    kept = {id(extract_mock(child)) for child in saved.children.values()}
+    for _name, child in _plain.children_of(node):
+        if id(child) not in kept and child is not saved.own.get("_mock_return_value"):
+            cut_loose(child, node)
+    _plain.rewind(node, saved)
+    node.__dict__["_isolation_baseline"] = saved
 
 
 def _release_plain(node: Any) -> None:
@@ -255,43 +267,58 @@ def _release_plain(node: Any) -> None:
         cut_loose(child, node)
 
 
-def _to_baseline(node: Any) -> None:
-    state: State = node._i
+def _to_baseline(node: Any, state: State) -> None:
     saved: _Baseline | None = state.baseline
     if saved is None:
         _empty(node, keep_attached=True)
         return
-    for name, child in tuple(state.children.items()):
-        if saved.children.get(name) is not child and not (state.attached and name in state.attached):
-            cut_loose(child, node)
-    attached = {name: state.children[name] for name in state.attached or () if name in state.children}
-    state.children.clear()
-    state.children.update(saved.children)
-    state.children.update(attached)
+    # Most nodes are leaves that nobody changed: what is as it was costs a look.
+    if state.children or saved.children:
+        _children_to_baseline(node, state, saved)
     own = node.__dict__
-    if own != {} or saved.own:
+    if own or saved.own:
         own.clear()
         own.update(saved.own)
-        own.update(attached)
-    state.functions = None if saved.functions is None else dict(saved.functions)
-    state.value = saved.value
+        if state.attached is not None:
+            own.update((name, state.children[name]) for name in state.attached if name in state.children)
+    if state.functions is not None or saved.functions is not None:
+        state.functions = None if saved.functions is None else dict(saved.functions)
+    if state.value is not saved.value:
+        cut_loose(state.value, node)
+        state.value = saved.value
     if state.source is not saved.source or type(saved.source) is list:
         state.source = saved.source
         state.effect = try_iter(saved.source)
         state.consumed = None
-    _rewind(state)
+    if state.effect is not None:
+        _rewind(state)
     if type(node) is not saved.cls:
         set_type(node, saved.cls)
     if saved.own_class is not None:
         _class_to_baseline(saved.cls, saved.own_class)
-    state.name, state.new_name, state.parent, state.new_parent = saved.links
-    state.version = 0
+    name, new_name, parent, new_parent = saved.links
+    if state.new_parent is not new_parent or state.parent is not parent or state.new_name != new_name:
+        state.parent, state.new_name, state.new_parent = parent, new_name, new_parent
+        TOPOLOGY[0] += 1
+    state.name = name
+
+
+def _children_to_baseline(node: Any, state: State, saved: _Baseline) -> None:
+    attached = {name: state.children[name] for name in state.attached or () if name in state.children}
+    for name, child in tuple(state.children.items()):
+        if saved.children.get(name) is not child and name not in attached:
+            cut_loose(child, node)
+    state.children.clear()
+    state.children.update(saved.children)
+    state.children.update(attached)
     for name, child in saved.children.items():
         # Replaced or deleted by the test, it was cut loose; it is ours again.
-        if is_light(child) and not (saved.attached and name in saved.attached) and child._i.baseline is not None:
-            links = child._i.baseline.links
-            child._i.name, child._i.new_name, child._i.parent, child._i.new_parent = links
-            child._i.version = 0
+        if is_light(child) and name not in attached and child._i.baseline is not None:
+            child_state: State = child._i
+            if child_state.new_parent is not node:
+                links = child_state.baseline.links
+                child_state.name, child_state.new_name, child_state.parent, child_state.new_parent = links
+                TOPOLOGY[0] += 1
 
 
 def _class_to_baseline(cls: type[Any], saved: dict[str, Any]) -> None:
@@ -401,12 +428,19 @@ def discard(mock: Any) -> None:
 def discard_into(mock: Any, tomb_for: Callable[[Any, str, Any], Tomb]) -> None:
     """Discard *mock* and all below it, each with the tomb *tomb_for* gives it."""
     parent = mock._mock_new_parent
-    nodes = tree_of(mock)
-    names = [node._extract_mock_name() for node in nodes]
     place = mock._i.made_at if is_light(mock) else None
+    # Named on the way down: asking each for its name walks all the way up.
+    found = [(mock, mock._extract_mock_name())]
+    seen = {id(mock)}
+    for node, name in found:
+        for child in _owned(node):
+            if id(child) not in seen and not is_discarded(child):
+                seen.add(id(child))
+                own = child._i.new_name if is_light(child) else child.__dict__.get("_mock_new_name")
+                found.append((child, f"{name}()" if own == "()" else f"{name}.{own}"))
     if parent is not None:
         _leave_parent(mock, parent)
-    for node, name in zip(reversed(nodes), reversed(names), strict=True):
+    for node, name in reversed(found):
         tomb = tomb_for(node, name, place)
         if is_light(node):
             _forget(node)
@@ -431,14 +465,18 @@ def _leave_parent(mock: Any, parent: Any) -> None:
 def _bury(node: Any, tomb: Tomb) -> None:
     """Empty the state in place: coroutines under way, and records elsewhere, may still hold it."""
     state: State = node._i
-    for name in state.attached or ():
-        cut_loose(state.children.get(name), node)
-    cut_loose(state.value, node)
-    _plain.rewind_effect(state.effect)
-    for item in state.source if type(state.source) in (list, tuple) else ():
-        _plain.rewind_effect(item)
+    if state.attached is not None:
+        for name in state.attached:
+            cut_loose(state.children.get(name), node)
+    if state.value is not DEFAULT:
+        cut_loose(state.value, node)
+        state.value = DEFAULT
+    if state.effect is not None:
+        _plain.rewind_effect(state.effect)
+        for item in state.source if type(state.source) in (list, tuple) else ():
+            _plain.rewind_effect(item)
+        state.effect = state.source = state.consumed = None
     state.children.clear()
-    state.value, state.effect, state.source, state.consumed = DEFAULT, None, None, None
     state.functions = state.baseline = state.check = state.contract = state.delegate = state.member = None
     state.parent = state.new_parent = None
     state.sinks = state.foreign = ()

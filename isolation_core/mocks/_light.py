@@ -223,9 +223,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
                 wrapped = self._mock_wraps
                 if wrapped is not None:
                     wrapped = getattr(wrapped, name)
-                child = self._get_child_mock(
-                    parent=self, name=name, wraps=wrapped, _new_name=name, _new_parent=self
-                )
+                child = self._get_child_mock(parent=self, name=name, wraps=wrapped, _new_name=name, _new_parent=self)
                 state.children[name] = child
                 # Found there from now on without asking us.
                 _dict_of(self)[name] = child

@@ -250,4 +250,3 @@ def sever(mock: Any) -> None:
 def is_plain(value: object) -> bool:
     """Tell whether *value* is a mock of the standard library or of a subclass of it."""
     return issubclass(type(value), NonCallableMock)
-

@@ -97,5 +97,3 @@ def make_plain(
     if options:
         mock.configure_mock(**options)
     return mock
-
-

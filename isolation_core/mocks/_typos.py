@@ -23,10 +23,7 @@ def _variations() -> frozenset[str]:
         ("called", "call"), ("awaited", "await"), ("call", "called"), ("await", "awaited"),
         ("calls", "call"), ("awaits", "await"), ("calls", "called"), ("awaits", "awaited"),
     ):  # fmt: skip
-        bare |= {
-            "_".join(new if word == old else word for word in name.split("_"))
-            for name in tuple(bare)
-        }
+        bare |= {"_".join(new if word == old else word for word in name.split("_")) for name in tuple(bare)}
     bare |= {f"{verb}_{name}" for verb in ("is", "was") for name in tuple(bare) if name.startswith(("call", "await"))}
     # Plain verbs and nouns are attributes people mock.
     return frozenset(bare - {"call", "await", "called", "calls", "awaits"})
