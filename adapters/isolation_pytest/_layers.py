@@ -60,6 +60,11 @@ class Layers:
         """Return the open barrier of *scope*, if there is one."""
         return next((layer.barrier for layer in self._layers if layer.rank == _RANK[scope]), None)
 
+    @property
+    def innermost(self) -> Barrier | None:
+        """The narrowest barrier that is open."""
+        return self._layers[-1].barrier if self._layers else None
+
     def open_until(self, scope: str, item: pytest.Item) -> None:
         """Have the barriers of *scope* and of all wider scopes open around *item*."""
         wanted = _RANK[scope]

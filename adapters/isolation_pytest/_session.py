@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -75,6 +76,7 @@ class SessionIsolation:
         self._item: pytest.Item | None = None
         # Whether a wide fixture came or went since the last look.
         self._stirred = True
+        self._parameters: list[tuple[pytest.Item, str]] = []
         self._strangers: bool | None = None
         self._journal = Journal()
         self._stack = ExitStack()
@@ -162,52 +164,34 @@ class SessionIsolation:
 
     @pytest.hookimpl(trylast=True, specname="pytest_runtest_setup")
     def pytest_runtest_setup_last(self, item: pytest.Item) -> None:
-        """Open the function barrier of a test that has no function-scoped fixture."""
+        """Open the function barrier of a test that has no function-scoped fixture, and prepare its body."""
         self._layers.open_until("function", item)
         self._stirred = False
-        params = getattr(getattr(item, "callspec", None), "params", None)
-        if params:
-            for name, value in params.items():
-                if type(value) not in LEAF_TYPES:
-                    get_tracker().watch_value((item, name), f"item.callspec.params[{name!r}]", value)
+        barrier = self._layers.innermost
+        if barrier is not None and barrier.mode in ("restore", "strict") and hasattr(item, "runtest"):
+            item.runtest = partial(_run_in_copied_context, item, barrier, item.runtest)  # type: ignore[method-assign]
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None:
+            self._watch_parameters(item, callspec.params)
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Run the test's body in a copy of the context: what it sets there dies with it.
+    def _watch_parameters(self, item: pytest.Item, params: dict[str, Any]) -> None:
+        """Watch the values a test is parametrised with: other tests may have the same objects."""
+        tracker = get_tracker()
+        for name, value in params.items():
+            if type(value) not in LEAF_TYPES:
+                tracker.watch_value((item, name), f"item.callspec.params[{name!r}]", value)
+                # Runs before the barrier's own finalizer, which was added first:
+                # so let go only once that is done, when the next test begins.
+                self._parameters.append((item, name))
 
-        Only the body: fixtures reset their variables by token in the context
-        they were set up in, so set-up and teardown must stay where they are.
-        """
-        barrier = self.function_barrier
-        runtest = getattr(item, "runtest", None)
-        if barrier is None or runtest is None or barrier.mode in ("off", "report"):
-            return (yield)
-        context = copy_context()
-        item.runtest = lambda: context.run(barrier.run_in_context, runtest)  # type: ignore[method-assign]
-        try:
-            return (yield)
-        finally:
-            del item.runtest
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Let go of the item's parameters."""
-        try:
-            return (yield)
-        finally:
-            params = getattr(getattr(item, "callspec", None), "params", None)
-            for name in params or ():
-                get_tracker().forget_value((item, name))
-            self._item = None
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Attach to the teardown report what the test left behind."""
-        report = yield
-        self._findings.attach(report)
-        return report
+        if report.when == "teardown":
+            for key in self._parameters:
+                get_tracker().forget_value(key)
+            self._parameters.clear()
+            self._findings.attach(report)
 
     # -- around the session --------------------------------------------------
 
@@ -241,6 +225,16 @@ class SessionIsolation:
         """Give the journal of the process back."""
         self._journal.close()
         self._stack.close()
+
+
+def _run_in_copied_context(item: pytest.Item, barrier: Barrier, runtest: Callable[[], object]) -> object:
+    """Run the test's body in a copy of the context: what it sets there dies with it.
+
+    Only the body: fixtures reset their variables by token in the context they
+    were set up in, so set-up and teardown must stay where they are.
+    """
+    vars(item).pop("runtest", None)
+    return copy_context().run(barrier.run_in_context, runtest)
 
 
 def _read_marker(marker: pytest.Mark, mode: str, group: str, item: pytest.Item) -> tuple[str, str, list[str]]:

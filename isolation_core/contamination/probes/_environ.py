@@ -22,6 +22,7 @@ _POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
 # two, at the C level only, whenever the terminal has a size.
 _VOLATILE: Final = frozenset({"PYTEST_CURRENT_TEST"})
 _VOLATILE_BELOW: Final = frozenset({"PYTEST_CURRENT_TEST", "LINES", "COLUMNS"})
+_RUNNERS: Final = b"PYTEST_CURRENT_TEST"
 _VOLATILE_BYTES: Final = frozenset(map(os.fsencode, _VOLATILE_BELOW))
 
 
@@ -61,6 +62,9 @@ class _CEnviron:
     def __init__(self, locate: Callable[[], int | None]) -> None:
         self._locate = locate
         self._addresses: tuple[int, ...] = ()
+        self._raw = b""
+        # Offset of the runner's own variable in the array; it is never the first.
+        self._volatile = 0
         self._known: dict[int, tuple[bytes, bytes]] = {}
 
     def changed_names(self) -> dict[bytes, bytes | None]:
@@ -68,11 +72,19 @@ class _CEnviron:
         start = self._locate()
         if not start:
             return {}
+        raw, volatile = self._raw, self._volatile
+        if raw:
+            now = ctypes.string_at(start, len(raw))
+            # A runner renews its one variable in every phase; all others, and
+            # the null at the end, are where they were.
+            if now == raw or (volatile and now[:volatile] == raw[:volatile] and now[volatile + _POINTER :] == raw[volatile + _POINTER :]):
+                return {}
+        return self._read_anew(start)
+
+    def _read_anew(self, start: int) -> dict[bytes, bytes | None]:
         before = self._addresses
-        now = self._read(start, len(before))
-        if now == before:
-            return {}
-        self._addresses = now
+        now = self._addresses = self._read(start, len(before))
+        self._raw = struct.pack(f"{len(now)}PP", *now, 0)
         known = self._known
         gone, come = set(before).difference(now), set(now).difference(before)
         moved: dict[bytes, bytes | None] = {known.pop(address)[0]: None for address in gone}
@@ -80,6 +92,10 @@ class _CEnviron:
             name, _, value = ctypes.string_at(address).partition(b"=")
             known[address] = (name, value)
             moved[name] = None
+        self._volatile = 0
+        for position, address in enumerate(now):
+            if known[address][0] == _RUNNERS:
+                self._volatile = position * _POINTER
         if moved.keys() <= _VOLATILE_BYTES:
             return {}
         for address in reversed(now):

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from isolation_core.contamination._ledger import identical
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
-from isolation_core.contamination._versions import Watch
+from isolation_core.contamination._versions import HAS_TAGS, Watch
 from isolation_core.contamination.probes._keyed import ListsProbe, ListState, attempt, identity_of, loaded
 from isolation_core.contamination.probes._owners import home_of, is_library_code
 from isolation_core.findings import Severity
@@ -168,7 +168,7 @@ class _Entry:
 class _Plan:
     """What there is to look at, given which modules are imported."""
 
-    __slots__ = ("csv", "getters", "limits", "modules", "numbers", "objects", "stamp", "tables")
+    __slots__ = ("csv", "getters", "limits", "loose", "modules", "numbers", "objects", "stamp", "tables")
 
     def __init__(self, stamp: object) -> None:
         self.stamp = stamp
@@ -187,6 +187,12 @@ class _Plan:
                 ready.append((setting, module))
         self.numbers = tuple((setting, module) for setting, module in ready if setting.is_number)
         self.objects = tuple((setting, module) for setting, module in ready if not setting.is_number)
+        # Not held by the module itself, so that its version tag does not speak for them.
+        self.loose = tuple(
+            (position, setting, module)
+            for position, (setting, module) in enumerate(self.objects)
+            if not HAS_TAGS or not any(setting.get(module) is held for held in module.__dict__.values())
+        )
         csv: Any = self.modules.get("csv")
         self.csv: Any = csv if csv is not None and "get_dialect" in csv.__dict__ else None
         reprlib = self.modules.get("reprlib")
