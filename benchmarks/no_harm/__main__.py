@@ -77,6 +77,7 @@ class _Suite:
             cwd=tree,
             shuffle=seed,
             autoload=True,
+            timeout=600,
             # Their own sources count as first-party, as they do for those who work on them.
             variables={"PYTHONPATH": str(tree / "src")} if (tree / "src").is_dir() else {},
         )
