@@ -20,7 +20,7 @@ from types import CellType, FunctionType
 from typing import Any, ClassVar, Final
 
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
-from isolation_core.contamination._versions import FUNCTION_WORDS, HAS_TAGS, HAS_WORDS, tag_of, words_of
+from isolation_core.contamination._versions import CELL_WORDS, FUNCTION_WORDS, HAS_TAGS, HAS_WORDS, tag_of, words_of
 
 __all__ = [
     "ORDER",
@@ -405,7 +405,7 @@ class CellFacet(Facet):
     code = "MOD005"
 
     def views(self) -> list[memoryview]:
-        return [words_of(self.holder, 1)] if HAS_WORDS else []
+        return [words_of(self.holder, CELL_WORDS)] if HAS_WORDS else []
 
     def rest(self) -> tuple[tuple[Any, ...], dict[Any, Any] | None]:
         return (() if HAS_WORDS else self.targets), None

@@ -51,7 +51,17 @@ def _addresses(items: tuple[Any, ...]) -> bytes:
     return ctypes.string_at(id(items) + _TUPLE_ITEMS, len(items) * _POINTER)
 
 
-def _addresses_portably(items: tuple[Any, ...]) -> bytes:
+# A list ends with the pointer to its items and the number of places allocated.
+_LIST_POINTER: Final = list.__basicsize__ - 2 * _POINTER
+
+
+def _list_addresses(items: list[Any]) -> bytes:
+    """Return the addresses of *items*, a list nobody else can see or change."""
+    start = ctypes.c_void_p.from_address(id(items) + _LIST_POINTER).value
+    return ctypes.string_at(start, len(items) * _POINTER) if start else b""
+
+
+def _addresses_portably(items: Iterable[Any]) -> bytes:
     return b"".join(id(item).to_bytes(8, sys.byteorder) for item in items)
 
 
@@ -61,6 +71,7 @@ def _self_test() -> bool:
         sys.implementation.name == "cpython"
         and tuple.__itemsize__ == _POINTER == 8
         and _addresses(probe) == _addresses_portably(probe)
+        and _list_addresses(list(probe)) == _addresses(probe)
     )
 
 
@@ -69,6 +80,9 @@ _DISPATCHER: Final = functools.singledispatch(_self_test).__code__
 
 identical: Final[Callable[[tuple[Any, ...]], bytes]] = _addresses if _self_test() else _addresses_portably
 """Returns bytes that are equal exactly if two tuples hold the identical objects."""
+
+identical_lists: Final[Callable[[list[Any]], bytes]] = _list_addresses if _self_test() else _addresses_portably
+"""The same for lists, which must be the caller's own."""
 
 
 def _step(parent: Facet) -> int:
@@ -174,8 +188,8 @@ class _Page:
                 self.dicts.append(keyed)
         self.seen = joined(self.views)
         self.targets = tuple(targets)
-        self.referents = tuple(gc.get_referents(*self.targets))
-        self.image = identical(self.referents)
+        self.referents = gc.get_referents(*self.targets)
+        self.image = identical_lists(self.referents)
         self.key_image = identical(self._keys())
 
     def _keys(self) -> tuple[Any, ...]:
@@ -190,7 +204,7 @@ class _Page:
             # for the reading to say.
             found += [facet for facet, start, end in self.spans if now[start:end] != self.seen[start:end]]
         if self.targets and (
-            identical(tuple(gc.get_referents(*self.targets))) != self.image
+            identical_lists(gc.get_referents(*self.targets)) != self.image
             or (self.dicts and identical(self._keys()) != self.key_image)
         ):
             found += [facet for facet in self.compared if facet not in found]

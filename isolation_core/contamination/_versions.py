@@ -21,15 +21,20 @@ import ctypes
 import sys
 from typing import Any, Final
 
-__all__ = ["FUNCTION_WORDS", "HAS_TAGS", "HAS_WORDS", "Watch", "joined", "tag_of", "words_of"]
+__all__ = ["CELL_WORDS", "FUNCTION_WORDS", "HAS_TAGS", "HAS_WORDS", "Watch", "joined", "tag_of", "words_of"]
 
 # Behind the object header (two words) comes the number of items, then the tag.
 _TAG_OFFSET: Final = object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t)
 _Tag = ctypes.c_char * 8
 _WORD: Final = ctypes.sizeof(ctypes.c_void_p)
 
-FUNCTION_WORDS: Final = 10
-"""Globals, builtins, name, qualified name, code, defaults, keyword defaults, closure, doc, dict."""
+FUNCTION_WORDS: Final = (4, 6)
+"""Where they start and how many: code, defaults, keyword defaults, closure, doc, dict. Before
+them come globals, builtins and two names."""
+
+
+CELL_WORDS: Final = (0, 1)
+"""The contents of a closure cell."""
 
 
 def tag_of(namespace: dict[Any, Any]) -> memoryview:
@@ -37,10 +42,16 @@ def tag_of(namespace: dict[Any, Any]) -> memoryview:
     return memoryview(_Tag.from_address(id(namespace) + _TAG_OFFSET)).cast("B")
 
 
-def words_of(value: Any, count: int) -> memoryview:
-    """Return a live view of the first *count* words behind the header of *value*; keep it alive."""
-    size = count * _WORD
-    return memoryview((ctypes.c_char * size).from_address(id(value) + object.__basicsize__)).cast("B")
+def words_of(value: Any, span: tuple[int, int]) -> memoryview:
+    """Return a live view of some words behind the header of *value*; keep it alive.
+
+    Args:
+        value: the object.
+        span: the first word, and how many.
+    """
+    first, count = span
+    address = id(value) + object.__basicsize__ + first * _WORD
+    return memoryview((ctypes.c_char * (count * _WORD)).from_address(address)).cast("B")
 
 
 def joined(views: list[memoryview]) -> bytes:
@@ -107,9 +118,9 @@ def _words_self_test() -> bool:
 
     cell = 1
     holder = (sample.__closure__ or ())[0]
-    if type(sample).__basicsize__ < object.__basicsize__ + FUNCTION_WORDS * _WORD:
+    if type(sample).__basicsize__ < object.__basicsize__ + sum(FUNCTION_WORDS) * _WORD:
         return False
-    view, inside = words_of(sample, FUNCTION_WORDS), words_of(holder, 1)
+    view, inside = words_of(sample, FUNCTION_WORDS), words_of(holder, CELL_WORDS)
     seen, contents = {bytes(view)}, {bytes(inside)}
     other = (lambda a, *, b: cell).__code__
     for name, value in (("__code__", other), ("__defaults__", (3,)), ("__kwdefaults__", {"b": 4}), ("x", 1)):

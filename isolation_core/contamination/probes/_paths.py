@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from isolation_core.contamination._ledger import identical
 from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.probes._keyed import ItemKey, KeyedProbe, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_library_code, is_runners
 
@@ -98,9 +99,13 @@ class ImporterCacheProbe(KeyedProbe):
         self._flat: tuple[Any, ...] = ()
         self._print = b""
         self._last: dict[Any, Any] = {}
+        self._cache: Any = sys.path_importer_cache
+        self._watch = Watch(self._cache)
 
     def capture(self) -> Any:
         cache = sys.path_importer_cache
+        if cache is self._cache and not self._watch.moved():
+            return self._last
         flat = (*cache, *cache.values())
         text = identical(flat)
         if text != self._print:
