@@ -206,8 +206,17 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
                     return answer
             return self._make_child(name)
         if isinstance(child, SpecState):
-            return super().__getattr__(name)
+            return self._autospecced_child(name)
         return child
+
+    def _autospecced_child(self, name: str) -> Any:
+        # The standard library's error message looks into the dict for the name.
+        own = _dict_of(self)
+        own["_mock_name"] = self._i.name
+        try:
+            return super().__getattr__(name)
+        finally:
+            del own["_mock_name"]
 
     def _isolation_attribute(self, name: str) -> Any:
         """The four levels, on mocks a user made (not their children), unless the name is a stub or in the spec."""
