@@ -72,9 +72,13 @@ class ContaminationError(IsolationError, AssertionError):
         self.owner = owner
         self.changes = tuple(changes)
         self.leaks = tuple(leaks)
-        lines = [f"  {finding}" for finding in (*self.changes, *self.leaks)]
+        found = (*self.changes, *self.leaks)
+        # Runners cut the first line short: the fact comes before the names.
+        more = f" (+{len(found) - 1} more)" if len(found) > 1 else ""
+        what = f"leaks {found[0].path}{more}: " if found else ""
+        lines = [f"  {finding}" for finding in found]
         super().__init__(
-            f"{owner} left {len(lines)} thing(s) behind:\n" + "\n".join(lines) + "\n"
+            f"{what}{owner} left {len(found)} {'thing' if len(found) == 1 else 'things'} behind\n" + "\n".join(lines) + "\n"
             "Undo them in the code under test, put the undo in barrier.on_cleanup(), "
             "or allow them with ignore=('kind:path-glob',)."
         )
@@ -218,24 +222,30 @@ class MockDiscardedError(IsolationError, RuntimeError):
 
     Attributes:
         mock: the name of the mock.
-        owner: the owner of the barrier, usually a test id.
+        owner: the owner of the barrier, usually a test id; None if it was discarded by hand, outside of any.
         made_at: ``file:line`` where the mock was made.
         operation: what was attempted.
         during: whose barriers were open at the time of the use.
     """
 
-    def __init__(self, mock: str, *, owner: str, made_at: str, operation: str, during: Sequence[str] = ()) -> None:
+    def __init__(
+        self, mock: str, *, owner: str | None, made_at: str, operation: str, during: Sequence[str] = ()
+    ) -> None:
         self.mock = mock
         self.owner = owner
         self.made_at = made_at
         self.operation = operation
         self.during = tuple(during)
         meanwhile = f", during {' or '.join(self.during)}" if self.during else ""
-        super().__init__(
-            f"{operation} on the mock {mock!r} after {owner} had ended{meanwhile}. It was made at {made_at}. "
-            "Something started there outlived it: cancel the task, stop the thread or close the client before the "
-            "barrier ends, or make the mock in a wider barrier."
-        )
+        if owner is None:
+            end, advice = "it had been discarded", "Discard it later, or make a new one."
+        else:
+            end = f"{owner} had ended"
+            advice = (
+                "Something started there outlived it: cancel the task, stop the thread or close the client before the "
+                "barrier ends, or make the mock in a wider barrier."
+            )
+        super().__init__(f"{operation} on the mock {mock!r} after {end}{meanwhile}. It was made at {made_at}. {advice}")
 
 
 class ForeignMockUseError(IsolationError, RuntimeError):
@@ -318,7 +328,7 @@ class SharedMockClassError(IsolationError, TypeError):
         self.class_name = class_name
         self.attribute = attribute
         super().__init__(
-            f"cannot set {attribute!r} on {class_name}: many mocks share this class, the change would reach every test. "
+            f"cannot set {attribute!r} on {class_name}: many mocks share this class, the change would reach all tests. "
             f"Use mock.define_property({attribute!r}, ...) for a property of one mock, "
             "or make the mock with own_class=True."
         )

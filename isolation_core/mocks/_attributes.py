@@ -8,10 +8,22 @@ function that ``create_autospec`` put in front of the mock.
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import PropertyMock
 
 from isolation_core.mocks._records import TOPOLOGY, State, view
+from isolation_core.mocks._stdlib import DEFAULT
 
-__all__ = ["FromContract", "FromState", "OwnSignature", "counted", "in_state", "in_tree", "latest", "listed"]
+__all__ = [
+    "FromContract",
+    "FromState",
+    "OwnSignature",
+    "counted",
+    "define_property",
+    "in_state",
+    "in_tree",
+    "latest",
+    "listed",
+]
 
 
 class FromContract:
@@ -140,3 +152,11 @@ def _override(state: State) -> dict[str, Any]:
     if state.overrides is None:
         state.overrides = {}
     return state.overrides
+
+
+def define_property(cls: type[Any], name: str, value: Any) -> Any:
+    """Put a property on the class of one mock: *value* if it is a descriptor, else a `PropertyMock` that gives it."""
+    if not hasattr(type(value), "__get__"):
+        value = PropertyMock() if value is DEFAULT else PropertyMock(return_value=value)
+    setattr(cls, name, value)
+    return value

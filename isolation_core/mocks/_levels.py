@@ -414,15 +414,15 @@ def discard(mock: Any) -> None:
     Raises:
         NotAMockError: if it is something else.
     """
+    mock = _mock_in(mock)
     if is_discarded(mock):
         return
-    mock = _mock_in(mock)
     home = mock._i.home if is_light(mock) else None
     if home is not None:
         discard_into(mock, home.tomb_for)
         return
     made_at = caller()
-    discard_into(mock, lambda _node, name, place: Tomb("no barrier", name, place or made_at, None, tuple))
+    discard_into(mock, lambda _node, name, place: Tomb(None, name, place or made_at, None, tuple))
 
 
 def discard_into(mock: Any, tomb_for: Callable[[Any, str, Any], Tomb]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-from unittest.mock import AsyncMock, NonCallableMock, PropertyMock
+from unittest.mock import AsyncMock, NonCallableMock
 
 from isolation_core.errors import MockNotCopiableError
 from isolation_core.mocks._attributes import (
@@ -17,6 +17,7 @@ from isolation_core.mocks._attributes import (
     FromState,
     OwnSignature,
     counted,
+    define_property,
     in_state,
     in_tree,
     latest,
@@ -43,7 +44,7 @@ from isolation_core.mocks._stdlib import (
 )
 from isolation_core.mocks._typos import refuse_misspelled
 
-__all__ = ["LightMock", "born", "cut_loose", "install_levels", "is_light"]
+__all__ = ["LightMock", "born", "cut_loose", "install_levels", "is_light", "levels_by_name"]
 
 
 # For the type checkers the common part is a mock already; at run time it comes
@@ -164,16 +165,13 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         Returns:
             The descriptor; a new `PropertyMock` unless one was given.
         """
-        if not hasattr(type(value), "__get__"):
-            value = PropertyMock() if value is DEFAULT else PropertyMock(return_value=value)
         cls: Any = type(self)
         if not cls._own:
             own = SharedType(cls.__name__, (cls,), {"__slots__": (), "_own": True, "_guarded": False})
             set_type(self, own)
             cls = own
         _dict_of(self).pop(name, None)
-        setattr(cls, name, value)
-        return value
+        return define_property(cls, name, value)
 
     # -- attributes ------------------------------------------------------------
 
@@ -220,8 +218,8 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
 
     def _isolation_attribute(self, name: str) -> Any:
         """The four levels, on mocks a user made (not their children), unless the name is a stub or in the spec."""
-        if self._i.root is not None and name in _levels_by_name:
-            return partial(_levels_by_name[name], self)
+        if self._i.root is not None and name in levels_by_name:
+            return partial(levels_by_name[name], self)
         return None
 
     def _make_child(self, name: str) -> Any:
@@ -358,7 +356,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         """Set attributes, return values and side effects, as in `unittest.mock`."""
         for name in kwargs:
             first = name.partition(".")[0]
-            if first in _levels_by_name and first not in self._i.children and self._mock_methods is None:
+            if first in levels_by_name and first not in self._i.children and self._mock_methods is None:
                 # ``configure_mock(**{"clear.return_value": 1})`` makes it a stub.
                 self._make_child(first)
         super().configure_mock(**kwargs)
@@ -466,9 +464,9 @@ def cut_loose(child: Any, parent: Any) -> None:
         child._mock_parent = child._mock_new_parent = None
 
 
-_levels_by_name: Final[dict[str, Any]] = {}
+levels_by_name: Final[dict[str, Any]] = {}
 
 
 def install_levels(**levels: Any) -> None:
     """Make the functions of the levels available as attributes of the mocks users make."""
-    _levels_by_name.update(levels)
+    levels_by_name.update(levels)

@@ -45,6 +45,11 @@ _MACHINERY: Final = _HISTORY | {
 }  # fmt: skip
 
 
+_PROMISED: Final = frozenset(
+    {"_isolation_contract", "_isolation_check", "_isolation_signature", "_isolation_member", "_isolation_root"}
+)
+
+
 class _OrphanProxy(MagicProxy):  # type: ignore[misc]
     """A magic method's placeholder that asks who it is looked up on, instead of holding its mock for ever."""
 
@@ -204,7 +209,7 @@ def strip(mock: Any) -> None:
     rewind_effect(own.get("_mock_side_effect"))
     for name in [name for name in own if name not in _MACHINERY]:
         # The plain engine keeps what was promised under names of its own.
-        if name not in ("_isolation_contract", "_isolation_check", "_isolation_signature", "_isolation_member"):
+        if name not in _PROMISED:
             del own[name]
     if "_mock_children" in own:
         # Lazy specs are part of the spec, and markers of deleted names go.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
+from isolation_core.mocks._attributes import define_property
+from isolation_core.mocks._light import levels_by_name
 from isolation_core.mocks._reset import STANDARD, reset_tree
-from isolation_core.mocks._stdlib import all_magics, all_sync_magics, async_method_magics
+from isolation_core.mocks._stdlib import DEFAULT, all_magics, all_sync_magics, async_method_magics
 from isolation_core.mocks._typos import refuse_misspelled
 
 __all__ = ["PlainMock", "PlainSyncMock", "make_plain"]
@@ -36,12 +39,19 @@ class _Plain:
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
         contract = own.get("_isolation_contract")
+        stubs = (*own["_mock_children"], *(own.get("_mock_methods") or ())) if name in levels_by_name else (name,)
+        if name not in stubs and own.get("_isolation_root"):
+            return partial(levels_by_name[name], self)
         known = contract.known if contract is not None else own.get("_mock_methods") or ()
         if name not in known and not own.get("_mock_unsafe", False):
             refuse_misspelled(name)
             if contract is not None and name not in all_magics:
                 raise contract.unknown(name)
         return super().__getattr__(name)  # type: ignore[misc]
+
+    def define_property(self, name: str, value: Any = DEFAULT) -> Any:
+        """Make *name* a property of this mock; see `isolation_core.mocks._light.LightMock.define_property`."""
+        return define_property(type(self), name, value)
 
     def reset_mock(
         self, visited: list[int] | None = None, *, return_value: bool = False, side_effect: bool = False
@@ -87,11 +97,15 @@ def make_plain(
     if contract is None:
         if spec is not None:
             options["spec"] = [*spec, *attributes]
-        return PlainMock(name=name, **options)
+        # Stubs that have the name of a level are made before that name means the level.
+        mock = PlainMock(name=name, **options)
+        mock.__dict__["_isolation_root"] = True
+        return mock
     early = {key: options.pop(key) for key in ("wraps", "unsafe") if key in options}
     mock = PlainMock(spec=contract.names, name=name, **early)
     own = mock.__dict__
     own["_isolation_contract"] = contract
+    own["_isolation_root"] = True
     own["_spec_class"] = contract.spec_class
     contract.equip_root(_Checked(mock))
     if options:

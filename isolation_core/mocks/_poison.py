@@ -22,7 +22,7 @@ class Tomb:
 
     def __init__(
         self,
-        owner: str,
+        owner: str | None,
         name: str,
         made_at: Place | None,
         record: Callable[..., object] | None,
@@ -83,7 +83,7 @@ class _Discarded(_Layout):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         tomb = _tomb(self)
-        return f"<discarded mock {tomb.name!r} of {tomb.owner}>"
+        return f"<discarded mock {tomb.name!r}{f' of {tomb.owner}' if tomb.owner else ''}>"
 
     __str__ = __repr__
     __eq__ = object.__eq__
