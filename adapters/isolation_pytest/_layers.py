@@ -21,7 +21,7 @@ import pytest
 
 from isolation_core._ambient import runner_barriers
 from isolation_core.barrier import Barrier
-from isolation_core.contamination._tracker import get_tracker
+from isolation_core.contamination._tracker import BASELINE, get_tracker
 
 __all__ = ["SCOPES", "Layers"]
 
@@ -100,6 +100,7 @@ class Layers:
 
     def close(self, layer: _Layer) -> None:
         """Leave the barrier of *layer*, and the narrower ones that are somehow still open."""
+        __tracebackhide__ = True
         if layer not in self._layers:
             return
         if layer.rank != _FUNCTION:
@@ -136,7 +137,13 @@ class Layers:
         rank = _RANK[scope]
         if not self._layers or self._layers[-1].rank <= rank:
             self.open_until(scope, item)
+            if scope != "function":
+                # What hooks did before the fixture is nobody's; what it does
+                # belongs to the barrier of its scope, which is now the innermost.
+                get_tracker().checkpoint(depth=BASELINE)
             yield
+            if scope != "function":
+                get_tracker().checkpoint()
             return
         holder = next((layer for layer in reversed(self._layers) if layer.rank <= rank), None)
         frame = None if holder is None else holder.barrier._frame

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
+from types import ModuleType
 from typing import Any, Final
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from isolation_core.barrier import Barrier
 from isolation_core.config import Settings, load_settings
 from isolation_core.contamination._anatomy import LEAF_TYPES
+from isolation_core.contamination._territory import leave_to_runner
 from isolation_core.contamination._tracker import get_tracker
 from isolation_core.errors import ConfigurationError
 from isolation_core.journal import Journal, use_journal
@@ -109,6 +111,7 @@ class SessionIsolation:
             scope=scope,
             root=str(self._config.rootpath),
             home=getattr(getattr(item, "module", None), "__name__", None) if scope == "function" else None,
+            hooks_between=True,
             quiet=scope == "function" and not self._stirred and not self._has_strangers(),
         )
 
@@ -130,6 +133,9 @@ class SessionIsolation:
         """Tell the tests' own modules from those they test."""
         modules = {getattr(item, "module", None) for item in session.items}
         get_tracker().set_leaf_modules(module.__name__ for module in modules if module is not None)
+        plugins = self._config.pluginmanager.get_plugins()
+        names = (plugin.__name__ for plugin in plugins if type(plugin) is ModuleType)
+        leave_to_runner(name for name in names if name.rpartition(".")[2] != "conftest")
 
     # -- around one test -----------------------------------------------------
 

@@ -74,6 +74,8 @@ class Facet:
     kind: ClassVar[str] = "container"
     code: ClassVar[str] = "MOD002"
     hidden: ClassVar[frozenset[Hashable]] = frozenset()
+    # Whether the store may come to be another object, so that views of it are void.
+    may_move: ClassVar[bool] = False
     # Whether every change of `keyed` moves its version tag; see `_versions`.
     taggable: ClassVar[bool] = True
 
@@ -454,6 +456,7 @@ class FunctionFacet(Facet):
     __slots__ = ()
     kind = "function"
     code = "MOD004"
+    may_move = True
 
     @property
     def targets(self) -> tuple[Any, ...]:

@@ -34,7 +34,7 @@ from isolation_core.contamination._versions import joined
 
 __all__ = ["Ledger", "Node", "identical"]
 
-PAGE_SIZE: Final = 256
+PAGE_SIZE: Final = 128
 MAX_NODES: Final = 60_000
 """More nodes than this are not watched: the nearest to the modules come first, and the rest is said."""
 
@@ -155,7 +155,7 @@ class _Page:
     def __init__(self, home: str | None = None) -> None:
         self.home = home
         self.facets: list[Facet] = []
-        self._known: dict[int, list[memoryview]] = {}
+        self._known: dict[int, tuple[list[memoryview], int, tuple[Any, ...], dict[Any, Any] | None]] = {}
         self.refresh()
 
     def refresh(self, moved: Iterable[Facet] = ()) -> None:
@@ -172,22 +172,33 @@ class _Page:
         self.compared: list[Facet] = []
         end = 0
         for facet in self.facets:
-            views = known.get(id(facet))
-            if views is None:
+            anatomy = known.get(id(facet))
+            if anatomy is None:
                 views = facet.views()
-            self._known[id(facet)] = views
-            if views:
-                start, end = end, end + sum(map(len, views))
-                self.spans.append((facet, start, end))
+                anatomy = (views, sum(map(len, views)), *facet.rest())
+            self._known[id(facet)] = anatomy
+            views, size, rest, keyed = anatomy
+            if size:
+                self.spans.append((facet, end, end + size))
+                end += size
                 self.views += views
-            rest, keyed = facet.rest()
             if rest:
                 targets += rest
                 self.compared.append(facet)
             if keyed is not None:
                 self.dicts.append(keyed)
-        self.seen = joined(self.views)
         self.targets = tuple(targets)
+        self._believe()
+
+    def believe(self, moved: Iterable[Facet]) -> None:
+        """Believe what is there now, when *moved* facets were all that changed."""
+        if any(facet.may_move for facet in moved):
+            self.refresh(moved)
+        else:
+            self._believe()
+
+    def _believe(self) -> None:
+        self.seen = joined(self.views)
         self.referents = gc.get_referents(*self.targets)
         self.image = identical_lists(self.referents)
         self.key_image = identical(self._keys())
@@ -422,7 +433,7 @@ class Ledger:
         name = facet.holder.__globals__.get("__name__")
         return name if name in self.leaf_modules else None
 
-    def _write_pages(self, believed: Iterable[Facet] = ()) -> None:
+    def _write_pages(self, believed: tuple[Facet, ...] = ()) -> None:
         """Bring the images of touched pages up to date; *believed* facets were just read."""
         if not self._dirty_pages:
             return
@@ -432,7 +443,10 @@ class Ledger:
                 for facet in page.suspects():
                     if id(facet) not in read and id(facet) in self._page_of:
                         self._late[id(facet)] = facet
-                page.refresh(page.facets)
+                if believed:
+                    page.believe([facet for facet in believed if self._page_of.get(id(facet)) is page])
+                else:
+                    page.refresh()
         self._dirty_pages.clear()
         self._filling.clear()
         self._pages = [page for page in self._pages if page.facets]
@@ -483,7 +497,7 @@ class Ledger:
                 # Read first, believe second: a facet is compared with what was
                 # saved before the page learns the new addresses.
                 changed.extend(self._look(suspects))
-                page.refresh(suspects)
+                page.believe(suspects)
         if self._opaque:
             changed.extend(self._look(self._opaque))
         if self._abcs:

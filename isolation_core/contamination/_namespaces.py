@@ -112,7 +112,8 @@ def _is_import(namespace: dict[str, Any], difference: Difference) -> bool:
 # Attributes a probe of its own looks after.
 _PROBED: Final = frozenset(
     {
-        "decimal.DefaultContext", "os.environ", "os.environb", "tempfile.tempdir", "threading.excepthook",
+        "decimal.DefaultContext", "gettext._current_domain", "os.environ", "os.environb", "ssl._create_default_https_context",
+        "tempfile.tempdir", "threading.excepthook",
         "time.altzone", "time.daylight", "time.timezone", "time.tzname",
     }
 )  # fmt: skip
@@ -282,6 +283,7 @@ class AttributesFacet(_NamesFacet):
     __slots__ = ("_foreign", "_getset", "_namespace")
     kind = "object"
     code = "MOD003"
+    may_move = True
     # From 3.13 on, attributes may be stored beside the dict that shows them,
     # and such a store does not move the dict's version tag.
     taggable = sys.version_info < (3, 13)
@@ -340,6 +342,7 @@ class LocalFacet(_NamesFacet):
     __slots__ = ()
     kind = "thread-local"
     code = "MOD007"
+    may_move = True
 
     @property
     def targets(self) -> tuple[Any, ...]:

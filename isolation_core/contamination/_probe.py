@@ -78,6 +78,8 @@ class Probe(ABC):
         cost: order of magnitude of one `capture`, in microseconds; cheap probes run first.
         process_wide: whether the state is shared by the whole process; state of
             one task (context variables) is compared even while barriers overlap.
+        moved_by_runners: whether runners change it between two tests as a matter of course.
+        tells_imports: whether it sees that modules were imported, which is no fault.
         dies_with_context: whether running in a copied context is its undoing.
     """
 
@@ -86,6 +88,8 @@ class Probe(ABC):
     severity: ClassVar[Severity] = "leak"
     cost: ClassVar[float] = 1.0
     process_wide: ClassVar[bool] = True
+    moved_by_runners: ClassVar[bool] = False
+    tells_imports: ClassVar[bool] = False
     dies_with_context: ClassVar[bool] = False
 
     @abstractmethod

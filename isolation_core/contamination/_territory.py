@@ -9,14 +9,14 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-__all__ = ["PROBED_MODULES", "Territory", "foreign_classes_in", "imports_of", "is_installed"]
+__all__ = ["PROBED_MODULES", "Territory", "foreign_classes_in", "imports_of", "is_installed", "leave_to_runner"]
 
 _OURS: Final = ("isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest")
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STDLIB: Final = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 _TOP_MODULES: Final = sys.stdlib_module_names
 
-PROBED_MODULES: Final = frozenset({"builtins", "gc", "locale", "logging", "signal", "sys", "typing", "warnings"})
+PROBED_MODULES: Final = frozenset({"builtins", "gc", "locale", "logging", "mimetypes", "signal", "sys", "typing", "warnings"})
 """Watched slot by slot by probes of their own, or (typing) nothing but caches."""
 
 
@@ -35,6 +35,14 @@ def _file_of(module: Any) -> str | None:
         if type(paths) is list and paths:
             found = paths[0]
     return found if isinstance(found, str) else None
+
+
+_runner_modules: set[str] = set()
+
+
+def leave_to_runner(names: Iterable[str]) -> None:
+    """Never watch the modules called *names*: the runner's plugins keep their own state in them."""
+    _runner_modules.update(names)
 
 
 class Territory:
@@ -78,7 +86,7 @@ class Territory:
 
     def _judge(self, name: str, module: Any) -> bool:
         top = name.partition(".")[0]
-        if top in _OURS:
+        if top in _OURS or name in _runner_modules:
             return False
         if self.packages is not None:
             return any(name == package or name.startswith(f"{package}.") for package in self.packages)
@@ -99,7 +107,7 @@ class Territory:
     def is_users(self, name: str, module: Any) -> bool:
         """Tell whether a module is somebody's own code: not installed, not the standard library."""
         top = name.partition(".")[0]
-        if top in _OURS or (top in _TOP_MODULES and top != "__main__"):
+        if top in _OURS or name in _runner_modules or (top in _TOP_MODULES and top != "__main__"):
             return False
         if self.includes(name):
             return True

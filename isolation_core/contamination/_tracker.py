@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from isolation_core.contamination._imports import ImportWatch
 from isolation_core.contamination._ledger import Ledger, identical
+from isolation_core.contamination._namespaces import ModuleFacet
 from isolation_core.contamination._probe import MISSING, Difference, Probe
 from isolation_core.contamination._reloads import merge_reloads
 from isolation_core.contamination._slots import Entry, FacetSlot, ProbeSlot, Slot
@@ -49,6 +50,11 @@ class Frame:
         position: length of the log at entry.
         kinds: the kinds of state it looks at; None: all.
         home: name of the module whose test it is around, if it is around one.
+        own_globals: name of the module whose top level opened it: the names that
+            block assigns are its own, not contamination.
+        restores: whether it puts back what moved.
+        hooks_between: whether fixtures are told apart from the hooks that run
+            between two frames: then what moved is the hooks' doing, and nobody's fault.
         deliver: takes what changed, when that is known.
     """
 
@@ -61,11 +67,17 @@ class Frame:
         *,
         kinds: frozenset[str] | None = None,
         home: str | None = None,
+        own_globals: str | None = None,
+        restores: bool = True,
+        hooks_between: bool = False,
         deliver: Callable[[list[Change]], None],
     ) -> None:
         self.owner = owner
         self.kinds = kinds
         self.home = home
+        self.own_globals = own_globals
+        self.restores = restores
+        self.hooks_between = hooks_between
         self.deliver = deliver
         self.scope = scope
         self.parent = parent
@@ -91,6 +103,7 @@ class _View:
     def __init__(self, territory: Territory, probes: Iterable[Probe], *, heap: bool) -> None:
         self.territories = [territory]
         self.heap = heap
+        self.given = tuple(probes)
         self.probes = [probe for probe in probes if probe.process_wide]
         self.local_probes = [probe for probe in probes if not probe.process_wide]
         self.snapshots: list[Any] = []
@@ -169,8 +182,12 @@ class Tracker:
             elif self._view is not None:
                 self._view.widen(territory)
                 self._watch_more(self._view, probes)
-            if not (quiet and self._open):
-                self.checkpoint(entering=True, home=frame.home)
+            if quiet and self._open:
+                self._look_at_runners_own()
+            else:
+                self.checkpoint(
+                    entering=True, home=frame.home, depth=BASELINE if frame.hooks_between and self._open else None
+                )
             # As a rule the frames that are open are exactly those around this one.
             if len(self._open) != frame.depth or (self._open and self._open[-1] is not frame.parent):
                 related = {frame, *frame.ancestors()}
@@ -229,7 +246,7 @@ class Tracker:
             for other in self._open:
                 other.position = 0
             if self._view is not None:
-                self._view = _View(self._view.territory, [*self._view.probes, *self._view.local_probes], heap=self._view.heap)
+                self._view = _View(self._view.territory, self._view.given, heap=self._view.heap)
                 self._snapshot_probes()
             if not self._open:
                 self._rest()
@@ -242,7 +259,7 @@ class Tracker:
             and view.heap == heap
             and view.territory.packages == territory.packages
             and view.territory.root == territory.root
-            and [*view.probes, *view.local_probes] == list(probes)
+            and view.given == probes
         )
         if not fits:
             self._view = _View(territory, probes, heap=heap)
@@ -319,9 +336,20 @@ class Tracker:
         if settle:
             view.ledger.settle()
 
+    def _look_at_runners_own(self) -> None:
+        """Believe what runners change between two tests as a matter of course."""
+        view = self._view
+        assert view is not None
+        for index, probe in enumerate(view.probes):
+            if probe.moved_by_runners:
+                with self._guarded(probe):
+                    view.snapshots[index] = probe.capture()
+
     def _append(self, slot: Slot, difference: Difference, depth: int | None) -> None:
-        if depth == BASELINE and not any(entry.slot == slot for entry in self._log):
-            return
+        if depth == BASELINE and isinstance(slot, ProbeSlot) and slot.probe.tells_imports:
+            # That a module is imported is no finding; but if it is taken out
+            # again, only both steps together show that nothing has changed.
+            depth = None
         self._log.append(Entry.of(slot, difference, depth))
 
     @contextlib.contextmanager
@@ -483,6 +511,11 @@ class Tracker:
                     if (probe.kind, d.key) not in frame.kept_keys
                 ]
                 changes += self._apply(entries, frame, frame.owner, restore=restore, ignored=ignored)
+                if not restore:
+                    told = {(probe.kind, entry.slot.key) for entry in entries}
+                    for outer in frame.ancestors():
+                        if not outer.restores:
+                            outer.kept_keys |= told
         frame.local_state = []
         return changes
 
@@ -519,6 +552,9 @@ class Tracker:
                     slot, before=entry.before, after=entry.after, severity=entry.severity, depth=None, owner=entry.owner
                 )
                 expected[slot] = entry.before
+        if not restore:
+            # A narrower frame that changes nothing has told of these already.
+            net = {slot: entry for slot, entry in net.items() if entry.owner is None}
         mine = []
         refilled: set[int] = set()
         for slot, entry in net.items():
@@ -540,7 +576,9 @@ class Tracker:
         left = [entry for entry in mine if not entry.restored and not entry.failed]
         for entry in left:
             entry.owner = entry.owner or owner
-        self._log[position:] = [*promoted, *left] if frame.parent is not None else []
+        earlier = {entry.slot for entry in self._log[:position]}
+        kept = [entry for entry in promoted if entry.depth != BASELINE or entry.slot in earlier]
+        self._log[position:] = [*kept, *left] if frame.parent is not None else []
         return changes
 
     def _apply(
@@ -567,6 +605,10 @@ class Tracker:
         kind = entry.slot.kind if isinstance(entry.slot, ProbeSlot) else "heap"
         if frame.kinds is not None and kind not in frame.kinds:
             return False
+        if frame.own_globals is not None and isinstance(entry.slot, FacetSlot):
+            facet = entry.slot.facet
+            if isinstance(facet, ModuleFacet) and facet.holder.__name__ == frame.own_globals:
+                return False
         packages = None if frame.territory is None else frame.territory.packages
         if packages is not None and isinstance(entry.slot, FacetSlot) and entry.slot.is_first_party:
             root = entry.slot.module()

@@ -254,6 +254,11 @@ class ListsProbe(KeyedProbe):
         for key, value in sorted(back, key=lambda wish: len(wish[1].front)):
             if find_item(holder, value.item, key.ordinal) is None:
                 insert_item(holder, value)
+        if back:
+            # Among equal items a neighbour may have been the wrong one; what
+            # stood in front of the last of them says how it was.
+            last = max((value for _, value in back), key=lambda placed: len(placed.front))
+            reorder(holder, (*last.front, last.item))
         for _, value in wishes:
             if isinstance(value, Order):
                 reorder(holder, value.items)

@@ -53,6 +53,7 @@ class ModulesProbe(KeyedProbe):
 
     kind = "modules"
     code = "SYM001"
+    tells_imports = True
     cost = 30.0
 
     def __init__(self) -> None:

@@ -75,6 +75,7 @@ class WarningsProbe(ListsProbe):
 
     kind = "warnings"
     code = "WRN001"
+    moved_by_runners = True
     cost = 1.0
 
     def __init__(self) -> None:
