@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 if TYPE_CHECKING:
     from isolation_core.barrier import Barrier
 
-__all__ = ["current_barrier", "task_barrier", "runner_barriers"]
+__all__ = ["current_barrier", "open_barriers", "runner_barriers", "task_barrier"]
 
 task_barrier: Final[ContextVar[Barrier | None]] = ContextVar("isolation_core.barrier", default=None)
 
@@ -19,6 +20,10 @@ A runner opens them around phases whose code runs in contexts of its own (an
 event loop made earlier keeps the context it was made in), so a context
 variable alone would show a barrier that is closed long since.
 """
+
+open_barriers: Final[dict[int, ref[Barrier]]] = {}
+"""All barriers that are open, by identity. One that was dropped while open leaves
+a dead reference behind; a `WeakSet` would clear it, at twice the cost for each barrier."""
 
 
 def current_barrier() -> Barrier | None:

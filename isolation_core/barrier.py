@@ -15,12 +15,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import Token
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
+from weakref import ref
 
-from typing_extensions import Self
-
-from isolation_core._ambient import current_barrier, task_barrier
-from isolation_core.contamination import Probe, default_probes
+from isolation_core._ambient import current_barrier, open_barriers, task_barrier
+from isolation_core._modes import Mode
+from isolation_core.contamination import Probe, default_probes, register_live_source
 from isolation_core.contamination._ignore import IgnoreRules
 from isolation_core.contamination._territory import Territory
 from isolation_core.contamination._tracker import Frame, get_tracker
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Barrier", "Mode", "isolation_barrier"]
 
-Mode = Literal["off", "report", "restore", "strict"]
-"""``off``: do nothing; ``report``: look, change nothing; ``restore``: put back;
-``strict``: put back, then raise `ContaminationError`."""
+# Tracebacks are about the code of others: unittest leaves out frames of modules
+# with this name, pytest those that have a local of its own name, see below.
+__unittest = True
 
 _MODES: Final = get_args(Mode)
 _territories: dict[tuple[tuple[str, ...] | None, str | None], Territory] = {}
@@ -112,6 +112,7 @@ class Barrier:
         root: str | None = None,
         quiet: bool = False,
         home: str | None = None,
+        hooks_between: bool = False,
     ) -> None:
         if mode not in _MODES:
             raise ConfigurationError(
@@ -146,6 +147,8 @@ class Barrier:
         self._dirty: list[str] = []
         self._quiet = quiet
         self._home = home
+        self._hooks_between = hooks_between
+        self._own_globals: str | None = None
 
     def __repr__(self) -> str:
         found = f", {len(self.changes)} changes, {len(self.leaks)} leaks" if self._state == "closed" else ""
@@ -166,7 +169,8 @@ class Barrier:
     @property
     def clean(self) -> bool:
         """Whether nothing above a note was found. Only complete after the exit."""
-        return not any(finding.severity != "note" for finding in (*self.changes, *self.leaks)) and not self._dirty
+        findings: tuple[Change | Leak, ...] = (*self.changes, *self.leaks)
+        return not any(finding.severity != "note" for finding in findings) and not self._dirty
 
     @property
     def journal(self) -> Journal:
@@ -258,6 +262,9 @@ class Barrier:
             raise RuntimeError(f"{self!r} was entered before; make a new one with isolation_barrier() for each block")
         if self._owner is None and caller is not None:
             self._owner = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+        if caller is not None and caller.f_code.co_name == "<module>":
+            # The block's own names, ``as barrier`` among them, are to be there afterwards.
+            self._own_globals = caller.f_globals.get("__name__")
         self._entered_at = time.perf_counter()
         self.parent = current_barrier()
         # Before the first look: the variable must not seem set inside.
@@ -271,6 +278,7 @@ class Barrier:
             except Exception as error:
                 _excuse(error, f"{self.owner}: opening")
         self._state = "open"
+        open_barriers[id(self)] = ref(self)
         journal = get_journal()
         if journal.writing:
             journal.record("open", owner=self.owner, group=self.group, scope=self.scope, mode=self.mode)
@@ -279,7 +287,18 @@ class Barrier:
         parents = (barrier._frame for barrier in (self.parent, *(self.parent.ancestors() if self.parent else ())) if barrier)
         parent = next((frame for frame in parents if frame is not None and frame.open), None)
         kinds = self._probe_kinds
-        frame = Frame(self.owner, self.scope, parent, self._territory, kinds=kinds, home=self._home, deliver=self._receive)
+        frame = Frame(
+            self.owner,
+            self.scope,
+            parent,
+            self._territory,
+            kinds=kinds,
+            home=self._home,
+            own_globals=self._own_globals,
+            restores=self.mode != "report",
+            hooks_between=self._hooks_between,
+            deliver=self._receive,
+        )
         probes = default_probes()
         if kinds is not None:
             _check_kinds(kinds, probes)
@@ -294,6 +313,7 @@ class Barrier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
+        __tracebackhide__ = True
         self._require_open("leaving")
         teardown: BaseException | None = None
         try:
@@ -309,6 +329,7 @@ class Barrier:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
+        __tracebackhide__ = True
         self._require_open("leaving")
         teardown: BaseException | None = None
         try:
@@ -333,10 +354,12 @@ class Barrier:
 
     def _close(self, error: BaseException | None, teardown: BaseException | None) -> None:
         """The part of leaving that awaits nothing: look, restore, tell, raise."""
+        __tracebackhide__ = True
         try:
             self._settle()
         finally:
             self._state = "closed"
+            open_barriers.pop(id(self), None)
             self._reset_context()
         self._tell()
         if self.mode == "strict" and not self.clean:
@@ -398,7 +421,8 @@ class Barrier:
                 facts["duration_us"] = round((time.perf_counter() - self._entered_at) * 1e6)
             journal.count_clean(self.scope, checks, **facts)
             return
-        for finding in (*self.changes, *self.leaks):
+        findings: tuple[Change | Leak, ...] = (*self.changes, *self.leaks)
+        for finding in findings:
             journal.record_finding(finding)
         undone = all(change.restored or change.severity == "note" for change in self.changes)
         ended = all(leak.ended or leak.severity == "note" for leak in self.leaks)
@@ -470,3 +494,29 @@ def _check_kinds(kinds: frozenset[str], probes: tuple[Probe, ...]) -> None:
         hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(sorted(known))}"
         raise ConfigurationError(f"probes={kind!r} is not a kind of probe; {hint}", name="probes", value=kind)
 
+
+
+def _barriers_alive() -> Iterator[str]:
+    for reference in tuple(open_barriers.values()):
+        barrier = reference()
+        if barrier is not None and barrier.is_open:
+            yield f"{barrier.owner} ({barrier.scope})"
+
+
+def _mocks_alive() -> Iterator[str]:
+    # Who has not imported the mocks has none, and must not be made to import them.
+    mocks = sys.modules.get("isolation_core.mocks")
+    if mocks is None:
+        return
+    rest: int = mocks.live_mocks()
+    for reference in tuple(open_barriers.values()):
+        barrier = reference()
+        if barrier is not None and barrier._mocks is not None:
+            own = len(barrier._mocks)
+            rest -= own
+            yield from [f"a mock of {barrier.owner}"] * own
+    yield from ["a mock of no open barrier"] * rest
+
+
+register_live_source("barriers", _barriers_alive)
+register_live_source("mocks", _mocks_alive)

@@ -13,18 +13,15 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, get_args
 
 import attrs
 from attrs import frozen
 
+from isolation_core._modes import Mode
 from isolation_core.errors import ConfigurationError
 
 __all__ = ["ENV_PREFIX", "Mode", "Settings", "current_settings", "load_settings", "use_settings"]
-
-Mode: TypeAlias = Literal["off", "report", "restore", "strict"]
-"""``off``: do nothing. ``report``: look, change nothing. ``restore``: put back what
-changed. ``strict``: put back, then fail."""
 
 ENV_PREFIX: Final = "ISOLATION_CORE_"
 """``ISOLATION_CORE_MODE=report`` and so on; lists are separated by commas."""

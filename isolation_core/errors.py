@@ -72,13 +72,14 @@ class ContaminationError(IsolationError, AssertionError):
         self.owner = owner
         self.changes = tuple(changes)
         self.leaks = tuple(leaks)
-        found = (*self.changes, *self.leaks)
+        found: tuple[Change | Leak, ...] = (*self.changes, *self.leaks)
         # Runners cut the first line short: the fact comes before the names.
         more = f" (+{len(found) - 1} more)" if len(found) > 1 else ""
         what = f"leaks {found[0].path}{more}: " if found else ""
+        count = "1 thing" if len(found) == 1 else f"{len(found)} things"
         lines = [f"  {finding}" for finding in found]
         super().__init__(
-            f"{what}{owner} left {len(found)} {'thing' if len(found) == 1 else 'things'} behind\n" + "\n".join(lines) + "\n"
+            f"{what}{owner} left {count} behind\n" + "\n".join(lines) + "\n"
             "Undo them in the code under test, put the undo in barrier.on_cleanup(), "
             "or allow them with ignore=('kind:path-glob',)."
         )

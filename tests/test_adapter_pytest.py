@@ -542,3 +542,38 @@ def test_beside_coverage(app: pytest.Pytester) -> None:
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["app.py*6-7*"])
     result.stdout.no_fnmatch_line("*isolation score*")
+
+
+USES_ITS_BARRIER = """
+import pytest
+undone = []
+def test_it(isolation, isolated_mock):
+    assert isolation.is_open and isolation.mode == {mode!r}
+    isolation.on_cleanup(lambda: undone.append("undone"))
+    test_it.mock, test_it.barrier = isolated_mock(), isolation
+def test_next():
+    assert undone == ["undone"] and not test_it.barrier.is_open
+    with pytest.raises(Exception, match="test_it"):
+        test_it.mock()
+"""
+
+
+@pytest.mark.parametrize("mode", ["off", "report"])
+def test_the_barrier_of_a_test_works_in_every_mode(app: pytest.Pytester, mode: str) -> None:
+    """Also with --isolation=off `isolation` is an open barrier, with cleanups and mocks that end with the test."""
+    app.makepyfile(USES_ITS_BARRIER.format(mode=mode))
+    run(app, f"--isolation={mode}").assert_outcomes(passed=2)
+
+
+def test_strict_mode_shows_the_fact_and_none_of_our_frames(app: pytest.Pytester) -> None:
+    """The error is its message alone, and the short summary names the state within 80 columns."""
+    app.makepyfile(test_x=POLLUTED)
+    result = run(app, "--isolation=strict")
+    shown = result.stdout.str()
+    assert "barrier.py" not in shown.partition("short test summary")[0] and "_layers.py" not in shown
+    result.stdout.fnmatch_lines(
+        [
+            "E  *ContaminationError: leaks app.* (+1 more): test_x.py::test_polluter left 2 things behind",
+            "ERROR test_x.py::test_polluter - leaks app.*",
+        ]
+    )

@@ -61,6 +61,18 @@ class TestMixin:
         assert finding.owner == f"{__name__}.{Case.__qualname__}.test_1"
         assert (finding.kind, finding.scope) == ("environ", "function")
 
+    def test_in_mode_strict_the_fact_is_told_without_our_frames(self) -> None:
+        """The failure is its message alone, and begins with what leaked."""
+
+        class Case(IsolationMixin, unittest.TestCase):
+            isolation_mode = "strict"
+
+            def test_1(self) -> None:
+                os.environ[NAME] = "1"
+
+        ((_, text),) = run_cases(Case).failures
+        assert text.startswith(f"isolation_core.errors.ContaminationError: leaks os.environ['{NAME}']: ")
+
     @pytest.mark.parametrize("first", [True, False])
     def test_the_place_among_the_bases_does_not_matter(self, first: bool) -> None:
         """A mixin listed after TestCase works too, as does one in a base class, with no super() anywhere."""

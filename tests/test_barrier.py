@@ -12,10 +12,19 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from isolation_core import barrier as barrier_module
+from isolation_core import config
 from isolation_core.barrier import Barrier, isolation_barrier
-from isolation_core.contamination import MISSING, Probe, register_probe, unregister_probe
+from isolation_core.contamination import (
+    MISSING,
+    Probe,
+    register_probe,
+    unregister_probe,
+    validate_suite_isolation_sync,
+)
 from isolation_core.errors import ConfigurationError, ContaminationError
 from isolation_core.journal import Journal, use_journal
 
@@ -64,7 +73,7 @@ def test_report_looks_and_touches_nothing(app: Any) -> None:
 
 def test_strict_restores_and_then_raises(app: Any) -> None:
     """Mode strict: the state is back, and the error lists what leaked and by whom."""
-    with pytest.raises(ContaminationError, match=r"me left 1 thing.*\n.*barrier_app\.COUNT") as caught:  # noqa: SIM117
+    with pytest.raises(ContaminationError, match=r"^leaks barrier_app\.COUNT: me left 1 thing.*\n.*COUNT") as caught:  # noqa: SIM117
         with barrier(mode="strict", owner="me"):
             app.COUNT = 5
     assert app.COUNT == 0
@@ -229,7 +238,7 @@ async def test_async_with_restores(app: Any, anyio_backend: str) -> None:
     done = []
 
     async def cleanup() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         done.append(app.COUNT)
 
     async with barrier() as b:
@@ -458,7 +467,39 @@ def test_a_hundred_nested_barriers_unwind(app: Any) -> None:
             with barrier():
                 app.COUNT = level
                 descend(level - 1)
-                assert app.COUNT == level
+                assert level == app.COUNT
 
     descend(100)
     assert app.COUNT == 0
+
+
+def test_what_is_alive_is_told_while_it_is(app: Any) -> None:
+    """Open barriers, in every mode, and the mocks of each are counted and named; nothing of them afterwards."""
+    before = validate_suite_isolation_sync()
+    with barrier(owner="outer"), barrier(owner="inner", mode="off") as inner:
+        mocks = [inner.mock(), inner.mock()]
+        during = validate_suite_isolation_sync()
+        assert during["active_barriers"] == before["active_barriers"] + 2
+        assert during["live_mocks"] == before["live_mocks"] + len(mocks)
+        assert {"outer (barrier)", "inner (barrier)"} <= set(during["alive"]["barriers"])
+        assert during["alive"]["mocks"].count("a mock of inner") == 2
+    after = validate_suite_isolation_sync()
+    assert (after["active_barriers"], after["live_mocks"], after["live_fixtures"]) == (
+        *(before["active_barriers"], before["live_mocks"], 0),
+    )
+
+
+def test_an_open_barrier_that_was_dropped_is_not_alive(app: Any) -> None:
+    """Nothing keeps a barrier alive that nobody holds."""
+    before = validate_suite_isolation_sync()["active_barriers"]
+    dropped = barrier(mode="off")
+    dropped._open()
+    dropped._reset_context()
+    del dropped
+    gc.collect()
+    assert validate_suite_isolation_sync()["active_barriers"] == before
+
+
+def test_there_is_one_definition_of_mode() -> None:
+    """The settings and the barrier speak of the same modes."""
+    assert barrier_module.Mode is config.Mode

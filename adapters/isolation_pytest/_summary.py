@@ -7,12 +7,14 @@ from typing import Any, Final
 import pytest
 
 from isolation_core.config import Settings
+from isolation_core.errors import ContaminationError
 from isolation_core.journal import Journal
 from isolation_core.reports import render_summary
 
 __all__ = ["Findings"]
 
 _KEY: Final = "isolation_events"
+_ERROR: Final = f"{ContaminationError.__module__}.{ContaminationError.__qualname__}: "
 
 
 class Findings:
@@ -44,6 +46,10 @@ class Findings:
         """Add what a test left behind to its teardown report, for JUnit and other readers."""
         if report.when != "teardown":
             return
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash is not None:
+            # The short summary begins with this, and has little room for it.
+            crash.message = crash.message.removeprefix(_ERROR)
         told, self._told = self._told, self._journal.finding_count
         if told == self._told:
             return

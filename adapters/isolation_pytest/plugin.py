@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from isolation_core.barrier import Barrier
 
@@ -69,18 +69,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def isolation(request: pytest.FixtureRequest) -> Barrier | None:
-    """The isolation barrier around this test; None with ``--isolation=off``."""
+def isolation(request: pytest.FixtureRequest) -> Iterator[Barrier]:
+    """The isolation barrier around this test; with ``--isolation=off`` one that only cleans up and owns mocks."""
     session = request.config.pluginmanager.get_plugin("isolation-session")
-    return None if session is None else session.function_barrier
+    barrier = None if session is None else session.function_barrier
+    if barrier is not None:
+        yield barrier
+        return
+    from isolation_core.barrier import Barrier
+
+    with Barrier(mode="off", owner=request.node.nodeid, scope="function", packages=()) as barrier:
+        yield barrier
 
 
 @pytest.fixture
-def isolated_mock(isolation: Barrier | None) -> Iterator[object]:
+def isolated_mock(isolation: Barrier) -> Callable[..., object]:
     """Factory of isolated AsyncMocks that belong to this test: ``isolated_mock(spec, **configure)``."""
-    if isolation is not None:
-        yield isolation.mock
-        return
-    from isolation_core.mocks import isolated_mock as make
-
-    yield make
+    return isolation.mock

@@ -16,6 +16,9 @@ from isolation_core.reports import render_summary
 
 __all__ = ["enter", "leave", "make_barrier", "tell_at_exit", "tell_now"]
 
+# unittest leaves frames of modules with this name out of tracebacks.
+__unittest = True
+
 _ROOT: Final = os.getcwd()
 _OPTIONS: Final = ("mode", "packages", "probes", "ignore", "timeout")
 _telling: dict[str, int] = {}
