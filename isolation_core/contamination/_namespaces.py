@@ -215,7 +215,19 @@ class ClassFacet(_NamesFacet):
                 # attributes, back references). Its own registry remembers that
                 # it did: taking the attribute away would break it.
                 continue
+            if difference.before is MISSING and self._inherits(difference):
+                # Taken off and put on again, one class further down: no effect.
+                yield Difference(difference.key, before=MISSING, after=difference.after, severity="note")
+                continue
             yield difference
+
+    def _inherits(self, difference: Difference) -> bool:
+        """Tell whether the bases give the same object for the name."""
+        for base in _TYPE_MRO.__get__(self.holder)[1:]:
+            namespace = _CLASS_PROXY.__get__(base)
+            if difference.key in namespace:
+                return namespace[difference.key] is difference.after
+        return False
 
     def write(self, key: Hashable, value: Any) -> None:
         if value is MISSING:
@@ -237,6 +249,8 @@ class ShallowClassFacet(ClassFacet):
 
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         for difference in super().diff(before, after):
+            if difference.severity == "note":
+                continue
             key, older = str(difference.key), difference.before
             private = key.startswith("_") and not (key.startswith("__") and key.endswith("__"))
             if callable_type(older) if older is not MISSING else not private:
