@@ -18,7 +18,8 @@ class FindingCode:
         kind: the kind of the findings that have it.
         title: a few words: what happened.
         explanation: a paragraph: how it is noticed and why it matters.
-        fix: what to type instead.
+        fix: what to type instead. Its first sentence fits on one line of a summary.
+        reserved: whether no part of this version reports it.
     """
 
     code: str
@@ -26,13 +27,14 @@ class FindingCode:
     title: str = field(kw_only=True)
     explanation: str = field(kw_only=True)
     fix: str = field(kw_only=True)
+    reserved: bool = field(default=False, kw_only=True)
 
 
-def _code(code: str, kind: str, title: str, explanation: str, fix: str) -> FindingCode:
-    return FindingCode(code, kind=kind, title=title, explanation=explanation, fix=fix)
+def _code(code: str, kind: str, title: str, explanation: str, fix: str, *, reserved: bool = False) -> FindingCode:
+    return FindingCode(code, kind=kind, title=title, explanation=explanation, fix=fix, reserved=reserved)
 
 
-_MONKEYPATCH: Final = "Use monkeypatch.setattr(...) (or unittest.mock.patch.object(...)) so that it is undone for you."
+_MONKEYPATCH: Final = "Use monkeypatch.setattr(...) or mock.patch.object(...), which undo it."
 
 _FIRST_PARTY: Final = (
     _code(
@@ -48,14 +50,14 @@ _FIRST_PARTY: Final = (
         "container changed in place",
         "A list, dict, set or other container that your modules hold has other items than before. It is put back "
         "item by item in the same object, so that everybody who holds it sees the old content.",
-        "Work on a copy, or use monkeypatch.setitem(...) / mock.patch.dict(...), or empty it in a fixture after yield.",
+        "Use monkeypatch.setitem(...) or mock.patch.dict(...), or work on a copy. Or empty it in a fixture after yield.",
     ),
     _code(
         "MOD003",
         "object",
         "attribute of a shared object changed",
         "An object that your modules, a wider fixture or a parametrize list hold has other attributes than before.",
-        "Make the object in a function-scoped fixture, or use monkeypatch.setattr(...).",
+        "Make the object in a fixture, or use monkeypatch.setattr(...).",
     ),
     _code(
         "MOD004",
@@ -63,7 +65,7 @@ _FIRST_PARTY: Final = (
         "function changed",
         "Code, defaults or attributes of a function are not what they were; a mutable default argument that "
         "collects values is the usual case.",
-        "Use None as the default and make the object inside; patch functions with monkeypatch.setattr(...).",
+        "Use None as the default and make the object inside. Patch functions with monkeypatch.setattr(...).",
     ),
     _code(
         "MOD005",
@@ -92,7 +94,7 @@ _FIRST_PARTY: Final = (
         "cache filled",
         "A functools cache of your modules has entries it did not have. What a cache remembers from one test answers "
         "the next one.",
-        "Call the function's cache_clear() in a fixture after yield, if its answer depends on what tests change.",
+        "Call its cache_clear() in a fixture after yield. There is no need if its answers never change.",
     ),
     _code(
         "MOD009",
@@ -113,21 +115,21 @@ _FIRST_PARTY: Final = (
         "module",
         "module executed again",
         "A module was reloaded: its functions and classes are new objects, and those imported elsewhere are the old ones.",
-        "Do not reload in a test; set what the module reads with monkeypatch.setattr(), or run the reload in a process of its own.",
+        "Do not reload in a test. Set what the module reads with monkeypatch.setattr(), or reload in a process of its own.",
     ),
     _code(
         "CLS001",
         "class",
         "class attribute or method changed",
         "The namespace of one of your classes is not what it was: all instances, old and new, are affected.",
-        "Use monkeypatch.setattr(Class, 'name', ...) or mock.patch.object(Class, 'name').",
+        "Use monkeypatch.setattr(Class, ...) or mock.patch.object(Class, ...).",
     ),
     _code(
         "CLS002",
         "foreign-class",
         "attribute of somebody else's class changed",
         "A class of a library that your code imports has another attribute or method than before.",
-        "Use monkeypatch.setattr(Class, 'name', ...) or mock.patch.object(Class, 'name').",
+        "Use monkeypatch.setattr(Class, ...) or mock.patch.object(Class, ...).",
     ),
     _code(
         "CLS003",
@@ -153,7 +155,7 @@ _PROCESS: Final = (
         "os.environ was changed: a variable set, changed or deleted, the mapping itself replaced, or a variable set "
         "past Python with os.putenv(). Child processes and C libraries see it. Values are not shown, only their "
         "length and a fingerprint that is equal for equal values within one run.",
-        "Use monkeypatch.setenv(...) / monkeypatch.delenv(...) or mock.patch.dict(os.environ, ...).",
+        "Use monkeypatch.setenv(...) or mock.patch.dict(os.environ, ...).",
     ),
     _code(
         "CWD001",
@@ -167,56 +169,56 @@ _PROCESS: Final = (
         "umask",
         "file mode mask changed",
         "os.umask() was set: files made from now on have other permissions.",
-        "Set it back in a fixture after yield: old = os.umask(0o077); yield; os.umask(old).",
+        "Set it back after yield: old = os.umask(0o077), yield, os.umask(old).",
     ),
     _code(
         "STD001",
         "stream",
         "standard stream replaced",
         "sys.stdin, sys.stdout or sys.stderr is another object. Output of later tests goes where nobody looks.",
-        "Use capsys, contextlib.redirect_stdout(...) or monkeypatch.setattr(sys, 'stdin', ...).",
+        "Use capsys, redirect_stdout(...) or monkeypatch.setattr(sys, ...).",
     ),
     _code(
         "STD002",
         "stream-settings",
         "standard stream reconfigured",
         "Encoding, error handling or buffering of a standard stream was changed with reconfigure().",
-        "Reconfigure a stream of the test's own, or set it back in a fixture after yield.",
+        "Reconfigure a stream of the test's own, or set it back after yield.",
     ),
     _code(
         "SIG001",
         "signal",
         "signal handler changed",
         "A signal has another handler than before. Handlers installed from C are told, never overwritten.",
-        "Keep what signal.signal(...) returns and set it again in a fixture after yield.",
+        "Keep what signal.signal(...) returns and set it again after yield.",
     ),
     _code(
         "SIG002",
         "timer",
         "timer left armed",
         "An interval timer or alarm() will send its signal in the middle of a later test.",
-        "Call signal.setitimer(which, 0) or signal.alarm(0) in a fixture after yield.",
+        "Call signal.setitimer(which, 0) or signal.alarm(0) after yield.",
     ),
     _code(
         "SIG003",
         "signal-mask",
         "signal mask or wake-up descriptor changed",
         "The main thread blocks other signals than before, or writes to another descriptor when one arrives.",
-        "Set the old mask with signal.pthread_sigmask(signal.SIG_SETMASK, old) in a fixture after yield.",
+        "Call signal.pthread_sigmask(signal.SIG_SETMASK, old) after yield.",
     ),
     _code(
         "LOC001",
         "locale",
         "locale changed",
         "A category of the process-wide locale is another: number formats, sorting and encodings change with it.",
-        "Set it back with locale.setlocale(category, old) in a fixture after yield.",
+        "Set it back with locale.setlocale(category, old) after yield.",
     ),
     _code(
         "LOC002",
         "timezone",
         "time zone changed",
         "time.tzset() was called with another TZ. Taking the variable back is not enough: it must be called again.",
-        "In a fixture after yield: monkeypatch.undo(), then time.tzset(). Or pass zoneinfo objects explicitly.",
+        "After yield, call monkeypatch.undo(), then time.tzset(). Or pass zoneinfo objects explicitly.",
     ),
 )
 
@@ -227,7 +229,7 @@ _INTERPRETER: Final = (
         "import path, import hooks or arguments changed",
         "sys.path, sys.argv, sys.meta_path, sys.path_hooks or sys.warnoptions was replaced, or has other items or "
         "another order. Imports may find other files from now on.",
-        "Use monkeypatch.syspath_prepend(...), or monkeypatch.setattr(sys, 'argv', [...]).",
+        "Use monkeypatch.syspath_prepend(...) or monkeypatch.setattr(sys, ...).",
     ),
     _code(
         "PTH002",
@@ -242,14 +244,14 @@ _INTERPRETER: Final = (
         "sys.modules tampered with",
         "A fake module was left in sys.modules, or a module was removed or replaced. Modules that were really "
         "imported are never taken out again: a second import would give every class a second identity.",
-        "Use monkeypatch.setitem(sys.modules, ...) / monkeypatch.delitem(sys.modules, ...) or mock.patch.dict(...).",
+        "Use monkeypatch.setitem(sys.modules, ...) or mock.patch.dict(...).",
     ),
     _code(
         "BLT001",
         "builtins",
         "builtin replaced, added or deleted",
         "A name in builtins is another object. Every module sees it.",
-        "Use monkeypatch.setattr(builtins, 'open', ...), or better, patch the name in the module under test.",
+        "Use monkeypatch.setattr(builtins, ...). Better, patch the name in the module under test.",
     ),
     _code(
         "HOK001",
@@ -263,7 +265,7 @@ _INTERPRETER: Final = (
         "thread-hook",
         "thread hook replaced",
         "threading.excepthook, or what new threads are traced or profiled with, is another function.",
-        "Use monkeypatch.setattr(threading, 'excepthook', ...); call threading.settrace(None) after yield.",
+        "Use monkeypatch.setattr(threading, 'excepthook', ...). Call threading.settrace(None) after yield.",
     ),
     _code(
         "HOK003",
@@ -292,7 +294,7 @@ _INTERPRETER: Final = (
         "interpreter",
         "interpreter limit or switch changed",
         "A recursion, digit or time limit, the stack size of threads, fault handling or memory tracing differs.",
-        "Set the old value in a fixture after yield, in the test that needs another one.",
+        "Keep the old value and set it again in a fixture after yield.",
     ),
     _code(
         "INT003",
@@ -307,7 +309,7 @@ _INTERPRETER: Final = (
         "warning filters or hooks changed",
         "Filters, the default action or the functions that show warnings differ. Later tests get other warnings, or "
         "errors where there were none.",
-        "Wrap the code in `with warnings.catch_warnings():`, or mark the test with pytest.mark.filterwarnings.",
+        "Wrap the code in `with warnings.catch_warnings():`. Or mark the test with pytest.mark.filterwarnings.",
     ),
     _code(
         "LOG001",
@@ -316,7 +318,7 @@ _INTERPRETER: Final = (
         "A logger, handler or formatter, or a switch of the logging module, is not what it was. A handler that was "
         "left behind keeps writing to a stream that is closed by now; dictConfig() disables every logger it does "
         "not name.",
-        "Use caplog.set_level(...); remove handlers in a fixture after yield; set disable_existing_loggers to False.",
+        "Use caplog.set_level(...), or undo it in a fixture after yield. Have dictConfig() leave disable_existing_loggers False.",
     ),
     _code(
         "RNG001",
@@ -346,21 +348,21 @@ _INTERPRETER: Final = (
         "context variable left set",
         "A ContextVar has another value than before. One that had no value and has no default cannot be unset "
         "without the token of its set().",
-        "Keep the token: token = var.set(...); yield; var.reset(token).",
+        "Keep the token: token = var.set(...), yield, var.reset(token).",
     ),
     _code(
         "AIO001",
         "event-loop",
         "event loop or policy left set",
         "The event loop policy is another one, or a loop is set as the current one while none is running.",
-        "Use asyncio.run(...) or asyncio.Runner; call asyncio.set_event_loop(None) after yield.",
+        "Use asyncio.run(...) or asyncio.Runner. Call asyncio.set_event_loop(None) after yield.",
     ),
     _code(
         "REG001",
         "registry",
         "standard-library registry changed",
         "A table or default that a standard-library module keeps for the whole process has changed.",
-        "Call the matching unregister function, or set the old value, in a fixture after yield.",
+        "Unregister it, or set the old value, in a fixture after yield.",
     ),
     _code(
         "REG002",
@@ -399,7 +401,7 @@ _LIVING: Final = (
         "patch started and not stopped",
         "patcher.start() of unittest.mock was called without stop(): the target stays replaced. Only patches started "
         "inside are stopped, newest first.",
-        "Use `with patch(...)`, the decorator, self.addCleanup(patcher.stop), or the mocker fixture.",
+        "Use `with patch(...)`, the decorator, or addCleanup(patcher.stop). With pytest-mock, use the mocker fixture.",
     ),
     _code(
         "MCK002",
@@ -420,7 +422,8 @@ _LIVING: Final = (
         "thread",
         "thread still running",
         "A thread started inside was still alive after a grace period. Threads cannot be killed, only waited for.",
-        "Signal it to end and join() it in a fixture after yield; shut executors down.",
+        "Signal it to end and join() it in a fixture after yield. Shut executors down.",
+        reserved=True,
     ),
     _code(
         "TSK001",
@@ -434,14 +437,16 @@ _LIVING: Final = (
         "fd",
         "file descriptor left open, closed or redirected",
         "The set of open descriptors, or what one of them refers to, differs.",
-        "Use `with open(...)`, contextlib.closing(...), or close it in a fixture after yield.",
+        "Use `with open(...)`, or close it in a fixture after yield.",
+        reserved=True,
     ),
     _code(
         "PRC001",
         "process",
         "child process left behind",
         "A process started inside was still running, or had ended without being waited for.",
-        "Use `with subprocess.Popen(...)`, or terminate() and wait() in a fixture after yield.",
+        "Use `with Popen(...)`, or terminate() and wait() after yield.",
+        reserved=True,
     ),
     _code(
         "FIL001",
@@ -449,6 +454,7 @@ _LIVING: Final = (
         "file left behind",
         "Files appeared, changed or went away outside of the folders that are made for the test.",
         "Write to tmp_path.",
+        reserved=True,
     ),
     _code(
         "COL001",
@@ -456,6 +462,7 @@ _LIVING: Final = (
         "changed while tests were collected",
         "Importing a test module changed state that other modules share, before the first test ran.",
         "Move the change from module level into a fixture.",
+        reserved=True,
     ),
     _code(
         "HEA001",
@@ -463,6 +470,7 @@ _LIVING: Final = (
         "could not be put back",
         "The old value was written and is still not there. The process is dirty: later tests may be affected.",
         "Read the reason of the finding; run the test in a process of its own until it cleans up after itself.",
+        reserved=True,
     ),
     _code(
         "USR001",

@@ -1,0 +1,82 @@
+"""Frames: open barriers as the tracker sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from isolation_core.contamination._probe import Probe
+from isolation_core.contamination._territory import Territory
+from isolation_core.findings import Change
+
+__all__ = ["BASELINE", "Frame", "join"]
+
+BASELINE: Final = -1
+"""The depth of entries that belong to the process itself."""
+
+
+class Frame:
+    """One open barrier, as the tracker sees it.
+
+    Attributes:
+        owner: who is responsible for what happens in it.
+        scope: word for the width of the frame, such as ``"function"``.
+        parent: the frame it is nested in.
+        depth: nesting depth; entries promoted to a smaller depth are not ours.
+        position: length of the log at entry.
+        kinds: the kinds of state it looks at; None: all.
+        home: name of the module whose test it is around, if it is around one.
+        own_globals: name of the module whose top level opened it: the names that
+            block assigns are its own, not contamination.
+        restores: whether it puts back what moved.
+        hooks_between: whether fixtures are told apart from the hooks that run
+            between two frames: then what moved is the hooks' doing, and nobody's fault.
+        deliver: takes what changed, when that is known.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        scope: str,
+        parent: Frame | None,
+        territory: Territory | None,
+        *,
+        kinds: frozenset[str] | None = None,
+        home: str | None = None,
+        own_globals: str | None = None,
+        restores: bool = True,
+        hooks_between: bool = False,
+        deliver: Callable[[list[Change]], None],
+    ) -> None:
+        self.owner = owner
+        self.kinds = kinds
+        self.home = home
+        self.own_globals = own_globals
+        self.restores = restores
+        self.hooks_between = hooks_between
+        self.deliver = deliver
+        self.scope = scope
+        self.parent = parent
+        self.depth = 0 if parent is None else parent.depth + 1
+        self.territory = territory
+        self.position = 0
+        self.open = True
+        self.cohort: set[Frame] | None = None
+        self.local_state: list[tuple[Probe, Any]] = []
+        self.kept_keys: set[tuple[str, Any]] = set()
+
+    def ancestors(self) -> Iterator[Frame]:
+        """Yield the frames this one is nested in, innermost first."""
+        frame = self.parent
+        while frame is not None:
+            yield frame
+            frame = frame.parent
+
+
+def join(frames: list[Frame]) -> None:
+    """Make *frames*, and whoever overlaps with them already, one cohort."""
+    cohort: set[Frame] = set()
+    for frame in frames:
+        cohort |= frame.cohort or {frame}
+    for frame in cohort:
+        frame.cohort = cohort

@@ -1,0 +1,191 @@
+"""Undoing: from a part of the log to what has to be written, and whether that helped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from isolation_core.contamination._facets import Facet
+from isolation_core.contamination._frames import BASELINE, Frame
+from isolation_core.contamination._namespaces import ModuleFacet
+from isolation_core.contamination._probe import MISSING, Probe
+from isolation_core.contamination._reloads import merge_reloads
+from isolation_core.contamination._slots import Entry, FacetSlot, ProbeSlot, Slot
+from isolation_core.contamination._view import ProbeGuard, View
+from isolation_core.findings import Change
+
+__all__ = ["apply", "undo"]
+
+
+def undo(
+    log: list[Entry],
+    view: View,
+    guard: ProbeGuard,
+    frame: Frame,
+    position: int,
+    owner: str,
+    *,
+    restore: bool,
+    ignored: Callable[[str, str], bool] | None,
+) -> list[Change]:
+    """Undo what the part of *log* behind *position* says *frame* has done, and describe it.
+
+    Entries of wider frames are stepped over, and undone around. What they
+    need, and what is left of this frame's own, stays in the log.
+    """
+    tail = log[position:]
+    if not tail:
+        return []
+    net: dict[Slot, Entry] = {}
+    promoted: list[Entry] = []
+    expected: dict[Slot, Any] = {}
+    for entry in tail:
+        slot = entry.slot
+        if entry.depth is not None and entry.depth < frame.depth:
+            promoted.append(entry)
+            if slot in net:
+                # Somebody wider wrote over our change: undo around theirs.
+                was = expected[slot]
+                expected[slot] = slot.rebased(was, entry.before, entry.after)
+                entry.before = was
+                net[slot].after = entry.after
+            continue
+        if slot in net:
+            net[slot].after = entry.after
+        else:
+            net[slot] = Entry(
+                slot, before=entry.before, after=entry.after, severity=entry.severity, depth=None, owner=entry.owner
+            )
+            expected[slot] = entry.before
+    if not restore:
+        # A narrower frame that changes nothing has told of these already.
+        net = {slot: entry for slot, entry in net.items() if entry.owner is None}
+    mine = []
+    refilled: set[int] = set()
+    for slot, entry in net.items():
+        entry.target = expected[slot]
+        if not slot.is_silent and not slot.agrees(entry.target, entry.after):
+            mine.append(entry)
+            if entry.after is MISSING and isinstance(slot, FacetSlot):
+                refilled.add(id(slot.facet))
+    # An order of keys has to be put right where keys come back, or where
+    # keys that were there all the time changed places.
+    mine += [
+        entry
+        for slot, entry in net.items()
+        if slot.is_silent and (id(slot.facet) in refilled or _reordered(entry.target, entry.after))
+    ]
+    changes = apply(view, guard, mine, frame, owner, restore=restore, ignored=ignored)
+    # What a narrower frame could not or did not want to undo stays in the
+    # log of the wider one, under the name of who did it.
+    left = [entry for entry in mine if not entry.restored and not entry.failed]
+    for entry in left:
+        entry.owner = entry.owner or owner
+    earlier = {entry.slot for entry in log[:position]}
+    kept = [entry for entry in promoted if entry.depth != BASELINE or entry.slot in earlier]
+    log[position:] = [*kept, *left] if frame.parent is not None else []
+    return changes
+
+
+def apply(
+    view: View,
+    guard: ProbeGuard,
+    entries: list[Entry],
+    frame: Frame,
+    owner: str,
+    *,
+    restore: bool,
+    ignored: Callable[[str, str], bool] | None,
+) -> list[Change]:
+    """Undo *entries* newest first, verify, and describe them oldest first."""
+    entries = [entry for entry in entries if _concerns(frame, entry, ignored)]
+    if restore:
+        _write(view, guard, entries)
+    shown, reloads = merge_reloads(entries, owner, frame.scope)
+    return reloads + [
+        entry.describe(owner=entry.owner or owner, scope=frame.scope)
+        for entry in shown
+        if not entry.slot.is_silent or not any(_same_holder(entry, other) for other in entries)
+    ]
+
+
+def _concerns(frame: Frame, entry: Entry, ignored: Callable[[str, str], bool] | None) -> bool:
+    kind = entry.slot.kind if isinstance(entry.slot, ProbeSlot) else "heap"
+    if frame.kinds is not None and kind not in frame.kinds:
+        return False
+    if frame.own_globals is not None and isinstance(entry.slot, FacetSlot):
+        facet = entry.slot.facet
+        if isinstance(facet, ModuleFacet) and facet.holder.__name__ == frame.own_globals:
+            return False
+    packages = None if frame.territory is None else frame.territory.packages
+    if packages is not None and isinstance(entry.slot, FacetSlot) and entry.slot.is_first_party:
+        root = entry.slot.module()
+        if root and not any(root == name or root.startswith(f"{name}.") for name in packages):
+            return False
+    return ignored is None or not ignored(entry.slot.kind, entry.slot.path())
+
+
+def _write(view: View, guard: ProbeGuard, entries: list[Entry]) -> None:
+    touched_probes: dict[int, Probe] = {}
+    facets: dict[int, Facet] = {}
+    # Patches first: stopping one puts its target back by itself.
+    for entry in sorted(reversed(entries), key=lambda entry: entry.slot.turn):
+        try:
+            entry.slot.write(entry.target)
+        except Exception as error:
+            entry.fail(f"{type(error).__name__} while restoring: {error}")
+        if isinstance(entry.slot, ProbeSlot):
+            touched_probes[id(entry.slot.probe)] = entry.slot.probe
+        else:
+            facets[id(entry.slot.facet)] = entry.slot.facet
+    for probe in touched_probes.values():
+        with guard(probe):
+            probe.finish()
+    _verify(view, guard, entries, touched_probes, facets)
+
+
+def _verify(
+    view: View,
+    guard: ProbeGuard,
+    entries: list[Entry],
+    probes: dict[int, Probe],
+    facets: dict[int, Facet],
+) -> None:
+    """Look again: what does not have its old value now is unrecoverable."""
+    before_facets = {ident: facet.saved for ident, facet in facets.items()}
+    view.ledger.reread(facets.values())
+    seen: dict[Slot, Any] = {}
+    for ident, facet in facets.items():
+        for difference in facet.diff(before_facets[ident], facet.saved):
+            seen[FacetSlot(facet, difference.key)] = difference.after
+    for probe in probes.values():
+        with guard(probe):
+            now = probe.capture()
+            if probe.process_wide:
+                index = view.probes.index(probe)
+                last, view.snapshots[index] = view.snapshots[index], now
+                for difference in probe.diff(last, now):
+                    seen[ProbeSlot(probe, difference.key)] = difference.after
+            else:
+                for entry in entries:
+                    if isinstance(entry.slot, ProbeSlot) and entry.slot.probe is probe:
+                        seen[entry.slot] = entry.target
+    for entry in entries:
+        if entry.failed:
+            continue
+        value = seen.get(entry.slot, entry.after)
+        if entry.slot.is_silent or entry.slot.agrees(value, entry.target):
+            entry.restored = True
+        else:
+            entry.fail("still different after restoring")
+
+
+def _same_holder(one: Entry, other: Entry) -> bool:
+    """Tell whether *other* is a different slot of the object of *one*."""
+    return one is not other and getattr(one.slot, "facet", None) is getattr(other.slot, "facet", None)
+
+
+def _reordered(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
+    """Tell whether keys that are in both come in another order."""
+    older, newer = {id(key) for key in before}, {id(key) for key in after}
+    return [id(key) for key in before if id(key) in newer] != [id(key) for key in after if id(key) in older]

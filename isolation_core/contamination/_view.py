@@ -1,0 +1,155 @@
+"""What a tracker looks at: the ledger, the probes, and which modules there are."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import types
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from isolation_core.contamination._ledger import Ledger, identical
+from isolation_core.contamination._probe import Probe
+from isolation_core.contamination._territory import PROBED_MODULES, Territory, foreign_classes_in, imports_of
+from isolation_core.contamination._versions import HAS_TAGS, tag_of
+from isolation_core.journal import get_journal
+
+__all__ = ["ProbeGuard", "View"]
+
+
+class ProbeGuard:
+    """Disables a probe that raises, for the run, and says so once: it must never break a test.
+
+    Attributes:
+        disabled: kinds of the probes that raised.
+    """
+
+    def __init__(self) -> None:
+        self.disabled: set[str] = set()
+
+    @contextlib.contextmanager
+    def __call__(self, probe: Probe) -> Iterator[None]:
+        """Stand around one use of *probe*."""
+        try:
+            yield
+        except Exception as error:
+            self.disable(probe, error)
+
+    def disable(self, probe: Probe, error: Exception) -> None:
+        """Use *probe* no more, because of *error*."""
+        if probe.kind not in self.disabled:
+            self.disabled.add(probe.kind)
+            get_journal().record("probe-disabled", kind=probe.kind, error=f"{type(error).__name__}: {error}")
+
+
+class View:
+    """What one tracker looks at: the ledger, the probes and their last snapshots."""
+
+    def __init__(self, territory: Territory, probes: Iterable[Probe], guard: ProbeGuard, *, heap: bool) -> None:
+        self.territories = [territory]
+        self.heap = heap
+        self._guard = guard
+        self.given = tuple(probes)
+        self.probes = [probe for probe in probes if probe.process_wide]
+        self.local_probes = [probe for probe in probes if not probe.process_wide]
+        self.snapshots: list[Any] = [None] * len(self.probes)
+        for index, probe in enumerate(self.probes):
+            with guard(probe):
+                self.snapshots[index] = probe.capture()
+        self.ledger = Ledger(self.includes)
+        self.modules: dict[str, Any] = {}
+        self._modules_seen: object = None
+        # Modules somebody imported by name while we looked.
+        self.imported: set[str] = set()
+
+    @property
+    def territory(self) -> Territory:
+        """The territory of the outermost frame."""
+        return self.territories[0]
+
+    def includes(self, name: str) -> bool:
+        """Tell whether any frame watches the module called *name* deeply."""
+        return any(territory.includes(name) for territory in self.territories)
+
+    def _modules_moved(self) -> bool:
+        """Tell whether ``sys.modules`` may have changed since the last time it was asked."""
+        now: object = bytes(tag_of(sys.modules)) if HAS_TAGS else identical(tuple(sys.modules.values()))
+        moved, self._modules_seen = now != self._modules_seen, now
+        return moved
+
+    def _ask_again(self) -> None:
+        """Have `_modules_moved` say yes the next time."""
+        self._modules_seen = None
+
+    def is_users(self, name: str, module: Any) -> bool:
+        """Tell whether a module is somebody's own code: watched, or at least not installed."""
+        return self.includes(name) or self.territory.is_users(name, module)
+
+    def widen(self, territory: Territory) -> None:
+        """Watch what *territory* includes as well, from now on."""
+        if territory not in self.territories:
+            self.territories.append(territory)
+            self.ledger.forget_anatomy()
+            self.modules.clear()
+            self._modules_seen = None
+
+    def watch_more(self, probes: tuple[Probe, ...]) -> None:
+        """Use probes that were registered after the outermost frame was opened."""
+        if len(self.probes) + len(self.local_probes) >= len(probes):
+            return
+        for probe in probes:
+            if probe.process_wide and probe not in self.probes:
+                with self._guard(probe):
+                    snapshot = probe.capture()
+                    self.probes.append(probe)
+                    self.snapshots.append(snapshot)
+
+    def look_at_runners_own(self) -> None:
+        """Believe what runners change between two tests as a matter of course."""
+        for index, probe in enumerate(self.probes):
+            if probe.moved_by_runners:
+                with self._guard(probe):
+                    self.snapshots[index] = probe.capture()
+
+    def find_modules(self, *, entering: bool) -> None:
+        """Watch first-party modules that are new, and what they import.
+
+        Args:
+            entering: whether a frame is being opened. Only then another module
+                under a known name takes the place of the one we watch: at the
+                end of a frame it is a fake that a test left behind.
+        """
+        if not self.heap or not self._modules_moved():
+            return
+        ledger = self.ledger
+        known = self.modules
+        now = dict(sys.modules)
+        fresh = [name for name in now if name not in known]
+        replaced = [name for name, module in known.items() if now.get(name) is not module]
+        if replaced and not entering:
+            self._ask_again()
+        elif replaced:
+            for name in replaced:
+                ledger.drop_root(name)
+                del known[name]
+                if name in now:
+                    fresh.append(name)
+        known.update((name, now[name]) for name in fresh)
+        modules = [(name, sys.modules.get(name)) for name in fresh]
+        theirs = [(n, m) for n, m in modules if isinstance(m, types.ModuleType) and self.is_users(n, m)]
+        # The last imported first: a module that defines a thing is imported
+        # after the ones that start by importing it.
+        for name, module in reversed(theirs):
+            if self.includes(name):
+                ledger.add_module(name, module)
+        wanted = {name for name in self.imported if name in sys.modules}
+        self.imported.clear()
+        for _, module in theirs:
+            wanted |= imports_of(module)
+            for label, cls in foreign_classes_in(module, self.is_users):
+                ledger.add_foreign_class(label, cls)
+        for name in sorted(wanted - PROBED_MODULES):
+            imported = sys.modules.get(name)
+            if type(imported) is types.ModuleType and not self.is_users(name, imported):
+                ledger.add_foreign_module(name, imported)
+        ledger.write()
