@@ -322,7 +322,12 @@ class Barrier:
         except BaseException as failure:
             teardown = failure
         if self._mocks is not None:
-            teardown = self._close_mocks(self._mocks.close, teardown)
+            try:
+                self._mocks.close()
+            except BaseException as failure:
+                teardown = _both(teardown, failure)
+            # Also when a cleanup failed: what was found until then is true.
+            self.leaks += tuple(self._mocks.leaks)
         self._close(error, teardown)
         return False
 
@@ -339,18 +344,12 @@ class Barrier:
             teardown = failure
         if self._mocks is not None:
             try:
-                self.leaks += tuple(await self._mocks.aclose())
+                await self._mocks.aclose()
             except BaseException as failure:
                 teardown = _both(teardown, failure)
+            self.leaks += tuple(self._mocks.leaks)
         self._close(error, teardown)
         return False
-
-    def _close_mocks(self, close: Callable[[], Iterable[Leak]], teardown: BaseException | None) -> BaseException | None:
-        try:
-            self.leaks += tuple(close())
-        except BaseException as failure:
-            return _both(teardown, failure)
-        return teardown
 
     def _close(self, error: BaseException | None, teardown: BaseException | None) -> None:
         """The part of leaving that awaits nothing: look, restore, tell, raise."""

@@ -503,3 +503,29 @@ def test_an_open_barrier_that_was_dropped_is_not_alive(app: Any) -> None:
 def test_there_is_one_definition_of_mode() -> None:
     """The settings and the barrier speak of the same modes."""
     assert barrier_module.Mode is config.Mode
+
+
+@pytest.mark.parametrize("way", ["with", "async with"])
+def test_leaks_of_mocks_are_told_also_when_a_cleanup_failed(app: Any, way: str) -> None:
+    """A failing mock cleanup hides neither itself nor the coroutine nobody awaited."""
+    b = barrier()
+
+    def forget() -> None:
+        def fail() -> None:
+            raise ValueError("broken")
+
+        mock = b.mock(on_cleanup=fail)
+        app.forgotten = mock()
+
+    async def asynchronously() -> None:
+        async with b:
+            forget()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        if way == "with":
+            with b:
+                forget()
+        else:
+            anyio.run(asynchronously)
+    assert caught.group_contains(ValueError, match="broken")
+    assert [leak.kind for leak in b.leaks] == ["coroutine"]

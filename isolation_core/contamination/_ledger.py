@@ -513,7 +513,8 @@ class Ledger:
         for facet in tuple(facets):
             now = facet.read()
             found = tuple(facet.diff(facet.saved, now))
-            self._unsettled.setdefault(id(facet), (facet, facet.saved))
+            if found or len(now) != len(facet.saved):
+                self._unsettled.setdefault(id(facet), (facet, facet.saved))
             facet.saved = now
             for difference in found:
                 yield facet, difference
