@@ -19,6 +19,7 @@ Events and the fields that are counted; all other fields and events are free:
 ``dirty``          ``reason``
 ``probe-disabled`` ``kind``, ``error``
 ``truncated``      ``what``, ``limit``
+``failure``        ``test``: it failed, so that what came before may be the reason
 ``victim``         ``kind`` and ``path`` of a finding, ``victim`` (who it broke)
 =================  ==========================================================
 """

@@ -577,3 +577,35 @@ def test_strict_mode_shows_the_fact_and_none_of_our_frames(app: pytest.Pytester)
             "ERROR test_x.py::test_polluter - leaks app.*",
         ]
     )
+
+
+CACHED = """
+import app, functools
+@functools.cache
+def rate(): return app.CONFIG["rate"]
+app.rate = rate
+app.CONFIG["rate"] = 1
+def test_fills():
+    assert app.rate() == 1
+def test_fails():
+    assert {failing}
+"""
+
+
+def test_a_cache_filled_before_a_failure_is_named(app: pytest.Pytester) -> None:
+    """Harmless by itself and not listed, unless a later test fails: then it may be the reason."""
+    app.makepyfile(CACHED.format(failing="False"))
+    result = run(app, "--isolation=report")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["before a test failed there was also this*", "*::test_fills", "  MOD008 *rate*"])
+    app.makepyfile(CACHED.format(failing="True"))
+    result = run(app, "--isolation=report")
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*MOD008*")
+
+
+def test_the_summary_is_coloured_where_the_terminal_is(app: pytest.Pytester) -> None:
+    """With --color=yes what was put back is green; otherwise there is not one escape sequence."""
+    app.makepyfile(POLLUTED)
+    assert "\x1b[32mput back\x1b[0m" in run(app, "--color=yes").stdout.str()
+    assert "\x1b" not in run(app, "--color=no").stdout.str()

@@ -18,6 +18,7 @@ from isolation_script import isolated
 from isolation_script.cli import main
 
 from isolation_core.config import Settings, use_settings
+from isolation_core.contamination._codes import CODES
 from isolation_core.errors import ContaminationError
 from isolation_core.findings import Change
 from isolation_core.journal import Journal, as_finding, read_journal, use_journal
@@ -431,12 +432,19 @@ class TestCommands:
 
     def test_explain(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         """A code is explained in words and with a way out; an unknown one is an error that says so."""
-        entry = type("Entry", (), {"title": "set and left", "explanation": "Long text.", "fix": "use setenv"})()
+        words = {"title": "set and left", "explanation": "Long text.", "fix": "use setenv", "reserved": False}
+        entry = type("Entry", (), words)()
         monkeypatch.setattr("isolation_core.reports.explain", {"env001": entry}.get)
         assert main(["explain", "env001"]) == 0
         assert capsys.readouterr().out == "ENV001  set and left\n\nLong text.\n\nuse setenv\n"
         assert main(["explain", "XYZ999"]) == 2
         assert "'XYZ999' is not the code of a finding" in capsys.readouterr().err
+
+    def test_explain_says_what_nothing_reports(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A code that is reserved is told to be; nobody waits for such a finding."""
+        reserved = next(code for code, entry in CODES.items() if entry.reserved)
+        assert main(["explain", reserved]) == 0
+        assert "This code is reserved: nothing in this version reports it." in capsys.readouterr().out
 
     def test_no_journal_is_told_apart(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Nothing to report on is exit code 4, not a clean report."""

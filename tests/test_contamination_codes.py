@@ -9,6 +9,9 @@ import isolation_core
 from isolation_core.contamination._codes import CODES
 from isolation_core.contamination.probes import builtin_probes
 from isolation_core.reports import explain
+from isolation_core.reports._text import first_sentence
+
+ROOT = Path(__file__).resolve().parent.parent / "adapters"
 
 
 def test_every_code_in_the_sources_is_described() -> None:
@@ -38,6 +41,22 @@ def test_entries_say_what_why_and_what_to_type() -> None:
         assert entry.explanation.endswith(".")
         assert entry.fix.endswith(".")
     assert len({entry.title for entry in CODES.values()}) == len(CODES)
+
+
+def test_the_first_sentence_of_a_fix_fits_on_a_line() -> None:
+    """A summary shows it behind eight columns, within 79, and it is a sentence."""
+    for code, entry in CODES.items():
+        hint = first_sentence(entry.fix)
+        assert len(hint) <= 71, (code, hint)
+        assert hint.count("(") == hint.count(")"), (code, hint)
+
+
+def test_codes_nobody_reports_are_reserved() -> None:
+    """What no probe, mock, adapter or graph check reports says so, and nothing else does."""
+    sources = [*Path(isolation_core.__file__).parent.rglob("*.py")]
+    sources += [path for name in ("pytest", "unittest", "script") for path in ROOT.glob(f"isolation_{name}/*.py")]
+    text = "".join(path.read_text("utf-8") for path in sources if path.name != "_codes.py")
+    assert {code for code in CODES if f'"{code}"' not in text} == {c for c, entry in CODES.items() if entry.reserved}
 
 
 def test_explain_finds_codes_in_any_case() -> None:

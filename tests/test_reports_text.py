@@ -68,7 +68,9 @@ def test_a_clean_run_says_one_line_if_asked() -> None:
 
 def test_an_entry_tells_who_what_whom_and_what_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """One finding, told in the promised order, with the title and the way out of its code."""
-    entry = type("Entry", (), {"title": "set and left", "explanation": "", "fix": "use monkeypatch.setenv."})()
+    entry = type(
+        "Entry", (), {"title": "set and left", "explanation": "", "fix": "Use monkeypatch.setenv(...). Or do not."}
+    )()
     monkeypatch.setattr(text_module, "explain", lambda code: entry)
     journal = Journal()
     journal.record_finding(CHANGE)
@@ -76,9 +78,10 @@ def test_an_entry_tells_who_what_whom_and_what_now(monkeypatch: pytest.MonkeyPat
     journal.record("close", checks=20, clean=False, restored=True)
     assert render_summary(journal) == [
         "tests/test_a.py::test_one",
-        "  ENV001 os.environ['API_MODE'] set and left: <absent> -> <str len=4 #a1b2c3>, put back",
+        "  ENV001 os.environ['API_MODE']: <absent> -> <str len=4 #a1b2c3>, put back",
         "  broke tests/test_b.py::test_victim",
-        "  try   use monkeypatch.setenv; `isolation explain ENV001`",
+        "  try   Use monkeypatch.setenv(...)",
+        "more  isolation explain ENV001",
         "isolation score 100 %: 1 barrier checked, 0 clean, 1 cleaned up",
     ]
 
@@ -103,6 +106,75 @@ def test_the_most_damaging_comes_first() -> None:
         *("lost", "left", "undone-and-broke", "undone-by-many", "undone", "note"),
     ]
     assert [group.rank for group in groups] == [0, 1, 2, 2, 2, 3]
+
+
+def test_ones_own_state_comes_before_that_of_the_process_and_of_others() -> None:
+    """Among equally bad findings: first-party, process-wide, foreign; only then by the number of owners."""
+    journal = Journal()
+    for kind in ("foreign-class", "environ", "environ", "container"):
+        owner = f"test_{journal.finding_count}"
+        journal.record_finding(Change(kind, kind, before="1", after="2", code="X1", owner=owner, restored=True))
+    assert [group.finding.kind for group in group_findings(journal)] == ["container", "environ", "foreign-class"]
+
+
+def test_a_patch_and_what_it_replaced_are_one_entry() -> None:
+    """The attribute is shown, under the code of the patch; other findings of the same owner stay."""
+    journal = Journal()
+    for path in ("app.Mail.send", "app.Mail.address"):
+        journal.record_finding(attrs.evolve(CHANGE, kind="class", code="CLS001", path=path))
+    patch = Leak("patch", "unittest.mock.patch(Mail.send)", code="MCK001", owner=CHANGE.owner, ended=True)
+    journal.record_finding(patch)
+    journal.record_finding(attrs.evolve(patch, path="unittest.mock.patch('app.other')"))
+    text = "\n".join(render_summary(journal))
+    assert "MCK001 app.Mail.send: <absent> -> " in text
+    assert "CLS001 app.Mail.address: " in text
+    assert "patch(Mail.send)" not in text and "MCK001 unittest.mock.patch('app.other')" in text
+
+
+def test_an_owner_is_named_once() -> None:
+    """Also when what it left is not equally bad, and a hint is given once for neighbours of one code."""
+    journal = Journal()
+    for path, owner, restored in (("app.a", "test_1", False), ("app.b", "test_2", False), ("app.c", "test_1", True)):
+        journal.record_finding(attrs.evolve(CHANGE, path=path, owner=owner, restored=restored))
+    lines = render_summary(journal)
+    assert [line.split(":")[0] for line in lines[:5]] == [
+        *("test_1", "  ENV001 app.a", "  ENV001 app.c", "test_2", "  ENV001 app.b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ("<function app.x.Pay.charge>", "<function t.test_a.<locals>.<lambda>>", "charge() -> <lambda>()"),
+        ("<class app.x.Pay>", "<unittest.mock.MagicMock object>", "<class Pay> -> <MagicMock object>"),
+        ("<class app.Pay>", "<class fake.Pay>", "<class app.Pay> -> <class fake.Pay>"),
+        ("1", "'" + "x" * 99 + "'", "1 -> 'xxxx"),
+    ],
+)
+def test_an_entry_fits_on_a_line(before: str, after: str, shown: str) -> None:
+    """Values are shortened to 79 columns, unless that makes them equal; in full on request."""
+    journal = Journal()
+    journal.record_finding(attrs.evolve(CHANGE, before=before, after=after))
+    (line,) = (line for line in render_summary(journal) if "ENV001 os" in line)
+    assert shown in line and len(line) <= 79
+    assert any(f": {before} -> {after}, put back" in line for line in render_summary(journal, width=None))
+
+
+def test_harmless_things_before_a_failure_are_shown() -> None:
+    """A cache filled before a test failed may be the reason: a bounded number of such entries follows the leaks."""
+    journal = Journal()
+    note = attrs.evolve(CHANGE, kind="cache", code="MOD008", severity="note", restored=False)
+    for number in range(7):
+        journal.record_finding(attrs.evolve(note, path=f"app.early{number}"))
+    assert render_summary(journal) == []
+    journal.record("failure", test="tests/test_b.py::test_two")
+    journal.record_finding(attrs.evolve(note, path="app.late"))
+    journal.record_finding(attrs.evolve(CHANGE, path="app.leak"))
+    lines = render_summary(journal)
+    assert lines.index("before a test failed there was also this, harmless as a rule:") == 2
+    assert sum("app.early" in line and line.endswith(", harmless") for line in lines) == 5
+    assert "... and 2 more entries of this kind" in lines
+    assert not any("app.late" in line for line in lines)
 
 
 def test_one_state_polluted_by_many_is_one_entry() -> None:

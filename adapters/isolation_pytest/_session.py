@@ -192,7 +192,9 @@ class SessionIsolation:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Attach to the teardown report what the test left behind."""
+        """Attach to the teardown report what the test left behind; remember when a test failed."""
+        if report.failed:
+            self._findings.note_failure(report)
         if report.when == "teardown":
             for key in self._parameters:
                 get_tracker().forget_value(key)

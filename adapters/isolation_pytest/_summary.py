@@ -9,10 +9,19 @@ import pytest
 from isolation_core.config import Settings
 from isolation_core.errors import ContaminationError
 from isolation_core.journal import Journal
-from isolation_core.reports import render_summary
+from isolation_core.reports import Style, render_summary
 
 __all__ = ["Findings"]
 
+_MARKUP: Final[dict[str, dict[str, bool]]] = {
+    "owner": {"bold": True},
+    "code": {"cyan": True},
+    "path": {"bold": True},
+    "good": {"green": True},
+    "bad": {"red": True},
+    "hint": {},
+    "dim": {"light": True},
+}
 _KEY: Final = "isolation_events"
 _ERROR: Final = f"{ContaminationError.__module__}.{ContaminationError.__qualname__}: "
 
@@ -41,6 +50,10 @@ class Findings:
                 worker=self._worker_id or "main",
                 root=str(config.rootpath),
             )
+
+    def note_failure(self, report: pytest.TestReport) -> None:
+        """Mark in the journal that a test failed: what came before may be the reason, even if harmless by itself."""
+        self._journal.record("failure", test=report.nodeid)
 
     def attach(self, report: pytest.TestReport) -> None:
         """Add what a test left behind to its teardown report, for JUnit and other readers."""
@@ -83,9 +96,20 @@ class Findings:
         for name in self._silent_workers:
             self._journal.record("note", text=f"{name} ended without handing over its findings: they are missing here")
         verbose = self._config.get_verbosity() > 0
-        lines = render_summary(self._journal, limit=None if verbose else 10, include_notes=verbose)
+        lines = render_summary(
+            self._journal,
+            limit=None if verbose else 10,
+            include_notes=verbose,
+            width=None if verbose else 79,
+            style=_style(self._config.get_terminal_writer()),
+        )
         if not lines:
             return
         reporter.section("isolation")
         for line in lines:
             reporter.line(line)
+
+
+def _style(writer: Any) -> Style | None:
+    """Return what puts pieces of the summary in colour, None where the terminal has none."""
+    return (lambda text, kind: str(writer.markup(text, **_MARKUP[kind]))) if writer.hasmarkup else None

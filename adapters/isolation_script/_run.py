@@ -66,7 +66,7 @@ class _Watch:
         if self._pid != os.getpid():
             return
         from isolation_core.errors import ContaminationError
-        from isolation_core.reports import render_summary
+        from isolation_core.reports import SECTION_HEADER, render_summary
 
         leaked = False
         try:
@@ -78,7 +78,7 @@ class _Watch:
             # own idea of who we are.
             self._print(traceback.format_exc())
         if lines := render_summary(self._journal):
-            self._print("\n".join([f"{' isolation ':=^70}", *lines, ""]))
+            self._print("\n".join([SECTION_HEADER, *lines, ""]))
         self._journal.close()
         if leaked and self.exit_code == 0:
             # An exit handler has no other way left to say that the run failed.

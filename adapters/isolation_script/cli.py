@@ -174,7 +174,8 @@ def _explain(args: argparse.Namespace) -> int:
     entry = explain(args.code)
     if entry is None:
         return _fail(f"{args.code!r} is not the code of a finding; codes look like ENV001", _USAGE)
-    print(f"{args.code.upper()}  {entry.title}\n\n{entry.explanation}\n\n{entry.fix}")
+    reserved = "\n\nThis code is reserved: nothing in this version reports it." if entry.reserved else ""
+    print(f"{args.code.upper()}  {entry.title}\n\n{entry.explanation}\n\n{entry.fix}{reserved}")
     return _FINE
 
 

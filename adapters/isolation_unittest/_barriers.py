@@ -12,7 +12,7 @@ from isolation_core._ambient import runner_barriers
 from isolation_core.barrier import Barrier
 from isolation_core.config import current_settings
 from isolation_core.journal import get_journal
-from isolation_core.reports import render_summary
+from isolation_core.reports import SECTION_HEADER, render_summary
 
 __all__ = ["enter", "leave", "make_barrier", "tell_at_exit", "tell_now"]
 
@@ -80,5 +80,5 @@ def _tell() -> None:
         if lines:
             # The stream may be closed and its reader gone; the run is over anyway.
             with suppress(OSError, ValueError):
-                sys.stderr.write("\n".join(["", f"{' isolation ':=^70}", *lines, ""]))
+                sys.stderr.write("\n".join(["", SECTION_HEADER, *lines, ""]))
                 sys.stderr.flush()

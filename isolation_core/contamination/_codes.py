@@ -50,7 +50,7 @@ _FIRST_PARTY: Final = (
         "container changed in place",
         "A list, dict, set or other container that your modules hold has other items than before. It is put back "
         "item by item in the same object, so that everybody who holds it sees the old content.",
-        "Use monkeypatch.setitem(...) or mock.patch.dict(...), or work on a copy. Or empty it in a fixture after yield.",
+        "Use monkeypatch.setitem(...) or mock.patch.dict(...), or work on a copy. Or empty it after yield.",
     ),
     _code(
         "MOD003",
@@ -114,8 +114,8 @@ _FIRST_PARTY: Final = (
         "MOD011",
         "module",
         "module executed again",
-        "A module was reloaded: its functions and classes are new objects, and those imported elsewhere are the old ones.",
-        "Do not reload in a test. Set what the module reads with monkeypatch.setattr(), or reload in a process of its own.",
+        "A module was reloaded: its functions and classes are new objects, those imported elsewhere the old ones.",
+        "Do not reload in a test. Set what the module reads with monkeypatch.setattr(), or reload in another process.",
     ),
     _code(
         "CLS001",
@@ -318,7 +318,7 @@ _INTERPRETER: Final = (
         "A logger, handler or formatter, or a switch of the logging module, is not what it was. A handler that was "
         "left behind keeps writing to a stream that is closed by now; dictConfig() disables every logger it does "
         "not name.",
-        "Use caplog.set_level(...), or undo it in a fixture after yield. Have dictConfig() leave disable_existing_loggers False.",
+        "Use caplog.set_level(...), or undo it in a fixture after yield. Set disable_existing_loggers to False.",
     ),
     _code(
         "RNG001",
@@ -469,7 +469,7 @@ _LIVING: Final = (
         "heal",
         "could not be put back",
         "The old value was written and is still not there. The process is dirty: later tests may be affected.",
-        "Read the reason of the finding; run the test in a process of its own until it cleans up after itself.",
+        "Run the test in a process of its own until it cleans up after itself. The finding gives the reason.",
         reserved=True,
     ),
     _code(

@@ -6,14 +6,20 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from isolation_core.findings import Change, Leak, Severity
 from isolation_core.journal import Event, EventSource, JournalRecords, as_finding
 
-__all__ = ["Group", "group_findings", "unfinished_barriers"]
+__all__ = ["Group", "group_findings", "join_patches", "suspects_in", "unfinished_barriers"]
 
 _SEVERITIES: Final = ("note", "leak", "unrecoverable")
+
+_FIRST_PARTY: Final = frozenset(
+    {"cache", "class", "closure", "container", "function", "module", "object", "thread-local"}
+)  # fmt: skip
+_FOREIGN: Final = frozenset({"foreign-class", "foreign-module"})
+_PATCH: Final = "unittest.mock.patch("
 
 
 @frozen
@@ -54,18 +60,57 @@ class Group:
 def group_findings(source: EventSource) -> tuple[Group, ...]:
     """Return the findings of a journal as groups, the most damaging first.
 
-    What broke others comes before what did not, and what many did before what
-    one did; the rest of the order is by owner, code and path, so that it is stable.
+    What broke others comes before what did not, state of one's own code before
+    that of the process and of other people's, and what many did before what one
+    did; the rest of the order is by owner, code and path, so that it is stable.
     """
+    return _groups_of(source.events)
+
+
+def _groups_of(events: Iterable[Event]) -> tuple[Group, ...]:
     findings: dict[tuple[str, str, str], list[Change | Leak]] = {}
     victims: dict[tuple[str, str], dict[str, None]] = {}
-    for event in source.events:
+    for event in events:
         if event.ev == "victim":
             _note_victim(event, victims)
         elif (finding := as_finding(event)) is not None:
             findings.setdefault((type(finding).__name__, finding.kind, finding.path), []).append(finding)
     groups = [_group(members, victims.get((kind, path), ())) for (_, kind, path), members in findings.items()]
     return tuple(sorted(groups, key=_order))
+
+
+def join_patches(groups: Iterable[Group]) -> list[Group]:
+    """Return *groups* with a patch that was left on and the attribute it replaced as one: the attribute, by a patch."""
+    kept = list(groups)
+    patches = [group for group in kept if group.finding.kind == "patch" and group.finding.path.startswith(_PATCH)]
+    for patch in patches:
+        target = patch.finding.path.removeprefix(_PATCH).removesuffix(")").strip("'")
+        hit = [group for group in kept if group.owners == patch.owners and _is_patched(group.finding, target)]
+        if not target or not hit:
+            continue
+        kept.remove(patch)
+        for group in hit:
+            finding = evolve(group.finding, code=patch.finding.code)
+            kept[kept.index(group)] = evolve(group, finding=finding, undone=group.undone and patch.undone)
+    return kept
+
+
+def _is_patched(finding: Change | Leak, target: str) -> bool:
+    if not isinstance(finding, Change) or finding.severity == "note":
+        return False
+    if target.startswith("dict '"):
+        return finding.path.startswith(f"{target[6:]}[")
+    return finding.path == target or finding.path.endswith(f".{target}")
+
+
+def suspects_in(source: EventSource) -> tuple[Group, ...]:
+    """Return the findings that are only a note and came before a test failed.
+
+    A cache that was filled is nobody's fault, but it may be why a later test fails.
+    """
+    events = source.events
+    last = max((index for index, event in enumerate(events) if event.ev == "failure"), default=0)
+    return _groups_of(event for event in events[:last] if event.fields.get("severity") == "note")
 
 
 def unfinished_barriers(records: JournalRecords) -> tuple[str, ...]:
@@ -109,6 +154,6 @@ def _is_undone(finding: Change | Leak) -> bool:
 
 
 def _order(group: Group) -> tuple[object, ...]:
-    # What one owner did stays together.
     finding = group.finding
-    return group.rank, -len(group.victims), -len(group.owners), group.owners, finding.code, finding.path
+    kind = 0 if finding.kind in _FIRST_PARTY else 2 if finding.kind in _FOREIGN else 1
+    return group.rank, -len(group.victims), kind, -len(group.owners), group.owners, finding.code, finding.path

@@ -26,6 +26,11 @@ class CodeEntry(Protocol):
         """What to type instead."""
         ...
 
+    @property
+    def reserved(self) -> bool:
+        """Whether no part of this version reports it."""
+        ...
+
 
 def explain(code: str) -> CodeEntry | None:
     """Return what is known about *code*, None for a code nobody has described.

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import EventSource, JournalRecords, Totals, totals_of
-from isolation_core.reports._grouping import Group, group_findings, unfinished_barriers
+from isolation_core.reports._grouping import Group, group_findings, join_patches, suspects_in, unfinished_barriers
 from isolation_core.reports._hints import explain
 
-__all__ = ["Style", "render_change", "render_score", "render_summary"]
+__all__ = ["SECTION_HEADER", "Style", "first_sentence", "render_change", "render_score", "render_summary"]
 
 Style = Callable[[str, str], str]
 """Gets a piece of text and what it is (``owner``, ``code``, ``path``, ``good``, ``bad``,
 ``hint`` or ``dim``) and returns it dressed, for example in colour."""
 
+SECTION_HEADER: Final = f"{' isolation ':=^70}"
+"""The line above a summary, where no runner has a style of its own."""
+
 _NARROW_SCOPES: Final = frozenset({"function", "barrier"})
 _MAX_ASIDES = 5
+_MAX_SUSPECTS = 5
+_MIN_VALUE = 16
+_SENTENCE_END: Final = re.compile(r"\. (?=[A-Z])")
+# `<function app.Service.ping>` is as well told by `ping()`, `<app.Thing object>` by `<Thing object>`.
+_FUNCTION: Final = re.compile(r"<function (?:[\w.]|<locals>)*?(\w+|<lambda>)>")
+_QUALIFIER: Final = re.compile(
+    r"<(class |builtin )(?:\w+|<locals>|\.)*\.(?=\w)|<(?:\w+|<locals>|\.)*\.(?=\w+ object\b)"
+)
 
 
 def render_summary(
@@ -27,6 +39,7 @@ def render_summary(
     owners: int = 3,
     include_notes: bool = False,
     always: bool = False,
+    width: int | None = 79,
     style: Style | None = None,
 ) -> list[str]:
     """Return the lines of the summary; none when there is nothing to say.
@@ -35,22 +48,29 @@ def render_summary(
         source: a live journal or one that was read.
         limit: how many entries are shown; None for all of them.
         owners: how many owners (and victims) of one entry are named.
-        include_notes: show harmless findings as entries too, not only their number.
+        include_notes: show harmless findings as entries too, not only their number. If tests
+            failed, a few of those that came before are shown anyway: a cache may be the reason.
         always: give the score line also when everything was clean.
+        width: values are cut so that an entry fits into that many columns, if it can;
+            None for values in full. Names and paths are never cut.
         style: dresses pieces of text; without it the lines are plain.
     """
     totals = totals_of(source)
     dress = style or _undressed
-    groups = [group for group in group_findings(source) if include_notes or group.severity != "note"]
-    lines: list[str] = []
-    before: Group | None = None
-    for group in groups[:limit]:
-        if before is None or (before.owners, before.scopes) != (group.owners, group.scopes):
-            lines += _who(group, owners, dress)
-        lines += _entry(group, owners, dress)
-        before = group
-    if cut := groups[len(groups) if limit is None else limit :]:
+    groups = join_patches(group for group in group_findings(source) if include_notes or group.severity != "note")
+    suspects = () if include_notes else suspects_in(source)
+    shown, cut = groups[:limit], groups[len(groups) if limit is None else limit :]
+    lines = list(_entries(shown, owners, width, dress))
+    if cut:
         lines.append(f"... and {_count(len(cut), 'more entry', 'more entries')} ({_fates(cut)})")
+    if suspects:
+        lines.append(dress("before a test failed there was also this, harmless as a rule:", "dim"))
+        lines += _entries(suspects[:_MAX_SUSPECTS], owners, width, dress)
+        if more := suspects[_MAX_SUSPECTS:]:
+            lines.append(f"... and {_count(len(more), 'more entry', 'more entries')} of this kind")
+    if lines:
+        code = (shown or suspects)[0].finding.code
+        lines.append(f"{dress('more', 'dim')}  isolation explain {code}")
     lines += _asides(source, totals, dress)
     if not lines and not always:
         return []
@@ -87,14 +107,37 @@ def _who(group: Group, owners: int, dress: Style) -> Iterator[str]:
     yield from (f"  and   {text}" for text in _some(others, owners - 1))
 
 
-def _entry(group: Group, owners: int, dress: Style) -> Iterator[str]:
+def _entries(groups: Sequence[Group], owners: int, width: int | None, dress: Style) -> Iterator[str]:
+    """Yield what each owner left, the owners in the order of the worst they left."""
+    by_owner: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Group]] = {}
+    for group in groups:
+        by_owner.setdefault((group.owners, group.scopes), []).append(group)
+    for members in by_owner.values():
+        yield from _who(members[0], owners, dress)
+        for index, group in enumerate(members):
+            following = members[index + 1].finding.code if index + 1 < len(members) else None
+            yield from _entry(group, owners, width, dress, hint=group.finding.code != following)
+
+
+def _entry(group: Group, owners: int, width: int | None, dress: Style, *, hint: bool) -> Iterator[str]:
     finding = group.finding
-    what = _what(finding, dress(_printable(finding.path), "path"))
+    fate = _fate(finding)
+    if group.severity == "note" and _is_undone(finding):
+        fate = "put back"
     tone = "dim" if group.severity == "note" else "good" if group.undone else "bad"
-    yield f"  {dress(finding.code, 'code')} {what}, {dress(_fate(finding), tone)}"
+    path = _printable(finding.path)
+    room = None if width is None else width - len(f"  {finding.code} {path}: , {fate}")
+    yield f"  {dress(finding.code, 'code')} {_what(finding, dress(path, 'path'), room)}, {dress(fate, tone)}"
     victims = [dress(_printable(victim), "owner") for victim in group.victims]
     yield from (f"  broke {text}" for text in _some(victims, owners))
-    yield f"  try   {dress(_hint(finding), 'hint')}"
+    entry = explain(finding.code)
+    if hint and entry is not None and entry.fix:
+        yield f"  try   {dress(first_sentence(entry.fix), 'hint')}"
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of *text*, without its full stop."""
+    return _SENTENCE_END.split(text, 1)[0].removesuffix(".")
 
 
 def _owner(owner: str, scope: str, dress: Style) -> str:
@@ -108,13 +151,39 @@ def _some(texts: Sequence[str], limit: int) -> Iterator[str]:
         yield f"{len(texts) - limit:,} more"
 
 
-def _what(finding: Change | Leak, path: str) -> str:
-    entry = explain(finding.code)
-    title = f" {entry.title}" if entry else ""
+def _what(finding: Change | Leak, path: str, room: int | None = None) -> str:
     if isinstance(finding, Change):
-        return f"{path}{title}: {_printable(finding.before)} -> {_printable(finding.after)}"
+        return f"{path}: {' -> '.join(_values(finding, room))}"
+    entry = explain(finding.code)
+    title = f": {entry.title}" if entry else ""
     born = f" (made at {_printable(finding.created_at)})" if finding.created_at else ""
     return f"{path}{title}{born}"
+
+
+def _values(change: Change, room: int | None) -> tuple[str, str]:
+    """Return the values at entry and exit, shortened to *room* columns unless that leaves too little of them."""
+    full = _printable(change.before), _printable(change.after)
+    if room is None:
+        return full
+    before, after = short = _short(full[0]), _short(full[1])
+    if before == after:
+        return full
+    room -= len(" -> ")
+    if len(before) + len(after) > room:
+        # The shorter one may need less than its half.
+        half = max(room // 2, _MIN_VALUE)
+        spare = max(0, half - min(len(before), len(after)))
+        cut = _cut(before, half + spare), _cut(after, half + spare)
+        return short if cut[0] == cut[1] else cut
+    return short
+
+
+def _short(text: str) -> str:
+    return _QUALIFIER.sub(lambda match: f"<{match[1] or ''}", _FUNCTION.sub(r"\1()", text))
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _fate(finding: Change | Leak) -> str:
@@ -129,10 +198,8 @@ def _fate(finding: Change | Leak) -> str:
     return f"{text} ({_printable(finding.reason)})" if finding.reason else text
 
 
-def _hint(finding: Change | Leak) -> str:
-    entry = explain(finding.code)
-    more = f"`isolation explain {finding.code}`"
-    return f"{entry.fix.removesuffix('.')}; {more}" if entry and entry.fix else more
+def _is_undone(finding: Change | Leak) -> bool:
+    return finding.restored if isinstance(finding, Change) else finding.ended
 
 
 def _fates(groups: Sequence[Group]) -> str:
