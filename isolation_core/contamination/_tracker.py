@@ -46,6 +46,8 @@ class Tracker:
         self._idle = True
         self._listening = False
         self._leaf_modules: frozenset[str] = frozenset()
+        # What the last frame to close saw of its thread's own state, by kind.
+        self._local_seen: tuple[int, dict[str, Any]] = (0, {})
 
     # -- frames --------------------------------------------------------------
 
@@ -86,9 +88,15 @@ class Tracker:
             self._open.append(frame)
             view = self._view
             assert view is not None
+            # Between two tests only the runner ran: what the last one left is
+            # what this one finds. Not so for variables of the context, where
+            # the current barrier itself is one.
+            thread, seen = self._local_seen
+            known = seen if quiet and thread == threading.get_ident() else {}
             for probe in view.local_probes:
                 try:
-                    frame.local_state.append((probe, probe.capture()))
+                    snapshot = None if probe.dies_with_context else known.get(probe.kind)
+                    frame.local_state.append((probe, probe.capture() if snapshot is None else snapshot))
                 except Exception as error:
                     self._guard.disable(probe, error)
 
@@ -161,6 +169,7 @@ class Tracker:
     def _rest(self) -> None:
         """After the outermost frame: keep the view for the next one, hold nothing else."""
         self._log.clear()
+        self._local_seen = (0, {})
         self._watch.uninstall()
         self._idle = True
 
@@ -301,26 +310,43 @@ class Tracker:
         view = self._view
         if view is None:
             return changes
+        seen: dict[str, Any] = {}
         for probe, before in frame.local_state:
-            if probe.kind in self._guard.disabled or probe.capture() is before:
+            if probe.kind in self._guard.disabled:
                 continue
-            with self._guard(probe):
-                after = probe.capture()
-                if probe.same(before, after):
-                    continue
-                entries = [
-                    Entry.of(ProbeSlot(probe, d.key), d)
-                    for d in probe.diff(before, after)
-                    if (probe.kind, d.key) not in frame.kept_keys
-                ]
-                changes += apply(view, self._guard, entries, frame, frame.owner, restore=restore, ignored=ignored)
-                if not restore:
-                    told = {(probe.kind, entry.slot.key) for entry in entries}
-                    for outer in frame.ancestors():
-                        if not outer.restores:
-                            outer.kept_keys |= told
+            try:
+                after = seen[probe.kind] = probe.capture()
+                if after is not before and not probe.same(before, after):
+                    del seen[probe.kind]
+                    changes += self._undo_local(view, frame, probe, before, after, restore=restore, ignored=ignored)
+            except Exception as error:
+                self._guard.disable(probe, error)
+        self._local_seen = (threading.get_ident(), seen)
         frame.local_state = []
         return changes
+
+    def _undo_local(
+        self,
+        view: View,
+        frame: Frame,
+        probe: Probe,
+        before: Any,
+        after: Any,
+        *,
+        restore: bool,
+        ignored: Callable[[str, str], bool] | None,
+    ) -> list[Change]:
+        entries = [
+            Entry.of(ProbeSlot(probe, difference.key), difference)
+            for difference in probe.diff(before, after)
+            if (probe.kind, difference.key) not in frame.kept_keys
+        ]
+        if not restore:
+            told = {(probe.kind, entry.slot.key) for entry in entries}
+            for outer in frame.ancestors():
+                if not outer.restores:
+                    outer.kept_keys |= told
+        return apply(view, self._guard, entries, frame, frame.owner, restore=restore, ignored=ignored)
 
 
 _tracker = Tracker()
