@@ -160,6 +160,8 @@ class Tracker:
         if not fits:
             self._view = View(territory, probes, self._guard, heap=heap)
             self._view.ledger.leaf_modules = self._leaf_modules
+            with _collector_paused():
+                self._view.find_modules(entering=True)
         self._log.clear()
         self._watch.install()
         if not self._listening:
@@ -347,6 +349,18 @@ class Tracker:
                 if not outer.restores:
                     outer.kept_keys |= told
         return apply(view, self._guard, entries, frame, frame.owner, restore=restore, ignored=ignored)
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Make many objects at once without the collector looking at all others in between."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 _tracker = Tracker()
