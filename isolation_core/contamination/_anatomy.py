@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from isolation_core.contamination import _facets as facets
 from isolation_core.contamination import _namespaces as names
+from isolation_core.contamination import _values as values
 
 __all__ = ["LEAF_TYPES", "Anatomy", "Dissect", "is_runner_owned"]
 
@@ -124,7 +125,7 @@ class Anatomy:
         if any(base in mro for base in names.WeakFacet.types):
             return (lambda obj: [names.WeakFacet(obj)]), foreign
         if random.Random in mro and random.SystemRandom not in mro:
-            makers.append(facets.RandomFacet)
+            makers.append(values.RandomFacet)
         if makers and facets.OrderedDictFacet in makers:
             makers.remove(facets.DictFacet)
         getset = next((space["__dict__"] for base in mro if "__dict__" in (space := _DICT_OF.__get__(base))), None)
@@ -132,7 +133,7 @@ class Anatomy:
             makers.append(functools.partial(names.AttributesFacet, getset=getset, foreign=foreign))
         slots = tuple(_slots(mro))
         if slots and not foreign:
-            makers.append(functools.partial(facets.SlotsFacet, members=slots))
+            makers.append(functools.partial(values.SlotsFacet, members=slots))
         if tuple in mro or frozenset in mro:
             makers.append(_members_of_tuple if tuple in mro else _members_of_frozenset)
         if not makers:
@@ -213,8 +214,8 @@ _CONTAINER_FACETS: Final[tuple[tuple[type, Callable[[Any], facets.Facet]], ...]]
     (list, facets.ListFacet),
     (set, facets.SetFacet),
     (deque, facets.DequeFacet),
-    (bytearray, facets.BufferFacet),
-    (array.array, facets.BufferFacet),
+    (bytearray, values.BufferFacet),
+    (array.array, values.BufferFacet),
     (threading.local, names.LocalFacet),
 )
 
@@ -227,10 +228,10 @@ _BUILTIN_DISSECTION: Final[dict[type, Dissect]] = {
     deque: lambda obj: [facets.DequeFacet(obj)],
     OrderedDict: lambda obj: [facets.OrderedDictFacet(obj)],
     defaultdict: _default_dict,
-    bytearray: lambda obj: [facets.BufferFacet(obj)],
-    array.array: lambda obj: [facets.BufferFacet(obj)],
-    types.FunctionType: lambda obj: [facets.FunctionFacet(obj)],
-    types.CellType: lambda obj: [facets.CellFacet(obj)],
+    bytearray: lambda obj: [values.BufferFacet(obj)],
+    array.array: lambda obj: [values.BufferFacet(obj)],
+    types.FunctionType: lambda obj: [values.FunctionFacet(obj)],
+    types.CellType: lambda obj: [values.CellFacet(obj)],
     types.MethodType: _method,
     types.MappingProxyType: _proxy,
     functools.partial: _partial,

@@ -28,8 +28,9 @@ from typing import Any, Final
 
 from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
-from isolation_core.contamination._facets import BufferFacet, CellFacet, DispatchFacet, Facet, FunctionFacet, ImmutableFacet, RandomFacet
+from isolation_core.contamination._facets import Facet, ImmutableFacet
 from isolation_core.contamination._probe import Difference
+from isolation_core.contamination._values import BufferFacet, CellFacet, DispatchFacet, FunctionFacet, RandomFacet
 from isolation_core.contamination._versions import joined
 
 __all__ = ["Ledger", "Node", "identical"]
