@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 from weakref import ref
 
 from isolation_core._ambient import current_barrier, open_barriers, task_barrier
+from isolation_core._baseline import mark_known
 from isolation_core._modes import Mode
 from isolation_core.contamination import Probe, default_probes, register_live_source
 from isolation_core.contamination._ignore import IgnoreRules
@@ -360,11 +361,11 @@ class Barrier:
             self._state = "closed"
             open_barriers.pop(id(self), None)
             self._reset_context()
+        if self.changes or self.leaks:
+            self.changes, self.leaks = mark_known(self.changes), mark_known(self.leaks)
         self._tell()
-        if self.mode == "strict" and not self.clean:
-            found = [finding for finding in self.changes if finding.severity != "note"]
-            left = [finding for finding in self.leaks if finding.severity != "note"]
-            contamination = ContaminationError(self.owner, found, left)
+        if self.mode == "strict" and (found := self._news()):
+            contamination = ContaminationError(self.owner, *found)
             if error is not None:
                 # The body's own error is the news; ours must not hide it.
                 error.add_note(str(contamination))
@@ -372,6 +373,12 @@ class Barrier:
                 teardown = _both(teardown, contamination)
         if teardown is not None:
             raise teardown
+
+    def _news(self) -> tuple[list[Change], list[Leak]] | None:
+        """Return what speaks against this barrier: no notes, and nothing the baseline has."""
+        changes = [finding for finding in self.changes if finding.severity != "note" and not finding.known]
+        leaks = [finding for finding in self.leaks if finding.severity != "note" and not finding.known]
+        return (changes, leaks) if changes or leaks or self._dirty else None
 
     def _settle(self) -> None:
         if self._frame is None:

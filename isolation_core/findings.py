@@ -32,6 +32,8 @@ class Change:
         scope: the scope that owned it, such as ``"function"`` or ``"barrier"``.
         restored: whether the value at entry is back and was verified.
         severity: see `Severity`.
+        reason: why it could not be put back, or what else is to be said.
+        known: whether the baseline has it.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Change:
     restored: bool = field(default=False, kw_only=True)
     severity: Severity = field(default="leak", kw_only=True)
     reason: str | None = field(default=None, kw_only=True)
+    known: bool = field(default=False, kw_only=True)
 
     def __str__(self) -> str:
         fate = "restored" if self.restored else "not restored"
@@ -64,6 +67,8 @@ class Leak:
         scope: the scope that owned it.
         ended: whether the barrier could end it.
         severity: see `Severity`.
+        reason: what else is to be said.
+        known: whether the baseline has it.
     """
 
     kind: str
@@ -75,6 +80,7 @@ class Leak:
     ended: bool = field(default=False, kw_only=True)
     severity: Severity = field(default="leak", kw_only=True)
     reason: str | None = field(default=None, kw_only=True)
+    known: bool = field(default=False, kw_only=True)
 
     def __str__(self) -> str:
         fate = "ended" if self.ended else "still alive"

@@ -114,6 +114,7 @@ class Totals:
         dirty: reason -> how often it was given.
         notes: text -> how often it was noted.
         truncated: what reached a limit -> the limit.
+        known: findings above a note that the baseline has.
         dropped: findings that are counted here but are no longer at hand as events.
     """
 
@@ -125,6 +126,7 @@ class Totals:
     restored: int = 0
     unrecoverable: int = 0
     remaining: int = 0
+    known: int = 0
     dropped: int = 0
     by_scope: dict[str, int] = field(factory=dict)
     changes_by_kind: dict[str, int] = field(factory=dict)
@@ -213,6 +215,7 @@ class Totals:
             self.restored += undone
             self.remaining += not undone
             self.unrecoverable += severity == "unrecoverable"
+            self.known += bool(fields.get("known"))
         by_kind[kind] = by_kind.get(kind, 0) + 1
 
 
@@ -399,7 +402,7 @@ def as_finding(event: Event) -> Change | Leak | None:
     for name in _CHANGE_FIELDS if is_change else _LEAK_FIELDS:
         value = event.fields.get(name)
         if value is not None:
-            facts[name] = bool(value) if name in ("restored", "ended") else str(value)
+            facts[name] = bool(value) if name in ("restored", "ended", "known") else str(value)
     if facts.get("severity") not in get_args(Severity):
         facts["severity"] = "leak"
     return Change(**facts) if is_change else Leak(**facts)

@@ -609,3 +609,66 @@ def test_the_summary_is_coloured_where_the_terminal_is(app: pytest.Pytester) -> 
     app.makepyfile(POLLUTED)
     assert "\x1b[32mput back\x1b[0m" in run(app, "--color=yes").stdout.str()
     assert "\x1b" not in run(app, "--color=no").stdout.str()
+
+
+def test_a_baseline_lets_only_new_findings_count(app: pytest.Pytester) -> None:
+    """What the file has is one line and no failure in mode strict; what is new is listed and fails; nothing is written."""
+    app.makepyfile(POLLUTED)
+    known = app.path / "known.json"
+    option = f"--isolation-baseline={known}"
+    run(app, option, "--isolation-baseline-update").assert_outcomes(passed=2)
+    written = known.read_text()
+    rows = json.loads(written)["findings"]
+    assert [row[1:] for row in rows] == [["CLS001", "app.Service.ping"], ["MOD002", "app.CONFIG['users']"]]
+
+    result = run(app, option, "--isolation=strict")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["2 known findings (baseline) not listed"])
+    result.stdout.no_fnmatch_line("*MOD002*")
+
+    known.write_text(json.dumps({"schema": "isolation-baseline/1", "findings": [rows[0], ["gone", "X", "y"]]}))
+    result = run(app, option, "--isolation=strict")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["E *leaks app.CONFIG?'users'?: *", "  MOD002 *", "1 known finding (baseline) not listed"])
+    assert ["gone", "X", "y"] in json.loads(known.read_text())["findings"]
+
+    run(app, option, "--isolation-baseline-update").assert_outcomes(passed=2)
+    assert known.read_text() == written
+
+
+@needs("xdist")
+def test_a_baseline_is_written_by_workers_together(app: pytest.Pytester) -> None:
+    """With several processes the file has the findings of all of them, and each of them knows it."""
+    app.makepyfile(POLLUTED)
+    options = ("-n2", "--isolation-baseline=known.json", "--isolation=strict")
+    run(app, *options, "--isolation-baseline-update").assert_outcomes(passed=2, errors=1)
+    assert len(json.loads((app.path / "known.json").read_text())["findings"]) == 2
+    run(app, *options).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--isolation-baseline=none.json",), "*none.json cannot be read*--isolation-baseline-update writes it*"),
+        (("--isolation-baseline=app.py",), "*app.py is no baseline*"),
+        (("--isolation-baseline-update",), "*give --isolation-baseline=FILE*"),
+    ],
+)
+def test_a_wrong_baseline_is_a_usage_error(app: pytest.Pytester, options: tuple[str, ...], message: str) -> None:
+    """A file that is missing or something else is named with the way out."""
+    app.makepyfile(POLLUTED)
+    result = run(app, *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n2",), marks=needs("xdist"))])
+def test_a_package_that_does_not_exist_is_told(app: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    """A slip in --isolation-packages watches nothing: the summary says so once and suggests the nearest name."""
+    app.mkpydir("store").joinpath("__init__.py").write_text("TABLE = {}")
+    app.mkpydir("unused")
+    app.makepyfile("import store\ndef test_it(): store.TABLE['a'] = 1")
+    result = run(app, "--isolation-packages=stoer,unused", *workers)
+    assert result.stdout.str().count("there is no package") == 1
+    result.stdout.fnmatch_lines(["note  there is no package 'stoer', so nothing of it was watched; did you mean 'store'?"])
+    run(app, "--isolation-packages=store,unused", *workers).stdout.no_fnmatch_line("*there is no package*")

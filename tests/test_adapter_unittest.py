@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from isolation_unittest import IsolationMixin, isolate_suite
 
+from isolation_core._baseline import use_baseline
 from isolation_core.config import Settings, use_settings
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import Journal, as_finding, read_journal, use_journal
@@ -72,6 +74,27 @@ class TestMixin:
 
         ((_, text),) = run_cases(Case).failures
         assert text.startswith(f"isolation_core.errors.ContaminationError: leaks os.environ['{NAME}']: ")
+
+    def test_what_the_baseline_has_fails_nothing(self, journal: Journal, tmp_path: Path) -> None:
+        """In mode strict, a known finding is put back and no failure; a new one beside it is told alone."""
+
+        class Case(IsolationMixin, unittest.TestCase):
+            isolation_mode = "strict"
+
+            def test_1(self) -> None:
+                os.environ[NAME] = "1"
+
+            def test_2(self) -> None:
+                os.environ[NAME] = os.environ[f"{NAME}_2"] = "2"
+
+        file = tmp_path / "known.json"
+        rows = [[f"{__name__}.{Case.__qualname__}.test_{n}", "ENV001", f"os.environ['{NAME}']"] for n in (1, 2)]
+        file.write_text(json.dumps({"schema": "isolation-baseline/1", "findings": rows}))
+        use_settings(Settings(baseline=file))
+        with use_baseline(None):
+            ((case, text),) = run_cases(Case).failures
+        assert case.id().endswith("test_2") and f"leaks os.environ['{NAME}_2']: " in text
+        assert (journal.totals.known, journal.totals.restored) == (2, 3)
 
     @pytest.mark.parametrize("first", [True, False])
     def test_the_place_among_the_bases_does_not_matter(self, first: bool) -> None:

@@ -194,4 +194,4 @@ def test_reference_lists_every_setting() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page.partition("### Patterns")[0], re.MULTILINE)) == keys
     told = run([sys.executable, "-m", "pytest", "--help", "-p", "isolation_pytest.plugin"], ROOT / "docs").stdout
     options = set(re.findall(r"^\s+(--isolation[\w-]*)", told, re.MULTILINE))
-    assert options == set(re.findall(r"^\| `(--isolation[\w-]*)=", page, re.MULTILINE))
+    assert options == set(re.findall(r"^\| `(--isolation[\w-]*)[=`]", page, re.MULTILINE))

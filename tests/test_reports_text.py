@@ -223,6 +223,16 @@ def test_notes_are_listed_only_if_asked() -> None:
     assert not [line for line in lines if "not listed" in line]
 
 
+def test_known_findings_are_counted_only() -> None:
+    """What the baseline has is a number, also where others left the same state behind and are listed."""
+    journal = Journal()
+    journal.record_finding(attrs.evolve(CHANGE, owner="old", known=True))
+    assert render_summary(journal)[0] == "1 known finding (baseline) not listed"
+    journal.record_finding(attrs.evolve(CHANGE, owner="new"))
+    lines = render_summary(journal)
+    assert lines[0] == "new" and "old" not in lines
+
+
 def test_a_wider_scope_is_told() -> None:
     """What a module left is not blamed on a test."""
     journal = Journal()

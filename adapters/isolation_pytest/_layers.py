@@ -29,6 +29,11 @@ SCOPES: Final = ("session", "package", "module", "class", "function")
 """Widest first."""
 
 _RANK: Final = {scope: rank for rank, scope in enumerate(SCOPES)}
+_KINDS: Final[dict[str, type[pytest.Collector]]] = {
+    "package": pytest.Package,
+    "module": pytest.Module,
+    "class": pytest.Class,
+}
 _FUNCTION: Final = _RANK["function"]
 
 
@@ -160,5 +165,4 @@ def _node(scope: str, item: pytest.Item) -> pytest.Item | pytest.Collector | Non
         return item
     if scope == "session":
         return item.session
-    kind = {"package": pytest.Package, "module": pytest.Module, "class": pytest.Class}[scope]
-    return item.getparent(kind)
+    return item.getparent(_KINDS[scope])

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from isolation_core._baseline import use_baseline
 from isolation_core.barrier import Barrier
 from isolation_core.config import Settings, load_settings
 from isolation_core.contamination._anatomy import LEAF_TYPES
@@ -32,8 +33,16 @@ _BETWEEN: Final = (
     "pytest_fixture_setup", "pytest_fixture_post_finalizer", "pytest_exception_interact",
 )  # fmt: skip
 _QUIET: Final = frozenset(
-    {"_hypothesis_pytestplugin", "_pytest", "anyio", "isolation_pytest", "pytest_asyncio", "pytest_cov",
-     "pytest_rerunfailures", "xdist"}
+    {
+        "_hypothesis_pytestplugin",
+        "_pytest",
+        "anyio",
+        "isolation_pytest",
+        "pytest_asyncio",
+        "pytest_cov",
+        "pytest_rerunfailures",
+        "xdist",
+    }
 )
 
 
@@ -43,20 +52,28 @@ def start(config: pytest.Config, mode: str | None) -> None:
     Raises:
         pytest.UsageError: if a setting is wrong; the text names it and where it stands.
     """
+    packages = _names(config.getoption("--isolation-packages")) or config.getini("isolation_packages")
     try:
         settings = load_settings(
             config.rootpath,
             overrides={
                 "mode": mode,
-                "packages": _names(config.getoption("--isolation-packages")) or config.getini("isolation_packages") or None,
+                "packages": packages or None,
                 "ignore": config.getoption("--isolation-ignore") or config.getini("isolation_ignore") or None,
+                "baseline": _baseline_of(config),
                 "journal_dir": config.getoption("--isolation-journal") or config.getini("isolation_journal") or None,
             },
         )
+        if settings.mode != "off":
+            config.pluginmanager.register(SessionIsolation(config, settings), _NAME)
     except ConfigurationError as error:
         raise pytest.UsageError(str(error)) from error
-    if settings.mode != "off":
-        config.pluginmanager.register(SessionIsolation(config, settings), _NAME)
+
+
+def _baseline_of(config: pytest.Config) -> str | None:
+    given: str | None = config.getoption("--isolation-baseline")
+    inherited: str | None = config.getini("isolation_baseline")
+    return given or (str(config.rootpath / inherited) if inherited else None)
 
 
 def _names(texts: list[str] | None) -> list[str] | None:
@@ -82,6 +99,12 @@ class SessionIsolation:
         self._strangers: bool | None = None
         self._journal = Journal()
         self._stack = ExitStack()
+        update = bool(config.getoption("--isolation-baseline-update"))
+        if update and settings.baseline is None:
+            raise ConfigurationError(
+                "--isolation-baseline-update needs to know the file: give --isolation-baseline=FILE", name="baseline"
+            )
+        self._stack.enter_context(use_baseline(settings.baseline, missing_ok=update))
         self._stack.enter_context(use_journal(self._journal))
         self._findings = Findings(config, self._journal, settings)
 
@@ -175,7 +198,7 @@ class SessionIsolation:
         self._stirred = False
         barrier = self._layers.innermost
         if barrier is not None and barrier.mode in ("restore", "strict") and hasattr(item, "runtest"):
-            item.runtest = partial(_run_in_copied_context, item, barrier, item.runtest)  # type: ignore[method-assign]
+            vars(item)["runtest"] = partial(_run_in_copied_context, item, barrier, item.runtest)
         callspec = getattr(item, "callspec", None)
         if callspec is not None:
             self._watch_parameters(item, callspec.params)
@@ -218,9 +241,10 @@ class SessionIsolation:
         """Take the findings of a worker of pytest-xdist."""
         self._findings.take_over(node, error)
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         """Say what there is to say, if anything."""
-        self._findings.write(terminalreporter)
+        complete = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        self._findings.write(terminalreporter, complete=complete)
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
         """One line, on request: nobody asked for it otherwise."""
@@ -259,4 +283,3 @@ def _read_marker(marker: pytest.Mark, mode: str, group: str, item: pytest.Item) 
         marker.kwargs.get("group") or group,
         [ignore] if isinstance(ignore, str) else list(ignore),
     )
-

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import pytest
 
+from isolation_core._baseline import write_baseline
 from isolation_core.config import Settings
+from isolation_core.contamination._absent import absent_packages
 from isolation_core.errors import ContaminationError
 from isolation_core.journal import Journal
 from isolation_core.reports import Style, render_summary
@@ -23,6 +25,7 @@ _MARKUP: Final[dict[str, dict[str, bool]]] = {
     "dim": {"light": True},
 }
 _KEY: Final = "isolation_events"
+_ABSENT: Final = "isolation_absent"
 _ERROR: Final = f"{ContaminationError.__module__}.{ContaminationError.__qualname__}: "
 
 
@@ -38,6 +41,8 @@ class Findings:
     def __init__(self, config: pytest.Config, journal: Journal, settings: Settings) -> None:
         self._config = config
         self._journal = journal
+        self._settings = settings
+        self._absent: dict[str, str] | None = None
         self._told = 0
         self._silent_workers: list[str] = []
         worker = getattr(config, "workerinput", None)
@@ -79,20 +84,27 @@ class Findings:
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[_KEY] = self._journal.export()
+            output[_ABSENT] = absent_packages(self._settings.packages)
 
     def take_over(self, node: Any, error: object) -> None:
         """In the controller: take a worker's events; a crashed worker left none."""
         output = getattr(node, "workeroutput", None) or {}
         if _KEY in output:
             self._journal.absorb(output[_KEY])
+            # What one worker did not need another one may have loaded.
+            absent = output[_ABSENT]
+            self._absent = absent if self._absent is None else {k: v for k, v in self._absent.items() if k in absent}
         else:
             name = getattr(getattr(node, "gateway", None), "id", "a worker")
             self._silent_workers.append(str(name))
 
-    def write(self, reporter: Any) -> None:
-        """Write the summary section to the terminal, if there is anything to say."""
+    def write(self, reporter: Any, *, complete: bool) -> None:
+        """Write the summary section to the terminal, if there is anything to say, and the baseline, if asked."""
         if self._worker_id is not None:
             return
+        absent = absent_packages(self._settings.packages) if self._absent is None else self._absent
+        for text in absent.values():
+            self._journal.record("note", text=text)
         for name in self._silent_workers:
             self._journal.record("note", text=f"{name} ended without handing over its findings: they are missing here")
         verbose = self._config.get_verbosity() > 0
@@ -103,6 +115,10 @@ class Findings:
             width=None if verbose else 79,
             style=_style(self._config.get_terminal_writer()),
         )
+        baseline = self._settings.baseline
+        if complete and baseline is not None and self._config.getoption("--isolation-baseline-update"):
+            count = write_baseline(baseline, self._journal)
+            lines.append(f"{count} known findings are now in {baseline}")
         if not lines:
             return
         reporter.section("isolation")

@@ -26,6 +26,7 @@ _INI = (
     ("isolation", "string", "mode of isolation-core: off, report, restore (default) or strict"),
     ("isolation_packages", "args", "packages whose module state is watched deeply"),
     ("isolation_ignore", "linelist", "kind:path-glob patterns of changes neither reported nor undone"),
+    ("isolation_baseline", "string", "file of findings that are known and tolerated, relative to the rootdir"),
     ("isolation_journal", "string", "file (.jsonl) or folder the journal is written to"),
 )
 
@@ -53,6 +54,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="changes neither reported nor undone, such as 'environ:TZ' or 'module:app.cache*'; repeatable",
     )
     group.addoption("--isolation-journal", metavar="PATH", help="write the journal to this .jsonl file or folder")
+    group.addoption(
+        "--isolation-baseline",
+        metavar="FILE",
+        help="file of findings that are known: only new ones are listed, or fail",
+    )
+    group.addoption(
+        "--isolation-baseline-update",
+        action="store_true",
+        help="write what this run finds to the file of --isolation-baseline, instead of what was in it",
+    )
     for name, kind, text in _INI:
         parser.addini(name, text, type=kind, default=None)  # type: ignore[arg-type]
 

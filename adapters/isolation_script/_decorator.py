@@ -78,7 +78,10 @@ def isolated(
             chosen = current_settings()
             if (mode or chosen.mode) == "off":
                 return None
+            from isolation_core._baseline import follow_baseline
             from isolation_core.barrier import isolation_barrier
+
+            follow_baseline(chosen.baseline)
 
             return isolation_barrier(
                 group,

@@ -32,10 +32,13 @@ class _Watch:
     """The barrier around the whole script, closed after everything the script leaves to the interpreter."""
 
     def __init__(self, script: str, settings: Settings) -> None:
+        from isolation_core._baseline import follow_baseline
         from isolation_core.barrier import Barrier
         from isolation_core.journal import get_journal
 
+        follow_baseline(settings.baseline)
         self.exit_code = 0
+        self._packages = settings.packages
         self._stderr: TextIO = sys.stderr
         self._pid = os.getpid()
         self._journal = get_journal()
@@ -65,6 +68,7 @@ class _Watch:
     def _close(self) -> None:
         if self._pid != os.getpid():
             return
+        from isolation_core.contamination._absent import absent_packages
         from isolation_core.errors import ContaminationError
         from isolation_core.reports import SECTION_HEADER, render_summary
 
@@ -77,6 +81,8 @@ class _Watch:
             # The interpreter prints what an exit handler raises, but not its
             # own idea of who we are.
             self._print(traceback.format_exc())
+        for text in absent_packages(self._packages).values():
+            self._journal.record("note", text=text)
         if lines := render_summary(self._journal):
             self._print("\n".join([SECTION_HEADER, *lines, ""]))
         self._journal.close()

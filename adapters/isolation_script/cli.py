@@ -150,7 +150,7 @@ def _report(args: argparse.Namespace) -> int:
         args.output.write_text(text + "\n", encoding="utf-8")
         print(f"report written to {args.output}", file=sys.stderr)
     totals = totals_of(records)
-    found = totals.restored + totals.remaining
+    found = totals.restored + totals.remaining - totals.known
     return _FOUND if args.check and found else _FINE
 
 

@@ -7,6 +7,7 @@ import sys
 import unittest
 from typing import Final
 
+from isolation_core._baseline import follow_baseline
 from isolation_core.config import current_settings
 from isolation_core.errors import ConfigurationError
 from isolation_core.journal import get_journal
@@ -38,6 +39,7 @@ def main() -> None:
     """Run the command line of unittest; ends by SystemExit with its exit code."""
     try:
         settings = current_settings()
+        follow_baseline(settings.baseline)
     except ConfigurationError as error:
         sys.stderr.write(f"isolation_unittest: {error}\n")
         sys.exit(_USAGE)

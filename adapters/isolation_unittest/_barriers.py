@@ -9,8 +9,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from isolation_core._ambient import runner_barriers
+from isolation_core._baseline import follow_baseline
 from isolation_core.barrier import Barrier
 from isolation_core.config import current_settings
+from isolation_core.contamination._absent import absent_packages
 from isolation_core.journal import get_journal
 from isolation_core.reports import SECTION_HEADER, render_summary
 
@@ -27,6 +29,7 @@ _telling: dict[str, int] = {}
 def make_barrier(owner: str, scope: str, holder: object = None) -> Barrier:
     """Return a barrier, set up by the ``isolation_*`` attributes of *holder* or else by the settings."""
     settings = current_settings()
+    follow_baseline(settings.baseline)
     options: dict[str, Any] = {name: getattr(settings, name) for name in _OPTIONS}
     for name in _OPTIONS:
         own = getattr(holder, f"isolation_{name}", None)
@@ -76,6 +79,8 @@ def _tell() -> None:
     # A child that was forked has the summary of its parent in memory.
     if _telling.get("pid") == os.getpid():
         _telling["pid"] = 0
+        for text in absent_packages(current_settings().packages).values():
+            get_journal().record("note", text=text)
         lines = render_summary(get_journal())
         if lines:
             # The stream may be closed and its reader gone; the run is over anyway.

@@ -57,14 +57,14 @@ class Group:
         return 2 if self.undone else 1
 
 
-def group_findings(source: EventSource) -> tuple[Group, ...]:
+def group_findings(source: EventSource, *, include_known: bool = True) -> tuple[Group, ...]:
     """Return the findings of a journal as groups, the most damaging first.
 
     What broke others comes before what did not, state of one's own code before
     that of the process and of other people's, and what many did before what one
     did; the rest of the order is by owner, code and path, so that it is stable.
     """
-    return _groups_of(source.events)
+    return _groups_of(event for event in source.events if include_known or not event.fields.get("known"))
 
 
 def _groups_of(events: Iterable[Event]) -> tuple[Group, ...]:

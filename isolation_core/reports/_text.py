@@ -57,7 +57,8 @@ def render_summary(
     """
     totals = totals_of(source)
     dress = style or _undressed
-    groups = join_patches(group for group in group_findings(source) if include_notes or group.severity != "note")
+    found = group_findings(source, include_known=False)
+    groups = join_patches(group for group in found if include_notes or group.severity != "note")
     suspects = () if include_notes else suspects_in(source)
     shown, cut = groups[:limit], groups[len(groups) if limit is None else limit :]
     lines = list(_entries(shown, owners, width, dress))
@@ -68,10 +69,11 @@ def render_summary(
         lines += _entries(suspects[:_MAX_SUSPECTS], owners, width, dress)
         if more := suspects[_MAX_SUSPECTS:]:
             lines.append(f"... and {_count(len(more), 'more entry', 'more entries')} of this kind")
-    if lines:
-        code = (shown or suspects)[0].finding.code
-        lines.append(f"{dress('more', 'dim')}  isolation explain {code}")
+    if entries := [*shown, *suspects]:
+        lines.append(f"{dress('more', 'dim')}  isolation explain {entries[0].finding.code}")
     lines += _asides(source, totals, dress)
+    if totals.known:
+        lines.append(dress(f"{_count(totals.known, 'known finding', 'known findings')} (baseline) not listed", "dim"))
     if not lines and not always:
         return []
     if not include_notes:

@@ -1,0 +1,118 @@
+"""Findings that are known and tolerated: a file of owner, code and path, one finding a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import attrs
+from attrs import frozen
+
+from isolation_core.errors import ConfigurationError
+from isolation_core.findings import Change, Leak
+from isolation_core.journal import EventSource, as_finding
+
+__all__ = ["BASELINE_SCHEMA", "Baseline", "follow_baseline", "mark_known", "use_baseline", "write_baseline"]
+
+BASELINE_SCHEMA: Final = "isolation-baseline/1"
+"""Value of the ``schema`` key."""
+
+_F = TypeVar("_F", Change, Leak)
+
+
+@frozen
+class Baseline:
+    """What is known.
+
+    Attributes:
+        path: the file it was read from, if any.
+        known: owner, code and path of each finding.
+    """
+
+    path: Path | None = None
+    known: frozenset[tuple[str, str, str]] = frozenset()
+
+
+_current: Final = [Baseline()]
+
+
+def read_baseline(path: Path, *, missing_ok: bool = False) -> Baseline:
+    """Return the baseline in the file *path*.
+
+    Raises:
+        ConfigurationError: if it is missing and must not be, or is something else.
+    """
+    if missing_ok and not path.exists():
+        return Baseline(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"the baseline {path} cannot be read: {error}; pytest --isolation-baseline-update writes it",
+            name="baseline",
+            value=path,
+        ) from error
+    with suppress(ValueError, TypeError, KeyError):
+        data = json.loads(text)
+        if data["schema"] == BASELINE_SCHEMA:
+            return Baseline(
+                path, frozenset((str(owner), str(code), str(where)) for owner, code, where in data["findings"])
+            )
+    raise ConfigurationError(
+        f"{path} is no baseline: it must be a JSON object with 'schema': {BASELINE_SCHEMA!r} and 'findings', "
+        "a list of [owner, code, path]; pytest --isolation-baseline-update writes one",
+        name="baseline",
+        value=path,
+    )
+
+
+@contextmanager
+def use_baseline(path: Path | None, *, missing_ok: bool = False) -> Iterator[None]:
+    """Have the findings in the file *path* be known for the length of a ``with`` block.
+
+    Raises:
+        ConfigurationError: as `read_baseline` does.
+    """
+    former = _current[0]
+    _current[0] = Baseline() if path is None else read_baseline(path, missing_ok=missing_ok)
+    try:
+        yield
+    finally:
+        _current[0] = former
+
+
+def follow_baseline(path: Path | None) -> None:
+    """Have the findings in the file *path* be known from now on, if one is given; reads it once.
+
+    Raises:
+        ConfigurationError: as `read_baseline` does.
+    """
+    if path is not None and path != _current[0].path:
+        _current[0] = read_baseline(path)
+
+
+def mark_known(findings: tuple[_F, ...]) -> tuple[_F, ...]:
+    """Return *findings*, those that are in the baseline marked as known."""
+    known = _current[0].known
+    if not known:
+        return findings
+    return tuple(
+        attrs.evolve(each, known=True) if (each.owner, each.code, each.path) in known else each for each in findings
+    )
+
+
+def write_baseline(path: Path, source: EventSource) -> int:
+    """Write all findings above a note to the file *path*, sorted; what is no longer found is gone.
+
+    Returns:
+        How many they are.
+    """
+    found = (as_finding(event) for event in source.events)
+    rows = sorted({(each.owner, each.code, each.path) for each in found if each and each.severity != "note"})
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{{"schema": "{BASELINE_SCHEMA}", "findings": [\n{lines}\n]}}\n', encoding="utf-8")
+    return len(rows)
