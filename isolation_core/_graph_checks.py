@@ -191,10 +191,7 @@ def _inversions(graph: DependencyGraph) -> Iterator[GraphProblem]:
             wide = max(len(node.scope), len(needed.scope))
             lines = [
                 f"{node.name!r} lives for a whole {node.scope} and needs {name!r}, which ends with each {needed.scope}",
-                *(
-                    f"{each.name:<{width}}  {each.scope:<{wide}}  {each.defined_at}"
-                    for each in (node, needed)
-                ),
+                *(f"{each.name:<{width}}  {each.scope:<{wide}}  {each.defined_at}" for each in (node, needed)),
                 f"make {name!r} at least as wide as {node.scope}, or {node.name!r} no wider than {needed.scope}",
             ]
             yield GraphProblem(INVERSION, "\n    ".join(lines), nodes=(node.name, name))

@@ -147,8 +147,7 @@ def as_json(graph: DependencyGraph) -> str:
                 for node in graph
             ],
             "problems": [
-                {"code": problem.code, "message": problem.message, "nodes": list(problem.nodes)}
-                for problem in problems
+                {"code": problem.code, "message": problem.message, "nodes": list(problem.nodes)} for problem in problems
             ],
         },
         indent=2,

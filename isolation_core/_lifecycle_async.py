@@ -491,9 +491,7 @@ def _set_deadline(scope: anyio.CancelScope, budget: float) -> None:
     scope.deadline = anyio.current_time() + budget
 
 
-def _settle(
-    entry: Entry, outcome: Outcome, run: Run, scope: anyio.CancelScope, raised: BaseException | None
-) -> None:
+def _settle(entry: Entry, outcome: Outcome, run: Run, scope: anyio.CancelScope, raised: BaseException | None) -> None:
     remaining = leave(scope, raised)
     run.cut_short = scope.cancel_called
     # With a native cancellation pending, anyio's scopes hand their own on.

@@ -30,9 +30,7 @@ __all__ = [
     "start_async",
 ]
 
-Kind: TypeAlias = Literal[
-    "plain", "generator", "context manager", "async", "async generator", "async context manager"
-]
+Kind: TypeAlias = Literal["plain", "generator", "context manager", "async", "async generator", "async context manager"]
 Finisher: TypeAlias = Callable[[BaseException | None], None]
 AsyncFinisher: TypeAlias = Callable[[BaseException | None], Awaitable[None]]
 

@@ -87,9 +87,7 @@ class Node:
     concurrent: bool = field(default=True, kw_only=True)
     own_task: bool = field(default=False, kw_only=True)
     sees_errors: bool = field(default=False, kw_only=True)
-    defined_at: str = field(
-        default=Factory(lambda self: definition_site(self.factory), takes_self=True), kw_only=True
-    )
+    defined_at: str = field(default=Factory(lambda self: definition_site(self.factory), takes_self=True), kw_only=True)
     index: int = field(factory=_declarations.__next__, kw_only=True)
 
     @classmethod
@@ -219,9 +217,7 @@ class DependencyGraph:
         """Kahn's algorithm over a heap: of all nodes that are free, the one with the least key."""
         by_name = self._by_name
         dependents = self._dependents_by_name()
-        waiting = {
-            node.name: len({each for each in node.dependencies if each in by_name}) for node in self.nodes
-        }
+        waiting = {node.name: len({each for each in node.dependencies if each in by_name}) for node in self.nodes}
         # Keys may be equal when a caller gives indexes of its own; the name settles that.
         free = [(node.key, node.name) for node in self.nodes if not waiting[node.name]]
         heapq.heapify(free)

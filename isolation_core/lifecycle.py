@@ -32,6 +32,7 @@ __all__ = ["Lifecycle"]
 
 _C = TypeVar("_C", bound=Callable[[], object])
 
+
 class Lifecycle:
     """Sets nodes of a graph up, keeps them, and cleans everything up, whatever happens.
 
@@ -478,9 +479,7 @@ class Lifecycle:
             from isolation_core._portal import Portal
 
             self._portal = Portal(self._backend)
-        error, timed_out = self._portal.run(
-            awaitable, budget, lambda error: _note_interrupt(outcome, entry, error)
-        )
+        error, timed_out = self._portal.run(awaitable, budget, lambda error: _note_interrupt(outcome, entry, error))
         if error is not None:
             outcome.add(entry, error)
         return timed_out

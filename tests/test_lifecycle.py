@@ -69,9 +69,7 @@ def play(request: pytest.FixtureRequest) -> Play:
     backend, _, concurrency = request.param.partition("-")
 
     def run(*nodes: Node, body: Callable[[Lifecycle], object] | None = None, **options: Any) -> Lifecycle:
-        life = Lifecycle(
-            DependencyGraph(nodes), owner="the test", max_concurrency=int(concurrency or 1), **options
-        )
+        life = Lifecycle(DependencyGraph(nodes), owner="the test", max_concurrency=int(concurrency or 1), **options)
         if backend == "sync":
             with Barrier(life):
                 if body is not None:

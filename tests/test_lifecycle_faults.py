@@ -163,9 +163,7 @@ class World:
 
     def run(self) -> BaseException | None:
         """Run set-up, an empty body and teardown; return what came out."""
-        life = Lifecycle(
-            self.graph(), owner="the test", timeout=60.0, max_concurrency=self.mode.concurrency
-        )
+        life = Lifecycle(self.graph(), owner="the test", timeout=60.0, max_concurrency=self.mode.concurrency)
         try:
             if self.mode.backend is None:
                 self._run_sync(life)

@@ -162,7 +162,8 @@ class ImmutableFacet(Facet):
         return self._members
 
     def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
-        return iter(snapshot)
+        members: Iterable[tuple[str, Any]] = snapshot
+        return iter(members)
 
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         return iter(())

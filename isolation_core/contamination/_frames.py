@@ -24,6 +24,7 @@ class Frame:
         parent: the frame it is nested in.
         depth: nesting depth; entries promoted to a smaller depth are not ours.
         position: length of the log at entry.
+        number: how many frames were opened before it.
         kinds: the kinds of state it looks at; None: all.
         home: name of the module whose test it is around, if it is around one.
         own_globals: name of the module whose top level opened it: the names that
@@ -57,9 +58,10 @@ class Frame:
         self.deliver = deliver
         self.scope = scope
         self.parent = parent
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.territory = territory
         self.position = 0
+        self.number = 0
         self.open = True
         self.cohort: set[Frame] | None = None
         self.local_state: list[tuple[Probe, Any]] = []

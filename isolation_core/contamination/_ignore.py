@@ -31,7 +31,9 @@ class IgnoreRules:
         """
         if isinstance(texts, str):
             raise ConfigurationError(
-                f"ignore={texts!r} is one text; give a list of patterns, such as [{texts!r}]", name="ignore", value=texts
+                f"ignore={texts!r} is one text; give a list of patterns, such as [{texts!r}]",
+                name="ignore",
+                value=texts,
             )
         pairs = []
         for text in texts:

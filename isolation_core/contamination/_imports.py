@@ -50,7 +50,8 @@ class ImportWatch:
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Let the other finders find *fullname*, and bracket its execution."""
-        if target is not None or getattr(self._local, "depth", 0) or not self._is_new(fullname):
+        depth: int = getattr(self._local, "depth", 0)
+        if target is not None or depth or not self._is_new(fullname):
             # A reload is the test's own doing; inside a bracket all is bracketed.
             return None
         spec: ModuleSpec | None = None

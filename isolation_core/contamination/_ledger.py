@@ -24,7 +24,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
@@ -67,7 +67,7 @@ def _addresses_portably(items: Iterable[Any]) -> bytes:
 
 
 def _self_test() -> bool:
-    probe = (object(), object(), [], "text")
+    probe: tuple[Any, ...] = (object(), object(), [], "text")
     return (
         sys.implementation.name == "cpython"
         and tuple.__itemsize__ == _POINTER == 8
@@ -76,7 +76,7 @@ def _self_test() -> bool:
     )
 
 
-_DISPATCHER: Final = functools.singledispatch(_self_test).__code__
+_DISPATCHER: Final = cast("Any", functools.singledispatch(_addresses)).__code__
 """The code every `functools.singledispatch` function shares."""
 
 identical: Final[Callable[[tuple[Any, ...]], bytes]] = _addresses if _self_test() else _addresses_portably
@@ -102,10 +102,11 @@ class Node:
         key: the slot of *parent* it sits in.
         label: text of a root; otherwise empty.
         users: how many slots of watched objects hold it.
+        birth: the tracker's count of frames when the object was met; see `Ledger.birth`.
         cost: how far from a plain name its path is; a cheaper way replaces a dearer one.
     """
 
-    __slots__ = ("cost", "facets", "foreign", "key", "label", "parent", "users", "value")
+    __slots__ = ("birth", "cost", "facets", "foreign", "key", "label", "parent", "users", "value")
 
     def __init__(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> None:
         self.value = value
@@ -114,6 +115,7 @@ class Node:
         self.key = key
         self.label = label
         self.users = 1
+        self.birth = 0
         self.foreign = False
         self.cost = 0 if parent is None or label else parent.node.cost + _step(parent)
 
@@ -151,7 +153,10 @@ class _Page:
         home: name of the module to which the facets matter; None: to all.
     """
 
-    __slots__ = ("_known", "compared", "dicts", "facets", "home", "image", "key_image", "referents", "seen", "spans", "targets", "views")
+    __slots__ = (
+        "_known", "compared", "dicts", "facets", "home", "image", "key_image", "referents", "seen", "spans", "targets",
+        "views",
+    )  # fmt: skip
 
     def __init__(self, home: str | None = None) -> None:
         self.home = home
@@ -252,6 +257,10 @@ class Ledger:
         # them, and with all others when a wider frame ends. A thousand test
         # functions are a thousand places in memory to visit for every test.
         self.leaf_modules: frozenset[str] = frozenset()
+        # What nodes are marked with that are met now. A frame is not concerned
+        # with objects that were met inside it (a mock that is in place for a
+        # moment): it puts back the slot that leads to them.
+        self.birth = 0
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -319,6 +328,7 @@ class Ledger:
 
     def _enter(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> Node:
         node = Node(value, facets, parent, key, label)
+        node.birth = self.birth
         self._nodes[id(value)] = node
         for facet in facets:
             facet.node = node
@@ -331,7 +341,9 @@ class Ledger:
         self._queue.append((node, node.foreign))
         return node
 
-    def _track(self, value: Any, parent: Facet | None, key: Hashable, *, root: Hashable = None, label: str = "") -> None:
+    def _track(
+        self, value: Any, parent: Facet | None, key: Hashable, *, root: Hashable = None, label: str = ""
+    ) -> None:
         """Make *value* a node if it has state; count one more user if it is one."""
         kind = type(value)
         if kind in LEAF_TYPES:
@@ -583,4 +595,3 @@ class Ledger:
             self._opaque.remove(facet)
         elif facet in self._abcs:
             self._abcs.remove(facet)
-

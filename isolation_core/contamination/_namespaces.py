@@ -87,9 +87,7 @@ class ModuleFacet(_NamesFacet):
             if difference.key is ORDER or _is_import(self._namespace, difference):
                 continue
             if difference.key == "__warningregistry__":
-                yield Difference(
-                    difference.key, before=difference.before, after=difference.after, severity="note"
-                )
+                yield Difference(difference.key, before=difference.before, after=difference.after, severity="note")
             else:
                 yield difference
 
@@ -112,8 +110,8 @@ def _is_import(namespace: dict[str, Any], difference: Difference) -> bool:
 # Attributes a probe of its own looks after.
 _PROBED: Final = frozenset(
     {
-        "decimal.DefaultContext", "gettext._current_domain", "os.environ", "os.environb", "ssl._create_default_https_context",
-        "tempfile.tempdir", "threading.excepthook",
+        "decimal.DefaultContext", "gettext._current_domain", "os.environ", "os.environb",
+        "ssl._create_default_https_context", "tempfile.tempdir", "threading.excepthook",
         "time.altzone", "time.daylight", "time.timezone", "time.tzname",
     }
 )  # fmt: skip
@@ -253,9 +251,7 @@ class ShallowClassFacet(ClassFacet):
                 continue
             key, older = str(difference.key), difference.before
             private = key.startswith("_") and not (key.startswith("__") and key.endswith("__"))
-            if callable_type(older) if older is not MISSING else not private:
-                yield difference
-            elif older is not MISSING and not private and older is not None:
+            if not private if older is MISSING else callable_type(older) or not (private or older is None):
                 yield difference
 
 
@@ -458,7 +454,7 @@ class AbcFacet(Facet):
         return ()
 
     def read(self) -> tuple[Any, ...]:
-        from _abc import _get_dump
+        from _abc import _get_dump  # type: ignore[import-not-found]  # the stubs leave it out
 
         registered = _get_dump(self.holder)[0]
         return tuple(sorted(registered, key=id))
@@ -467,7 +463,7 @@ class AbcFacet(Facet):
         return ()
 
     def write(self, key: Hashable, value: Any) -> None:
-        from _abc import _reset_caches, _reset_registry
+        from _abc import _reset_caches, _reset_registry  # type: ignore[import-not-found]
 
         _reset_registry(self.holder)
         _reset_caches(self.holder)

@@ -44,7 +44,7 @@ def unregister_probe(kind: str) -> None:
 
 
 def _forget_default() -> None:
-    global _default
+    global _default  # noqa: PLW0603 - the one cache of this module
     _default = None
 
 
@@ -55,7 +55,7 @@ def registered_probes() -> tuple[Probe, ...]:
 
 def default_probes() -> tuple[Probe, ...]:
     """Return the built-in probes and the registered ones, cheapest first; the same ones every time."""
-    global _default, _builtin
+    global _default, _builtin  # noqa: PLW0603 - the one cache of this module
     if _builtin is None:
         from isolation_core.contamination.probes import builtin_probes
 

@@ -7,8 +7,8 @@ import os
 import re
 import types
 from collections import deque
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 
 __all__ = ["MAX_TEXT", "bounded_repr", "fingerprint", "is_secret_name", "redacted", "register_placeholder"]
 
@@ -17,6 +17,14 @@ MAX_TEXT: Final = 120
 
 _MAX_ITEMS = 4
 _MAX_DEPTH = 2
+_SIZED: Final[tuple[Any, ...]] = (list, tuple, dict, set, frozenset, deque, str, bytes)
+_BRACKETS: Final[dict[type, tuple[str, str]]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("{", "}"),
+    deque: ("[", "]"),
+}
 
 # A key is random per process: equal values are recognisable within one run,
 # and a short value cannot be guessed from the report by hashing candidates.
@@ -67,18 +75,18 @@ def bounded_repr(value: object, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _render(value: object, depth: int) -> str:
+def _render(value: Any, depth: int) -> str:
     kind = type(value)
     if kind is str:
         return _render_text(str(value))
     if kind in (int, float, complex, bool, type(None), type(Ellipsis)):
         return _render_number(value)
     if kind in (bytes, bytearray):
-        return _render_bytes(value)  # type: ignore[arg-type]
+        return _render_bytes(value)
     if kind in (list, tuple, set, frozenset, deque):
-        return _render_items(value, depth)  # type: ignore[arg-type]
+        return _render_items(value, depth)
     if kind is dict:
-        return _render_mapping(value, depth)  # type: ignore[arg-type]
+        return _render_mapping(value, depth)
     return _render_object(value)
 
 
@@ -101,10 +109,10 @@ def _render_bytes(value: bytes | bytearray) -> str:
     return f"{bytes(value[:24])!r}... ({len(value)} bytes)"
 
 
-def _render_items(value: Iterable[object], depth: int) -> str:
+def _render_items(value: Collection[object], depth: int) -> str:
     kind = type(value)
-    opening, closing = {list: "[]", tuple: "()", set: "{}", frozenset: "{}", deque: "[]"}[kind]  # type: ignore[index]
-    count = len(value)  # type: ignore[arg-type]
+    opening, closing = _BRACKETS[kind]
+    count = len(value)
     if depth >= _MAX_DEPTH:
         body = "..." if count else ""
     else:
@@ -137,22 +145,18 @@ def _render_mapping(value: dict[object, object], depth: int) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-def _render_object(value: object) -> str:
+def _render_object(value: Any) -> str:
     kind = type(value)
     if issubclass(kind, type):
-        return f"<class {_type_name(value)}>"  # type: ignore[arg-type]
+        return f"<class {_type_name(value)}>"
     if kind is types.FunctionType:
-        return f"<function {value.__module__}.{value.__qualname__}>"  # type: ignore[attr-defined]
+        return f"<function {value.__module__}.{value.__qualname__}>"
     if kind is types.ModuleType:
-        return f"<module {types.ModuleType.__getattribute__(value, '__dict__').get('__name__')}>"  # type: ignore[arg-type]
+        return f"<module {types.ModuleType.__getattribute__(value, '__dict__').get('__name__')}>"
     if kind is types.BuiltinFunctionType:
-        return f"<builtin {value.__name__}>"  # type: ignore[attr-defined]
-    size = ""
-    if issubclass(kind, (list, tuple, dict, set, frozenset, deque, str, bytes)):
-        for base in (list, tuple, dict, set, frozenset, deque, str, bytes):
-            if issubclass(kind, base):
-                size = f" of {base.__len__(value)}"
-                break
+        return f"<builtin {value.__name__}>"
+    # Asked of the builtin type: a __len__ of its own is user code.
+    size = next((f" of {base.__len__(value)}" for base in _SIZED if issubclass(kind, base)), "")
     # No address: it differs from run to run and says nothing to a reader.
     return f"<{_type_name(kind)} object{size}>"
 

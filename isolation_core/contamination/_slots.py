@@ -173,7 +173,7 @@ class Entry:
         self.slot = slot
         self.before = before
         self.after = after
-        self.severity = severity
+        self.severity: Severity | None = severity
         self.depth = depth
         self.owner = owner
         self.target = before
@@ -183,9 +183,7 @@ class Entry:
     @classmethod
     def of(cls, slot: Slot, difference: Difference, depth: int | None = None) -> Entry:
         """Return the log entry of a *difference* at *slot*."""
-        return cls(
-            slot, before=difference.before, after=difference.after, severity=difference.severity, depth=depth
-        )
+        return cls(slot, before=difference.before, after=difference.after, severity=difference.severity, depth=depth)
 
     def fail(self, reason: str) -> None:
         """Remember why the value could not be put back."""
@@ -193,7 +191,7 @@ class Entry:
 
     def describe(self, *, owner: str, scope: str) -> Change:
         """Return the finding: text only, holding none of the values."""
-        severity = self.severity or self.slot.severity
+        severity: Severity = self.severity or self.slot.severity
         if self.failed and severity != "note":
             severity = "unrecoverable"
         path = self.slot.path()

@@ -16,7 +16,9 @@ _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{o
 _STDLIB: Final = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 _TOP_MODULES: Final = sys.stdlib_module_names
 
-PROBED_MODULES: Final = frozenset({"builtins", "gc", "locale", "logging", "mimetypes", "signal", "sys", "typing", "warnings"})
+PROBED_MODULES: Final = frozenset(
+    {"builtins", "gc", "locale", "logging", "mimetypes", "signal", "sys", "typing", "warnings"}
+)
 """Watched slot by slot by probes of their own, or (typing) nothing but caches."""
 
 
@@ -64,7 +66,7 @@ class Territory:
         self._here = self._packages_below_root() if packages is None else frozenset()
 
     def _packages_below_root(self) -> frozenset[str]:
-        found = set()
+        found: set[str] = set()
         for folder in (self.root, os.path.join(self.root, "src")):
             try:
                 entries = os.scandir(folder)
@@ -156,9 +158,7 @@ def _loaded_names(code: types.CodeType) -> Iterator[str]:
             yield from _loaded_names(constant)
 
 
-def foreign_classes_in(
-    module: types.ModuleType, is_users: Callable[[str, Any], bool]
-) -> Iterator[tuple[str, type]]:
+def foreign_classes_in(module: types.ModuleType, is_users: Callable[[str, Any], bool]) -> Iterator[tuple[str, type]]:
     """Yield label and class of the installed or standard classes *module* imported by name."""
     for value in tuple(module.__dict__.values()):
         if issubclass(type(value), type):

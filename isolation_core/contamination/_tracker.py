@@ -40,6 +40,7 @@ class Tracker:
         self._view: View | None = None
         self._log: list[Entry] = []
         self._open: list[Frame] = []
+        self._frames_opened = 0
         self._guard = ProbeGuard()
         self._watch = ImportWatch(self._before_import, self._after_import, self._is_new_module)
         # Whether no frame is open or about to be; see `_on_collection`.
@@ -85,6 +86,8 @@ class Tracker:
                 if strangers:
                     join([frame, *strangers])
             frame.position = len(self._log)
+            self._frames_opened += 1
+            frame.number = self._frames_opened
             self._open.append(frame)
             view = self._view
             assert view is not None
@@ -125,7 +128,9 @@ class Tracker:
             widest = min(members, key=lambda member: member.depth)
             view = self._view
             assert view is not None
-            changes = undo(self._log, view, self._guard, widest, position, owner, restore=restore, ignored=ignored)
+            changes = undo(
+                self._log, view, self._guard, widest, position, owner=owner, restore=restore, ignored=ignored
+            )
             if changes:
                 for member in members:
                     member.deliver(changes)
@@ -200,6 +205,7 @@ class Tracker:
         view = self._view
         if view is None:
             return
+        view.ledger.birth = self._frames_opened if depth is None else 0
         view.find_modules(entering=entering)
         for facet, difference in view.ledger.scan(home):
             if not facet.agrees(difference.before, difference.after):
@@ -283,6 +289,7 @@ class Tracker:
         """
         with self._lock:
             if self._view is not None and self._view.heap:
+                self._view.ledger.birth = 0
                 self._view.ledger.add_value(key, label, value)
 
     def forget_value(self, key: object) -> None:

@@ -23,8 +23,8 @@ def undo(
     guard: ProbeGuard,
     frame: Frame,
     position: int,
-    owner: str,
     *,
+    owner: str,
     restore: bool,
     ignored: Callable[[str, str], bool] | None,
 ) -> list[Change]:
@@ -41,6 +41,8 @@ def undo(
     expected: dict[Slot, Any] = {}
     for entry in tail:
         slot = entry.slot
+        if isinstance(slot, FacetSlot) and slot.facet.node.birth >= frame.number:
+            continue
         if entry.depth is not None and entry.depth < frame.depth:
             promoted.append(entry)
             if slot in net:
@@ -73,7 +75,9 @@ def undo(
     mine += [
         entry
         for slot, entry in net.items()
-        if slot.is_silent and (id(slot.facet) in refilled or _reordered(entry.target, entry.after))
+        if isinstance(slot, FacetSlot)
+        and slot.is_silent
+        and (id(slot.facet) in refilled or _reordered(entry.target, entry.after))
     ]
     changes = apply(view, guard, mine, frame, owner, restore=restore, ignored=ignored)
     # What a narrower frame could not or did not want to undo stays in the
@@ -129,7 +133,7 @@ def _write(view: View, guard: ProbeGuard, entries: list[Entry]) -> None:
     touched_probes: dict[int, Probe] = {}
     facets: dict[int, Facet] = {}
     # Patches first: stopping one puts its target back by itself.
-    for entry in sorted(reversed(entries), key=lambda entry: entry.slot.turn):
+    for entry in sorted(reversed(entries), key=lambda entry: entry.slot.turn):  # noqa: C414 - stable: newest first
         try:
             entry.slot.write(entry.target)
         except Exception as error:

@@ -73,7 +73,7 @@ class CellFacet(Facet):
 
     def read(self) -> tuple[Any, ...]:
         try:
-            return (CellType.cell_contents.__get__(self.holder),)  # type: ignore[attr-defined]
+            return (CellType.cell_contents.__get__(self.holder),)
         except ValueError:  # an empty cell
             return ()
 

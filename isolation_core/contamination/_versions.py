@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from types import FunctionType
 from typing import Any, Final
 
 __all__ = ["CELL_WORDS", "FUNCTION_WORDS", "HAS_TAGS", "HAS_WORDS", "Watch", "joined", "tag_of", "words_of"]
@@ -94,8 +95,8 @@ def _self_test() -> bool:
         lambda: sample.update(d=4),
         lambda: sample.__delitem__("d"),
         lambda: sample.setdefault("e", 5),
-        lambda: sample.popitem(),
-        lambda: sample.clear(),
+        sample.popitem,
+        sample.clear,
         lambda: sample.__ior__({1: 1}),
     )
     for step in steps:
@@ -117,12 +118,13 @@ def _words_self_test() -> bool:
         return cell + a + b
 
     cell = 1
-    holder = (sample.__closure__ or ())[0]
-    if type(sample).__basicsize__ < object.__basicsize__ + sum(FUNCTION_WORDS) * _WORD:
+    closure = sample.__closure__
+    if not closure or FunctionType.__basicsize__ < object.__basicsize__ + sum(FUNCTION_WORDS) * _WORD:
         return False
+    holder = closure[0]
     view, inside = words_of(sample, FUNCTION_WORDS), words_of(holder, CELL_WORDS)
     seen, contents = {bytes(view)}, {bytes(inside)}
-    other = (lambda a, *, b: cell).__code__
+    other = (lambda a, *, b: cell + a + b).__code__
     for name, value in (("__code__", other), ("__defaults__", (3,)), ("__kwdefaults__", {"b": 4}), ("x", 1)):
         setattr(sample, name, value)
         seen.add(bytes(view))

@@ -75,9 +75,12 @@ class _CEnviron:
         raw, volatile = self._raw, self._volatile
         if raw:
             now = ctypes.string_at(start, len(raw))
+            if now == raw:
+                return {}
             # A runner renews its one variable in every phase; all others, and
             # the null at the end, are where they were.
-            if now == raw or (volatile and now[:volatile] == raw[:volatile] and now[volatile + _POINTER :] == raw[volatile + _POINTER :]):
+            behind = volatile + _POINTER
+            if volatile and now[:volatile] == raw[:volatile] and now[behind:] == raw[behind:]:
                 return {}
         return self._read_anew(start)
 
