@@ -273,6 +273,35 @@ class TestNamesLeaks:
         assert "polluted_script.py::be_quiet\n" in on.stderr
 
 
+    def test_what_the_baseline_has_fails_nothing(self, tmp_path: Path) -> None:
+        """The key `baseline` works for a script and for the decorator; a file that is none is a usage error."""
+        code = """
+            import os
+            from isolation_script import isolated
+            @isolated
+            def step(): os.environ["STEP"] = "1"
+            step()
+            os.environ["WHOLE"] = "1"
+        """
+        name = script(tmp_path, code)
+        rows = [["job.py::step", "ENV001", "os.environ['STEP']"], ["job.py", "ENV001", "os.environ['WHOLE']"]]
+        known = tmp_path / "known.json"
+        known.write_text(json.dumps({"schema": "isolation-baseline/1", "findings": rows}))
+        assert run(tmp_path, "--mode=strict", name).returncode == 1
+        done = run(tmp_path, "--mode=strict", name, ISOLATION_CORE_BASELINE="known.json")
+        assert done.returncode == 0, done.stderr
+        assert "2 known findings (baseline) not listed" in done.stderr and "ENV001" not in done.stderr
+        known.write_text("{}")
+        done = run(tmp_path, name, ISOLATION_CORE_BASELINE="known.json")
+        assert done.returncode == 2 and "is no baseline" in done.stderr and "Traceback" not in done.stderr
+
+    def test_a_package_that_does_not_exist_is_told(self, tmp_path: Path) -> None:
+        """A slip in --packages is told, with the nearest name."""
+        script(tmp_path, "TABLE = {}", "store.py")
+        done = run(tmp_path, "--packages=stoer", script(tmp_path, "import store"))
+        assert "there is no package 'stoer', so nothing of it was watched; did you mean 'store'?" in done.stderr
+
+
 class TestIsolated:
     def test_bare(self, journal: Journal) -> None:
         """@isolated puts back what a call changed, and passes the result on."""

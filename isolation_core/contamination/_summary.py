@@ -171,7 +171,7 @@ def _ask_live_sources() -> tuple[dict[str, list[str]], list[str]]:
 
 def _finding_issues(source: EventSource) -> list[str]:
     issues = []
-    for group in group_findings(source):
+    for group in group_findings(source, include_known=False):
         if group.severity == "note":
             continue
         owner, *others = group.owners
