@@ -188,7 +188,11 @@ class Barrier:
     # -- what one can ask of it while it is open -------------------------------
 
     def on_cleanup(
-        self, callback: Callable[[], Awaitable[object] | object], *, name: str | None = None, timeout: float | None = None
+        self,
+        callback: Callable[[], Awaitable[object] | object],
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Run *callback* when the barrier is left, newest first, whatever else fails.
 
@@ -285,7 +289,9 @@ class Barrier:
             journal.record("open", owner=self.owner, group=self.group, scope=self.scope, mode=self.mode)
 
     def _track(self) -> Frame:
-        parents = (barrier._frame for barrier in (self.parent, *(self.parent.ancestors() if self.parent else ())) if barrier)
+        parents = (
+            barrier._frame for barrier in (self.parent, *(self.parent.ancestors() if self.parent else ())) if barrier
+        )
         parent = next((frame for frame in parents if frame is not None and frame.open), None)
         kinds = self._probe_kinds
         frame = Frame(
@@ -499,7 +505,6 @@ def _check_kinds(kinds: frozenset[str], probes: tuple[Probe, ...]) -> None:
         near = difflib.get_close_matches(kind, sorted(known), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(sorted(known))}"
         raise ConfigurationError(f"probes={kind!r} is not a kind of probe; {hint}", name="probes", value=kind)
-
 
 
 def _barriers_alive() -> Iterator[str]:

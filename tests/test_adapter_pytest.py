@@ -19,6 +19,7 @@ def run(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:
+    """Skip where a plugin of others is not installed."""
     missing = [name for name in modules if find_spec(name) is None]
     return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed")
 
@@ -52,6 +53,7 @@ def test_victim():
 
 @pytest.fixture
 def app(pytester: pytest.Pytester) -> pytest.Pytester:
+    """Return a folder with a module that has state."""
     pytester.makepyfile(app=APP)
     return pytester
 
@@ -118,7 +120,9 @@ def test_strict_mode_fails_the_polluter_and_heals(app: pytest.Pytester) -> None:
 
 def test_a_healthy_suite_hears_nothing(app: pytest.Pytester) -> None:
     """Where nothing leaked there is no section, no header line, nothing."""
-    app.makepyfile("import app\ndef test_one(): app.Service().ping()\ndef test_two(tmp_path, monkeypatch): monkeypatch.setattr(app, 'CONFIG', 1)")
+    app.makepyfile(
+        "import app\ndef test_one(): app.Service().ping()\ndef test_two(tmp_path, monkeypatch): monkeypatch.setattr(app, 'CONFIG', 1)"
+    )
     result = run(app)
     result.assert_outcomes(passed=2)
     assert "isolation" not in result.stdout.str().replace("isolation-", "").partition("collected")[2]
@@ -315,7 +319,9 @@ def test_two(): assert app.CONFIG == {"users": []}
 def test_hooks_of_a_conftest_own_what_they_do(app: pytest.Pytester) -> None:
     """State that a conftest's runtest hook prepares is there for the test and no test is blamed for it."""
     app.makeconftest("import app\ndef pytest_runtest_setup(item): app.CONFIG['current'] = item.name")
-    app.makepyfile("import app\ndef test_one(): assert app.CONFIG['current'] == 'test_one'\ndef test_two(): assert app.CONFIG['current'] == 'test_two'")
+    app.makepyfile(
+        "import app\ndef test_one(): assert app.CONFIG['current'] == 'test_one'\ndef test_two(): assert app.CONFIG['current'] == 'test_two'"
+    )
     result = run(app)
     result.assert_outcomes(passed=2)
     result.stdout.no_fnmatch_line("*test_one*CONFIG*")
@@ -385,15 +391,23 @@ def test_findings_reach_junit(app: pytest.Pytester) -> None:
 
 def test_two_sessions_in_one_process_do_not_meet(app: pytest.Pytester) -> None:
     """The second pytest.main of a process finds the state the first one found."""
-    app.makepyfile(test_app="import app\ndef test_once(): app.CONFIG['users'].append(1); assert len(app.CONFIG['users']) == 1")
-    script = "import pytest, sys; sys.exit(max(pytest.main(['-q', '-p', 'no:randomly', 'test_app.py']) for _ in range(2)))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=app.path, env={**os.environ}, check=False, capture_output=True, text=True)
+    app.makepyfile(
+        test_app="import app\ndef test_once(): app.CONFIG['users'].append(1); assert len(app.CONFIG['users']) == 1"
+    )
+    script = (
+        "import pytest, sys; sys.exit(max(pytest.main(['-q', '-p', 'no:randomly', 'test_app.py']) for _ in range(2)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=app.path, env={**os.environ}, check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_doctests_are_isolated(app: pytest.Pytester) -> None:
     """A doctest's pollution is undone like a test's."""
-    app.makepyfile(other='def one():\n    """\n    >>> import app\n    >>> app.CONFIG["x"] = 1\n    """\ndef two():\n    """\n    >>> import app\n    >>> app.CONFIG\n    {\'users\': []}\n    """')
+    app.makepyfile(
+        other='def one():\n    """\n    >>> import app\n    >>> app.CONFIG["x"] = 1\n    """\ndef two():\n    """\n    >>> import app\n    >>> app.CONFIG\n    {\'users\': []}\n    """'
+    )
     run(app, "--doctest-modules", "other.py").assert_outcomes(passed=2)
 
 
@@ -501,9 +515,17 @@ def test_beside_pytest_asyncio(app: pytest.Pytester, loop_scope: str) -> None:
 @needs("pytest_randomly")
 def test_beside_pytest_randomly(app: pytest.Pytester) -> None:
     """Reordering and reseeding plugins are left alone: same random numbers, victims healed in any order."""
-    app.makepyfile("import app, random\n" + "\n".join(f"def test_{i}(): assert app.CONFIG == {{'users': []}}; app.CONFIG['users'].append({i}); random.random()" for i in range(8)))
+    app.makepyfile(
+        "import app, random\n"
+        + "\n".join(
+            f"def test_{i}(): assert app.CONFIG == {{'users': []}}; app.CONFIG['users'].append({i}); random.random()"
+            for i in range(8)
+        )
+    )
     for seed in ("1", "2"):
-        app.runpytest_subprocess("-p", "randomly", f"-prandomly_seed={seed}" if False else f"--randomly-seed={seed}").assert_outcomes(passed=8)
+        app.runpytest_subprocess(
+            "-p", "randomly", f"-prandomly_seed={seed}" if False else f"--randomly-seed={seed}"
+        ).assert_outcomes(passed=8)
 
 
 @needs("xdist")
@@ -612,7 +634,7 @@ def test_the_summary_is_coloured_where_the_terminal_is(app: pytest.Pytester) -> 
 
 
 def test_a_baseline_lets_only_new_findings_count(app: pytest.Pytester) -> None:
-    """What the file has is one line and no failure in mode strict; what is new is listed and fails; nothing is written."""
+    """What the file has is one line and no failure in mode strict; what is new is listed and fails."""
     app.makepyfile(POLLUTED)
     known = app.path / "known.json"
     option = f"--isolation-baseline={known}"
@@ -629,7 +651,9 @@ def test_a_baseline_lets_only_new_findings_count(app: pytest.Pytester) -> None:
     known.write_text(json.dumps({"schema": "isolation-baseline/1", "findings": [rows[0], ["gone", "X", "y"]]}))
     result = run(app, option, "--isolation=strict")
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["E *leaks app.CONFIG?'users'?: *", "  MOD002 *", "1 known finding (baseline) not listed"])
+    result.stdout.fnmatch_lines(
+        ["E *leaks app.CONFIG?'users'?: *", "  MOD002 *", "1 known finding (baseline) not listed"]
+    )
     assert ["gone", "X", "y"] in json.loads(known.read_text())["findings"]
 
     run(app, option, "--isolation-baseline-update").assert_outcomes(passed=2)
@@ -670,5 +694,7 @@ def test_a_package_that_does_not_exist_is_told(app: pytest.Pytester, workers: tu
     app.makepyfile("import store\ndef test_it(): store.TABLE['a'] = 1")
     result = run(app, "--isolation-packages=stoer,unused", *workers)
     assert result.stdout.str().count("there is no package") == 1
-    result.stdout.fnmatch_lines(["note  there is no package 'stoer', so nothing of it was watched; did you mean 'store'?"])
+    result.stdout.fnmatch_lines(
+        ["note  there is no package 'stoer', so nothing of it was watched; did you mean 'store'?"]
+    )
     run(app, "--isolation-packages=store,unused", *workers).stdout.no_fnmatch_line("*there is no package*")
