@@ -33,6 +33,7 @@ NAME = "barrier_app"
 
 @pytest.fixture
 def app() -> Iterator[Any]:
+    """A module with state, loaded for one test."""
     module = types.ModuleType(NAME)
     module.__dict__.update(CONFIG={"a": 1}, ITEMS=[1], COUNT=0, Thing=type("Thing", (), {"__module__": NAME}))
     sys.modules[NAME] = module
@@ -42,10 +43,12 @@ def app() -> Iterator[Any]:
 
 
 def barrier(group: str = "default", **options: Any) -> Barrier:
+    """Return a barrier that watches that module only."""
     return isolation_barrier(group, **{"packages": [NAME], "probes": ["heap"], **options})
 
 
 def paths(found: Barrier) -> list[str]:
+    """Return what was changed, sorted."""
     return sorted(change.path for change in found.changes)
 
 
@@ -368,6 +371,7 @@ class Flags(Probe):
 
 @pytest.fixture
 def flags() -> Iterator[Flags]:
+    """A probe of one's own, registered for one test."""
     probe = Flags()
     register_probe(probe)
     yield probe
@@ -379,7 +383,10 @@ def test_a_probe_of_ones_own_takes_part(app: Any, flags: Flags) -> None:
     with barrier(probes=["heap", "flags"]) as b:
         flags.state.update(x=2, y=1)
     assert flags.state == {"x": 1}
-    assert [(c.kind, c.path, c.restored) for c in b.changes] == [("flags", "flags['x']", True), ("flags", "flags['y']", True)]
+    assert [(c.kind, c.path, c.restored) for c in b.changes] == [
+        ("flags", "flags['x']", True),
+        ("flags", "flags['y']", True),
+    ]
 
 
 def test_what_cannot_be_undone_is_said(app: Any, flags: Flags) -> None:
@@ -462,6 +469,7 @@ def test_leaving_in_another_context_works(app: Any) -> None:
 
 def test_a_hundred_nested_barriers_unwind(app: Any) -> None:
     """Depth costs nothing but itself; every level restores its own."""
+
     def descend(level: int) -> None:
         if level:
             with barrier():
@@ -529,3 +537,22 @@ def test_leaks_of_mocks_are_told_also_when_a_cleanup_failed(app: Any, way: str) 
             anyio.run(asynchronously)
     assert caught.group_contains(ValueError, match="broken")
     assert [leak.kind for leak in b.leaks] == ["coroutine"]
+
+
+def test_a_double_in_place_for_a_moment_is_no_finding(app: Any) -> None:
+    """Objects first met inside a barrier are not its concern: the slot that leads to them is."""
+    with barrier() as b:
+        app.CONFIG["double"] = calls = [1]
+        with barrier():
+            pass
+        calls.append(2)
+        del app.CONFIG["double"]
+    assert b.changes == ()
+    with barrier() as b:
+        app.CONFIG["double"] = calls = [1]
+        with barrier() as inner:
+            calls.append(2)
+        assert calls == [1]
+    assert paths(inner) == ["barrier_app.CONFIG['double']"]
+    assert paths(b) == ["barrier_app.CONFIG['double']"]
+    assert app.CONFIG == {"a": 1}

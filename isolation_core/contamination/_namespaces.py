@@ -463,7 +463,7 @@ class AbcFacet(Facet):
         return ()
 
     def write(self, key: Hashable, value: Any) -> None:
-        from _abc import _reset_caches, _reset_registry  # type: ignore[import-not-found]
+        from _abc import _reset_caches, _reset_registry  # pyright: ignore[reportMissingImports]
 
         _reset_registry(self.holder)
         _reset_caches(self.holder)
