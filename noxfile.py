@@ -42,8 +42,8 @@ def _wake_pyenv_shims() -> None:
 _wake_pyenv_shims()
 
 
-def _source(folder: str, names: list[str]) -> set[str]:
-    return set(SOURCE).intersection(names) if Path(folder) == ROOT else set()
+def _source(folder: str | os.PathLike[str], names: list[str]) -> set[str]:
+    return {name for name in names if name in SOURCE and Path(folder) == ROOT}
 
 
 @nox.session

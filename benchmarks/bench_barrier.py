@@ -58,7 +58,7 @@ def main() -> int:
 
     light = bench_environment(heavy=False)
     small = _suites.write_sync(CACHE / "bench" / "barrier", tests=1, modules=20)
-    print(__doc__.partition("\n\n")[2])
+    print((__doc__ or "").partition("\n\n")[2])
     print(_ROW.format("reading", "figure", "bar", "aim", "more"))
 
     record: dict[str, object] = {}

@@ -15,6 +15,7 @@ Redis and pytest-mock are measured when they are installed.
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import importlib
 import importlib.util
@@ -155,13 +156,13 @@ def _pytest_mock() -> Any:
     """Return pytest-mock's factory, or None when it is not installed."""
     if importlib.util.find_spec("pytest_mock") is None:
         return None
-    from pytest_mock import MockerFixture
+    factory: Any = importlib.import_module("pytest_mock").MockerFixture
 
     class Config:
         def getini(self, _name: str) -> str:
             return "false"
 
-    return MockerFixture(Config())  # type: ignore[arg-type]
+    return factory(Config())
 
 
 def bench_creation(report: Report, rounds: int) -> None:
@@ -218,7 +219,8 @@ def bench_reset(report: Report, rounds: int) -> None:
         "AsyncMock.reset_mock()": (resets(AsyncMock(), 100, lambda mock: mock.reset_mock()), 3),
         "ours, clear()": (resets(isolated_mock(), 100, clear), 20),
     }
-    baselined = tree(isolated_mock(**{f"method_{n}.return_value": 1 for n in range(100)}), 100)
+    stubs: dict[str, Any] = {f"method_{n}.return_value": 1 for n in range(100)}
+    baselined = tree(isolated_mock(**stubs), 100)
     contenders["ours, reset() to a baseline"] = (repeat(lambda: reset(baselined)), 20)
     figures = interleaved(contenders, rounds)
     report.line("reset of 100 children", figures, bars={"AsyncMock.reset_mock()": 6})
@@ -229,7 +231,7 @@ def bench_reset(report: Report, rounds: int) -> None:
             run(getattr(mock, f"method_{n}")(n))
         mock.reset_mock()
 
-    works = {name: (repeat(lambda mock=mock: call_all(mock)), 3) for name, mock in called.items()}
+    works = {name: (repeat(functools.partial(call_all, mock)), 3) for name, mock in called.items()}
     figures = interleaved(works, rounds)
     report.line("100 children: call each, then reset", figures)
     big = resets(isolated_mock(), 1000, lambda mock: mock.reset_mock())
@@ -266,9 +268,10 @@ def bench_memory(report: Report) -> None:
             report.at_most(f"bytes of a recorded call, depth {depth}, bar", figures["ours"], 600, "B")
     gc.collect()
     gc.disable()
+    stubs: dict[str, Any] = {"method_1.return_value": 1}
     with MockRegistry("bench") as registry:
         for _ in range(10_000):
-            mock = registry.create(Client, **{"method_1.return_value": 1})
+            mock = registry.create(Client, **stubs)
             run(mock.method_1("k"))
             mock.discard()
         del mock

@@ -265,7 +265,7 @@ def main() -> int:
         parser.error(f"no such suite: {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = options.suites or [name for name in known if not (options.quick and name == "heavy")]
 
-    print(__doc__.partition("\n\n")[2])
+    print((__doc__ or "").partition("\n\n")[2])
     header = ("suite", "with", "tests", "p10 ms", "median ms", "run ms", "added ms", "ratio", "")
     print(_ROW.format(*header))
     record: list[dict[str, object]] = []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import abc
 import array
-import collections
+import collections.abc
 import enum
 import functools
 import gc
 import random
 import sys
-import threading
 import types
 import weakref
 from collections.abc import Iterator
@@ -98,6 +97,7 @@ PARTIAL = functools.partial(function, 1, c={"k": []})
 
 @pytest.fixture
 def app() -> Iterator[Any]:
+    """A module made from `SOURCE`, loaded for one test."""
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module
     exec(SOURCE, module.__dict__)
@@ -106,6 +106,7 @@ def app() -> Iterator[Any]:
 
 
 def watch(module: Any) -> Ledger:
+    """Return a ledger that has seen *module* as it is."""
     ledger = Ledger(lambda name: name == MODULE)
     ledger.add_module(MODULE, module)
     ledger.write()
@@ -114,11 +115,13 @@ def watch(module: Any) -> Ledger:
 
 
 def paths(found: list[tuple[Facet, Difference]]) -> list[str]:
+    """Return where the differences are."""
     return [facet.node.path() + facet.accessor(difference.key) for facet, difference in found]
 
 
 def undo(ledger: Ledger, found: list[tuple[Facet, Difference]]) -> None:
-    for facet, difference in sorted(reversed(found), key=lambda pair: pair[1].key is ORDER):
+    """Put everything back, newest first, orders of keys last."""
+    for facet, difference in sorted(reversed(found), key=lambda pair: pair[1].key is ORDER):  # noqa: C414 - stable
         facet.write(difference.key, difference.before)
     ledger.reread([facet for facet, _ in found])
     ledger.settle()
@@ -191,13 +194,14 @@ def test_every_kind_of_change_is_seen_named_and_undone(app: Any, name: str) -> N
     assert shape(app.__dict__) == shape(fresh.__dict__)
 
 
-def shape(value: Any, depth: int = 0) -> Any:
+def shape(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - type by type
     """A description of values that is equal for equal structure and order."""
     if depth > 6 or isinstance(value, types.ModuleType):
         return type(value).__name__
     if isinstance(value, collections.abc.Mapping):
-        items = [(k, shape(v, depth + 1)) for k, v in dict(value).items() if k not in ("__builtins__",)]
-        return type(value).__name__, items if depth else sorted(items, key=lambda item: str(item[0])), vars_of(value, depth)
+        items = [(k, shape(v, depth + 1)) for k, v in dict(value).items() if k != "__builtins__"]
+        shown = items if depth else sorted(items, key=lambda item: str(item[0]))
+        return type(value).__name__, shown, vars_of(value, depth)
     if isinstance(value, (list, tuple, collections.deque)):
         return type(value).__name__, [shape(item, depth + 1) for item in value]
     if isinstance(value, (set, frozenset)):
@@ -214,14 +218,22 @@ def shape(value: Any, depth: int = 0) -> Any:
         if value.__globals__.get("__name__") == "functools":
             return sorted(map(str, vars(value)["registry"])) if "registry" in vars(value) else value.__qualname__
         cells = [shape(cell.cell_contents, depth + 1) for cell in value.__closure__ or ()]
-        return value.__code__.co_code, shape(value.__defaults__), shape(value.__kwdefaults__), sorted(vars(value)), cells
+        return (
+            value.__code__.co_code,
+            shape(value.__defaults__),
+            shape(value.__kwdefaults__),
+            sorted(vars(value)),
+            cells,
+        )
     if isinstance(value, functools._lru_cache_wrapper):
         return value.cache_info()
     return type(value).__name__, vars_of(value, depth)
 
 
 def vars_of(value: Any, depth: int) -> Any:
-    slots = [(name, getattr(value, name, "unset")) for name in getattr(type(value), "__slots__", ()) if name != "__weakref__"]
+    """Describe the attributes of *value*, in slots and in its dict."""
+    names = [name for name in getattr(type(value), "__slots__", ()) if name != "__weakref__"]
+    slots = [(name, getattr(value, name, "unset")) for name in names]
     attributes = getattr(value, "__dict__", {})
     if isinstance(value, enum.Enum | types.MappingProxyType | weakref.WeakSet):
         return sorted(attributes)
@@ -275,7 +287,7 @@ class Hostile:
         raise RuntimeError("do not look at me")
 
     @property
-    def __class__(self) -> Any:  # type: ignore[override]
+    def __class__(self) -> Any:
         raise RuntimeError("do not ask my class")
 
     @__class__.setter
@@ -298,8 +310,9 @@ def test_objects_that_refuse_every_question_are_watched_all_the_same(app: Any) -
 
 def test_cycles_end(app: Any) -> None:
     """A structure that contains itself is walked once and undone."""
-    app.LOOP = loop = [1]
-    loop.append(loop)  # type: ignore[arg-type]
+    loop: list[Any] = [1]
+    app.LOOP = loop
+    loop.append(loop)
     ledger = watch(app)
     loop.append(2)
     undo(ledger, ledger.scan())
@@ -459,7 +472,7 @@ def picture(root: dict[str, Any]) -> list[Any]:
     return lines
 
 
-def mutate(root: dict[str, Any], data: st.DataObject) -> None:
+def mutate(root: dict[str, Any], data: st.DataObject) -> None:  # noqa: C901, PLR0912 - type by type
     """Make one random change somewhere in the graph."""
     places = collect(root)
     value = data.draw(st.recursive(LEAVES, _containers, max_leaves=4))

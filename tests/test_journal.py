@@ -241,6 +241,7 @@ def test_a_file_begins_with_a_header_and_holds_every_event(tmp_path: Path) -> No
     journal = Journal()
     journal.write_to(tmp_path / "deep" / "er", worker="gw0", mode="restore", kinds=["environ"], seed=7, root="/x")
     fill(journal)
+    assert journal.path
     assert journal.path == str(tmp_path / "deep" / "er" / f"gw0-{os.getpid()}.jsonl")
     lines = Path(journal.path).read_text(encoding="utf-8").splitlines()
     header = json.loads(lines[0])

@@ -71,13 +71,13 @@ async def test_a_builder_is_asked_by_name_and_its_result_is_the_baseline() -> No
     register_mock_builder("http", build_http)
     async with MockRegistry("test") as registry:
         client = isolated_mock("http", name="api", routes={"/a": {"n": 1}})
-        assert isinstance(client, Http)
         assert await client.get("/a") == {"n": 1}
         client.get.side_effect = KeyError
         reset(client)
         assert await client.get("/a") == {"n": 1}
         client.get.assert_awaited_once_with("/a")
         assert repr(client).startswith("<IsolatedMock name='api'")
+        assert isinstance(client, Http)
         assert len(registry) == 1
     assert is_discarded(client)
 

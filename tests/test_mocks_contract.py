@@ -26,13 +26,13 @@ from hypothesis import strategies as st
 from isolation_core.errors import NotAMockError, UnknownMockAttributeError
 from isolation_core.mocks import isolated_mock, register_shape_profile
 from isolation_core.mocks._contract import contract_for
-from isolation_core.mocks._engine import make
+from isolation_core.mocks._engine import Engine, make
 from isolation_core.mocks._signature import checker
 
 ENGINES = pytest.mark.parametrize("engine", ["light", "plain"])
 
 
-def mock_of(engine: str, spec: object, **configure: object) -> Any:
+def mock_of(engine: Engine, spec: object, **configure: object) -> Any:
     """Make a mock of *spec* with one engine."""
     return make(spec, name="m", own_class=False, attributes=(), configure=configure, engine=engine)
 
@@ -125,7 +125,7 @@ class Client(Base):
 
 
 @ENGINES
-def test_unknown_names_raise_with_a_suggestion(engine: str) -> None:
+def test_unknown_names_raise_with_a_suggestion(engine: Engine) -> None:
     """A misspelled attribute raises AttributeError naming the nearest real one."""
     mock = mock_of(engine, Client)
     with pytest.raises(UnknownMockAttributeError, match="Did you mean 'fetch'") as caught:
@@ -136,7 +136,7 @@ def test_unknown_names_raise_with_a_suggestion(engine: str) -> None:
 
 
 @ENGINES
-def test_annotations_fields_and_slots_are_names(engine: str) -> None:
+def test_annotations_fields_and_slots_are_names(engine: Engine) -> None:
     """Instance attributes are known from annotations, dataclass, attrs and named tuple fields, and slots."""
 
     @dataclasses.dataclass
@@ -176,12 +176,12 @@ def test_an_instance_brings_its_own_attributes() -> None:
     client.extra = lambda a: a
     client.late = client.fetch
     mock = isolated_mock(client)
-    assert isinstance(mock, Client)
     with pytest.raises(TypeError):
         mock.extra()
     assert inspect.iscoroutinefunction(mock.late)
     with pytest.raises(TypeError):
         mock.late()
+    assert isinstance(mock, Client)
 
 
 def test_a_module_or_a_list_of_names_can_be_the_specification() -> None:
@@ -191,7 +191,7 @@ def test_a_module_or_a_list_of_names_can_be_the_specification() -> None:
     async def ping(a: int) -> int:
         return a
 
-    module.ping = ping
+    setattr(module, "ping", ping)
     mock = isolated_mock(module)
     with pytest.raises(TypeError):
         mock.ping()
@@ -230,7 +230,7 @@ def test_isinstance_and_missing_magic_methods() -> None:
 
 
 @ENGINES
-def test_calls_are_checked_against_the_real_signature(engine: str) -> None:
+def test_calls_are_checked_against_the_real_signature(engine: Engine) -> None:
     """Too many, too few, unknown and positional-only arguments raise TypeError at the call, not at the await."""
     mock = mock_of(engine, Client)
     for wrong in (
@@ -263,7 +263,7 @@ def test_assertions_match_positional_and_keyword_spelling() -> None:
 
 
 @ENGINES
-def test_a_function_is_checked_when_called(engine: str) -> None:
+def test_a_function_is_checked_when_called(engine: Engine) -> None:
     """A mock of a function takes exactly its arguments, sync or async."""
 
     async def send(topic: str, *, key: str) -> int: ...
@@ -357,12 +357,13 @@ async def test_members_behave_by_their_shape() -> None:
     assert [n async for n in mock.stream(3)] == [1, 2]
     async with mock.session("s") as session:
         assert session == "conn"
-    mock.stream.return_value = isolated_mock(**{"__aiter__.return_value": [5]})
+    stubs: dict[str, Any] = {"__aiter__.return_value": [5]}
+    mock.stream.return_value = isolated_mock(**stubs)
     assert [n async for n in mock.stream(3)] == [5]
     options = mock.Options(3)
-    assert isinstance(options, Client.Options)
     with pytest.raises(TypeError):
         options.level(1)
+    assert isinstance(options, Client.Options)
 
 
 def test_string_annotations_are_read_but_not_evaluated() -> None:
@@ -425,7 +426,8 @@ def test_redis_methods_are_awaitable_although_not_declared_so() -> None:
 async def test_an_acquired_connection_can_be_awaited_or_entered() -> None:
     """``asyncpg``'s ``pool.acquire()``: ``await`` and ``async with`` give the configured connection, both counted."""
     cls = fake_client("asyncpg.pool.Pool", acquire=lambda self, *, timeout=None: None)
-    pool = isolated_mock(cls, **{"acquire.return_value": "conn"})
+    stubs: dict[str, Any] = {"acquire.return_value": "conn"}
+    pool = isolated_mock(cls, **stubs)
     assert await pool.acquire() == "conn"
     async with pool.acquire(timeout=3) as conn:
         assert conn == "conn"
@@ -497,7 +499,7 @@ async def test_users_register_profiles_for_their_clients() -> None:
     assert contract_for(Rpc).member("ask").shape == "sync"
     Reply.__module__, Reply.__qualname__ = "reply_module", "Reply"
     sys.modules["reply_module"] = types.ModuleType("reply_module")
-    sys.modules["reply_module"].Reply = Reply
+    setattr(sys.modules["reply_module"], "Reply", Reply)
     try:
         register_shape_profile(
             Rpc, otherwise="async", synchronous=["local"], dual=["open"], iterating=["events"],
@@ -509,9 +511,9 @@ async def test_users_register_profiles_for_their_clients() -> None:
         async with mock as entered:
             assert entered is mock
         reply = await mock.ask("?")
-        assert isinstance(reply, Reply)
         reply.text.return_value = "x"
         assert reply.text() == "x"
+        assert isinstance(reply, Reply)
         assert not hasattr(reply, "tekst")
         with pytest.raises(TypeError):
             await mock.ask()

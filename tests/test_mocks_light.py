@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from isolation_core.errors import MisspelledAssertionError, MockNotCopiableError, SharedMockClassError
 from isolation_core.mocks import MockRegistry, isolated_mock
-from isolation_core.mocks._engine import make
+from isolation_core.mocks._engine import Engine, make
 
 
 def run(coroutine: Any) -> Any:
@@ -185,7 +185,8 @@ def test_own_class_gives_the_documented_idiom() -> None:
 
 def test_seal_configure_attach_and_dir() -> None:
     """The rest of the configuration interface."""
-    mock = isolated_mock(name="m", **{"a.b.return_value": 1, "c": 2})
+    stubs: dict[str, Any] = {"a.b.return_value": 1, "c": 2}
+    mock = isolated_mock(name="m", **stubs)
     assert (run(mock.a.b()), mock.c) == (1, 2)
     assert {"a", "c", "assert_awaited"} <= set(dir(mock))
     assert repr(mock.a.b).startswith("<IsolatedMock name='m.a.b' id=")
@@ -202,7 +203,8 @@ def test_names_of_levels_can_be_stubs() -> None:
         async def clear(self) -> None: ...
 
     assert inspect.iscoroutinefunction(isolated_mock(Cache).clear)
-    mock = isolated_mock(**{"clear.return_value": 5})
+    stubs: dict[str, Any] = {"clear.return_value": 5}
+    mock = isolated_mock(**stubs)
     assert run(mock.clear()) == 5
     mock = isolated_mock()
     mock.reset = AsyncMock(return_value=6)
@@ -252,7 +254,7 @@ def test_copies_are_the_mock_itself_and_pickling_is_refused() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("engine", ["light", "plain"])
-def test_misspelled_assertions_raise(name: str, engine: str) -> None:
+def test_misspelled_assertions_raise(name: str, engine: Engine) -> None:
     """Every family of misspelling raises on every version, the await family included."""
     mock = make(None, name=None, own_class=False, attributes=(), configure={}, engine=engine)
     with pytest.raises(MisspelledAssertionError, match="not a valid assertion") as caught:

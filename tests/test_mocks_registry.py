@@ -169,7 +169,8 @@ def test_plain_mocks_can_be_adopted() -> None:
 def test_the_registry_applies_a_level_to_all_its_mocks() -> None:
     """``clear``, ``reset``, ``restore`` and ``discard`` reach every mock, and the registry can go on."""
     with MockRegistry("x") as registry:
-        one, two = registry.create(return_value=1), registry.create(**{"a.return_value": 2})
+        stubs: dict[str, Any] = {"a.return_value": 2}
+        one, two = registry.create(return_value=1), registry.create(**stubs)
         run(one())
         run(two.a())
         registry.clear()
@@ -296,7 +297,8 @@ def test_a_strict_mock_refuses_unconfigured_calls() -> None:
         async def put(self, key: str) -> int: ...
         def sync(self) -> int: ...
 
-    mock = isolated_mock(Repo, name="repo", strict=True, **{"get.return_value": 1})
+    stubs: dict[str, Any] = {"get.return_value": 1}
+    mock = isolated_mock(Repo, name="repo", strict=True, **stubs)
     assert run(mock.get("k")) == 1
     with pytest.raises(UnconfiguredCallError, match=r"unexpected call of repo.put\(\).*Configured: repo.get") as caught:
         run(mock.put("k"))

@@ -250,7 +250,8 @@ def test_exceptions_in_a_list_of_results_let_go_of_their_frames() -> None:
 @ENGINES
 def test_reset_empties_the_child_table_but_keeps_baseline_children(registry: MockRegistry) -> None:
     """Children of the baseline keep their identity, those made later are gone."""
-    mock = registry.create(**{"known.return_value": 1})
+    stubs: dict[str, Any] = {"known.return_value": 1}
+    mock = registry.create(**stubs)
     known, new = mock.known, mock.new
     new.return_value = 2
     reset(mock)
@@ -262,7 +263,8 @@ def test_reset_empties_the_child_table_but_keeps_baseline_children(registry: Moc
 @ENGINES
 def test_deleted_attributes_come_back(registry: MockRegistry) -> None:
     """``reset`` and ``restore`` undo ``del mock.attribute``, which ``reset_mock`` never does."""
-    mock = registry.create(**{"a.return_value": 1})
+    stubs: dict[str, Any] = {"a.return_value": 1}
+    mock = registry.create(**stubs)
     a = mock.a
     for level in (reset, restore):
         del mock.a
@@ -303,7 +305,8 @@ def test_magic_methods_set_as_functions_go(registry: MockRegistry) -> None:
 @ENGINES
 def test_magic_methods_of_the_baseline_come_back(registry: MockRegistry) -> None:
     """What the builder configured on a magic method survives ``reset``, what the test did does not."""
-    mock = registry.create(**{"__aenter__.return_value": "conn"})
+    stubs: dict[str, Any] = {"__aenter__.return_value": "conn"}
+    mock = registry.create(**stubs)
 
     async def enter() -> object:
         async with mock as value:
@@ -545,7 +548,7 @@ def test_a_child_is_made_once_under_threads() -> None:
         mock = isolated_mock()
         barrier = threading.Barrier(8)
 
-        def touch(mock: object = mock, barrier: threading.Barrier = barrier) -> int:
+        def touch(mock: Any = mock, barrier: threading.Barrier = barrier) -> int:
             barrier.wait()
             return id(mock.child)
 
@@ -718,17 +721,17 @@ def test_a_plain_mock_dies_after_restore_too_and_still_works(no_collector: None)
 def test_ten_thousand_discarded_mocks_leave_nothing_to_collect(no_collector: None) -> None:
     """Used, with children: the collector finds no object of theirs."""
     with MockRegistry("this test") as registry:
-        for _ in range(1000):
-            mock = registry.create(**{"get.return_value": 1})
-            run(mock.get("k"))
-            discard(mock)
-        del mock
+        stubs: dict[str, Any] = {"get.return_value": 1}
+
+        def use_up(count: int) -> None:
+            for _ in range(count):
+                mock = registry.create(**stubs)
+                run(mock.get("k"))
+                discard(mock)
+
+        use_up(1000)
         gc.collect()
-        for _ in range(10_000):
-            mock = registry.create(**{"get.return_value": 1})
-            run(mock.get("k"))
-            discard(mock)
-        del mock
+        use_up(10_000)
         assert gc.collect() == 0
 
 

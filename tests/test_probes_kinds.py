@@ -162,7 +162,8 @@ def path_rebound() -> None:
 
 @pollutes("sys.meta_path[0]")
 def meta_path() -> None:
-    sys.meta_path.insert(0, types.SimpleNamespace(find_spec=lambda *_: None))
+    finder: Any = types.SimpleNamespace(find_spec=lambda *_: None)
+    sys.meta_path.insert(0, finder)
 
 
 @pollutes("sys.path_hooks[")
@@ -893,7 +894,7 @@ def test_harmless_things_are_no_difference(name: str, probes: tuple[Probe, ...])
         QUIET[name]()
     found = [probe.describe(d.key) for probe, d in moved(probes, before, look(probes))]
     if hasattr(builtins, "_"):
-        del builtins._
+        delattr(builtins, "_")
     assert found == []
 
 
