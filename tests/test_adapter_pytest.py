@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 
@@ -16,12 +15,6 @@ CLEAN_SLATE = ("-p", "no:cacheprovider", "-p", "no:randomly")
 def run(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
     """Run pytest in a process of its own, without plugins that reorder or remember."""
     return pytester.runpytest_subprocess(*CLEAN_SLATE, *args)
-
-
-def needs(*modules: str) -> pytest.MarkDecorator:
-    """Skip where a plugin of others is not installed."""
-    missing = [name for name in modules if find_spec(name) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed")
 
 
 APP = """
@@ -121,7 +114,9 @@ def test_strict_mode_fails_the_polluter_and_heals(app: pytest.Pytester) -> None:
 def test_a_healthy_suite_hears_nothing(app: pytest.Pytester) -> None:
     """Where nothing leaked there is no section, no header line, nothing."""
     app.makepyfile(
-        "import app\ndef test_one(): app.Service().ping()\ndef test_two(tmp_path, monkeypatch): monkeypatch.setattr(app, 'CONFIG', 1)"
+        "import app\n"
+        "def test_one(): app.Service().ping()\n"
+        "def test_two(tmp_path, monkeypatch): monkeypatch.setattr(app, 'CONFIG', 1)"
     )
     result = run(app)
     result.assert_outcomes(passed=2)
@@ -159,7 +154,7 @@ def test_next_module(): assert "module" not in app.CONFIG and "session" in app.C
 
 
 def test_unittest_classes_keep_their_class_state(app: pytest.Pytester) -> None:
-    """setUpClass and setUpModule state survives the tests inside and is gone after; objects they made are watched."""
+    """State of setUpClass and setUpModule survives the tests inside and is gone after; its objects are watched."""
     app.makepyfile(
         test_a="""
 import unittest, app
@@ -224,7 +219,13 @@ def test_two(level): assert app.CONFIG["level"] == level
 def test_imports_and_what_they_register_survive(app: pytest.Pytester) -> None:
     """A module first imported inside a test stays imported, and so does its registration elsewhere."""
     app.makepyfile(
-        app_plugin="import app, os\n@app.register('mail')\ndef send(): pass\nos.environ['APP_PLUGIN'] = '1'\nSTATE = []",
+        app_plugin="""
+import app, os
+@app.register('mail')
+def send(): pass
+os.environ['APP_PLUGIN'] = '1'
+STATE = []
+""",
         test_a="""
 import os, sys, app
 def test_one():
@@ -320,7 +321,9 @@ def test_hooks_of_a_conftest_own_what_they_do(app: pytest.Pytester) -> None:
     """State that a conftest's runtest hook prepares is there for the test and no test is blamed for it."""
     app.makeconftest("import app\ndef pytest_runtest_setup(item): app.CONFIG['current'] = item.name")
     app.makepyfile(
-        "import app\ndef test_one(): assert app.CONFIG['current'] == 'test_one'\ndef test_two(): assert app.CONFIG['current'] == 'test_two'"
+        "import app\n"
+        "def test_one(): assert app.CONFIG['current'] == 'test_one'\n"
+        "def test_two(): assert app.CONFIG['current'] == 'test_two'"
     )
     result = run(app)
     result.assert_outcomes(passed=2)
@@ -406,7 +409,19 @@ def test_two_sessions_in_one_process_do_not_meet(app: pytest.Pytester) -> None:
 def test_doctests_are_isolated(app: pytest.Pytester) -> None:
     """A doctest's pollution is undone like a test's."""
     app.makepyfile(
-        other='def one():\n    """\n    >>> import app\n    >>> app.CONFIG["x"] = 1\n    """\ndef two():\n    """\n    >>> import app\n    >>> app.CONFIG\n    {\'users\': []}\n    """'
+        other='''
+def one():
+    """
+    >>> import app
+    >>> app.CONFIG["x"] = 1
+    """
+def two():
+    """
+    >>> import app
+    >>> app.CONFIG
+    {'users': []}
+    """
+'''
     )
     run(app, "--doctest-modules", "other.py").assert_outcomes(passed=2)
 
@@ -484,7 +499,6 @@ async def test_victim(): await asyncio.sleep(0); assert app.CONFIG == {{"users":
 """
 
 
-@needs("anyio", "trio")
 def test_beside_the_anyio_plugin(app: pytest.Pytester) -> None:
     """Async tests on asyncio and trio are healed, with a module-scoped async fixture alive."""
     app.makepyfile(
@@ -504,7 +518,6 @@ async def test_victim(server): await anyio.sleep(0); assert app.CONFIG == {"user
     run(app).assert_outcomes(passed=4)
 
 
-@needs("pytest_asyncio")
 @pytest.mark.parametrize("loop_scope", ["function", "module", "session"])
 def test_beside_pytest_asyncio(app: pytest.Pytester, loop_scope: str) -> None:
     """Async tests are healed whatever the scope of their loop."""
@@ -512,7 +525,6 @@ def test_beside_pytest_asyncio(app: pytest.Pytester, loop_scope: str) -> None:
     run(app, "-W", "ignore").assert_outcomes(passed=2)
 
 
-@needs("pytest_randomly")
 def test_beside_pytest_randomly(app: pytest.Pytester) -> None:
     """Reordering and reseeding plugins are left alone: same random numbers, victims healed in any order."""
     app.makepyfile(
@@ -528,7 +540,6 @@ def test_beside_pytest_randomly(app: pytest.Pytester) -> None:
         ).assert_outcomes(passed=8)
 
 
-@needs("xdist")
 def test_beside_xdist(app: pytest.Pytester) -> None:
     """Workers heal on their own, and the controller's summary has their findings once."""
     app.makepyfile(test_app=POLLUTED)
@@ -538,7 +549,6 @@ def test_beside_xdist(app: pytest.Pytester) -> None:
     assert result.stdout.str().count("app.CONFIG['users']") == 1
 
 
-@needs("pytest_rerunfailures")
 def test_beside_rerunfailures(app: pytest.Pytester) -> None:
     """Each attempt has a barrier of its own: the second finds what the first found."""
     app.makepyfile(
@@ -556,7 +566,6 @@ def test_it():
     result.stdout.no_fnmatch_line("*assert app.CONFIG ==*users*1*")
 
 
-@needs("pytest_cov")
 def test_beside_coverage(app: pytest.Pytester) -> None:
     """Measuring coverage goes on from test to test: its tracer is not a leak."""
     app.makepyfile(test_app="import app\ndef test_one(): app.register('a')\ndef test_two(): app.Service().ping()")
@@ -660,7 +669,6 @@ def test_a_baseline_lets_only_new_findings_count(app: pytest.Pytester) -> None:
     assert known.read_text() == written
 
 
-@needs("xdist")
 def test_a_baseline_is_written_by_workers_together(app: pytest.Pytester) -> None:
     """With several processes the file has the findings of all of them, and each of them knows it."""
     app.makepyfile(POLLUTED)
@@ -686,7 +694,7 @@ def test_a_wrong_baseline_is_a_usage_error(app: pytest.Pytester, options: tuple[
     result.stderr.fnmatch_lines([message])
 
 
-@pytest.mark.parametrize("workers", [(), pytest.param(("-n2",), marks=needs("xdist"))])
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
 def test_a_package_that_does_not_exist_is_told(app: pytest.Pytester, workers: tuple[str, ...]) -> None:
     """A slip in --isolation-packages watches nothing: the summary says so once and suggests the nearest name."""
     app.mkpydir("store").joinpath("__init__.py").write_text("TABLE = {}")

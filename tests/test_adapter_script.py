@@ -272,7 +272,6 @@ class TestNamesLeaks:
         assert [step for step in steps if f"polluted_script.py::{step}" not in owners] == []
         assert "polluted_script.py::be_quiet\n" in on.stderr
 
-
     def test_what_the_baseline_has_fails_nothing(self, tmp_path: Path) -> None:
         """The key `baseline` works for a script and for the decorator; a file that is none is a usage error."""
         code = """
