@@ -336,3 +336,13 @@ def test_a_process_that_died_is_named_with_what_was_running(tmp_path: Path) -> N
     (text,) = unfinished_barriers(records)
     assert text.startswith("fatal (function, gw1, pid ")
     assert f"note  open when the process ended: {text}" in render_summary(records)
+
+
+def test_a_long_name_costs_no_time() -> None:
+    """Shortening a value is linear in its length, also where nothing can be shortened."""
+    long = "<" + "averylongname" * 40 + " with more behind it"
+    finding = Change("module", "app.X", before=long, after="1", code="MOD001", owner="test_it")
+    assert "averylongname" in render_change(finding)
+    journal = Journal()
+    journal.record_finding(finding)
+    assert any("app.X" in line for line in render_summary(journal))

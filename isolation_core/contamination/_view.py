@@ -21,11 +21,11 @@ class ProbeGuard:
     """Disables a probe that raises, for the run, and says so once: it must never break a test.
 
     Attributes:
-        disabled: kinds of the probes that raised.
+        disabled: the probes that raised, by address; another one of the same kind has its own chance.
     """
 
     def __init__(self) -> None:
-        self.disabled: set[str] = set()
+        self.disabled: dict[int, Probe] = {}
 
     @contextlib.contextmanager
     def __call__(self, probe: Probe) -> Iterator[None]:
@@ -37,8 +37,8 @@ class ProbeGuard:
 
     def disable(self, probe: Probe, error: Exception) -> None:
         """Use *probe* no more, because of *error*."""
-        if probe.kind not in self.disabled:
-            self.disabled.add(probe.kind)
+        if id(probe) not in self.disabled:
+            self.disabled[id(probe)] = probe
             get_journal().record("probe-disabled", kind=probe.kind, error=f"{type(error).__name__}: {error}")
 
 

@@ -28,7 +28,8 @@ _SENTENCE_END: Final = re.compile(r"\. (?=[A-Z])")
 # `<function app.Service.ping>` is as well told by `ping()`, `<app.Thing object>` by `<Thing object>`.
 _FUNCTION: Final = re.compile(r"<function (?:[\w.]|<locals>)*?(\w+|<lambda>)>")
 _QUALIFIER: Final = re.compile(
-    r"<(class |builtin )(?:\w+|<locals>|\.)*\.(?=\w)|<(?:\w+|<locals>|\.)*\.(?=\w+ object\b)"
+    # One character at a time: a repeated \w+ would try every way to divide a name.
+    r"<(class |builtin )(?:[\w.]|<locals>)*\.(?=\w)|<(?:[\w.]|<locals>)*\.(?=\w+ object\b)"
 )
 
 
