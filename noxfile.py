@@ -78,7 +78,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel by way of the source archive, look inside, and run the suite against it, far from the source."""
+    """Build the wheel by way of the source archive, look inside, and run tests against it, far from the source."""
     away = Path(session.create_tmp()).resolve()
     shutil.rmtree(away)
     away.mkdir()
@@ -95,7 +95,9 @@ def wheel(session: nox.Session) -> None:
     hidden = shutil.ignore_patterns("__pycache__", ".*")
     shutil.copytree(ROOT, away / "elsewhere", ignore=lambda at, names: hidden(at, names) | _source(at, names))
     session.chdir(away / "elsewhere")
-    session.run(python, "-m", "pytest", *session.posargs, external=True)
+    # What packaging can break: names, data files, entry points, the doors. The rest ran in `tests`.
+    chosen = [f"tests/test_{name}.py" for name in ("public_api", "barrier", "config", "examples", "mocks_registry")]
+    session.run(python, "-m", "pytest", *(session.posargs or chosen), external=True)
 
 
 @nox.session
