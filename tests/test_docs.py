@@ -62,7 +62,8 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 def run(command: list[str] | str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run *command* in *folder* as a user would: our scripts on the path, none of the settings of this run."""
-    foreign = ("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_", "COV_")
+    # Where CI or BUILD_NUMBER is set, pytest does not shorten its summary.
+    foreign = ("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_", "COV_", "CI", "BUILD_NUMBER")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     ours |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{ours['PATH']}", "COLUMNS": "80", "NO_COLOR": "1"}
     # Plugins that happen to be installed here are none of the reader's business.

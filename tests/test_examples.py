@@ -39,7 +39,8 @@ FUNCTION_PAIRS = [pytest.param(pair, id=pair.state) for pair in demo.PAIRS if pa
 
 def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the folder of the suite, free of the settings of this run."""
-    foreign = ("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_", "COV_")
+    # Where CI or BUILD_NUMBER is set, pytest does not shorten its summary.
+    foreign = ("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_", "COV_", "CI", "BUILD_NUMBER")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
     command = [sys.executable, *args]
     return subprocess.run(command, cwd=SUITE, env=ours, capture_output=True, text=True, timeout=120, check=False)
