@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import types
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -402,8 +403,10 @@ class TestAsync:
 
 
 class TestSuites:
-    def test_an_untouched_suite_is_isolated_in_place(self, journal: Journal) -> None:
+    def test_an_untouched_suite_is_isolated_in_place(self, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
         """isolate_suite() works on classes that know nothing of us, and doing it twice changes nothing."""
+        # A module of its own: what is isolated in place stays so, and the other tests here are not to be.
+        monkeypatch.setitem(sys.modules, "untouched_suite", types.ModuleType("untouched_suite"))
 
         class Case(unittest.TestCase):
             isolation = "an attribute of their own"
@@ -415,6 +418,7 @@ class TestSuites:
                 assert NAME not in os.environ
                 assert self.isolation == "an attribute of their own"
 
+        Case.__module__ = "untouched_suite"
         suite = unittest.TestSuite([unittest.TestLoader().loadTestsFromTestCase(Case)])
         isolate_suite(suite)
         isolate_suite(suite)
