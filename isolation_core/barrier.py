@@ -32,6 +32,7 @@ from isolation_core.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from isolation_core.mocks import MockRegistry
+    from isolation_core.services import MockContext
 
 __all__ = ["Barrier", "Mode", "isolation_barrier"]
 
@@ -140,6 +141,7 @@ class Barrier:
         self._probe_kinds = None if probes is None else frozenset(probes)
         self._lifecycle: Lifecycle | None = None
         self._mocks: MockRegistry | None = None
+        self._services: MockContext | None = None
         self._frame: Frame | None = None
         self._token: Token[Barrier | None] | None = None
         self._registry_token: Token[MockRegistry | None] | None = None
@@ -221,6 +223,21 @@ class Barrier:
             self._mocks = MockRegistry(self.owner, strict=self.mode == "strict", record=get_journal().record)
             self._registry_token = current_registry.set(self._mocks)
         return self._mocks
+
+    def service(self, service: str, *, name: str | None = None, **options: Any) -> Any:
+        """Return the double of *service* that belongs to this barrier; see `MockContext.service`."""
+        return self.services.service(service, name=name, **options)
+
+    @property
+    def services(self) -> MockContext:
+        """The service doubles that belong to this barrier, with their log, clock and fault plan."""
+        if self._services is None:
+            self._require_open("services")
+            from isolation_core.services import MockContext
+
+            self._services = MockContext(self.owner, mocks=self.mocks, timeout=self._timeout)
+            self._living().add_cleanup(self._services.end, name="the services")
+        return self._services
 
     def run_in_context(self, function: Callable[[], object]) -> object:
         """Call *function* in the current context and report what it left in context variables.

@@ -30,6 +30,7 @@ __all__ = [
     "MockDiscardedError",
     "MockNotCopiableError",
     "NotAMockError",
+    "ServiceNotConnectedError",
     "SetupError",
     "SetupTimeout",
     "SharedMockClassError",
@@ -38,6 +39,8 @@ __all__ = [
     "UnconfiguredCallError",
     "UnknownMockAttributeError",
     "UnknownMockBuilderError",
+    "UnknownOperationError",
+    "UnknownServiceError",
 ]
 
 
@@ -389,4 +392,58 @@ class UnknownMockBuilderError(IsolationError, LookupError):
         super().__init__(
             f"no mock builder is called {name!r}{who}. Registered: {', '.join(self.known) or 'none'}. "
             f"Register it with register_mock_builder({name!r}, ...)."
+        )
+
+
+class ServiceNotConnectedError(IsolationError, ConnectionError):
+    """A service double was used before `connect` or after `disconnect`.
+
+    Attributes:
+        service: the name of the double.
+    """
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        super().__init__(f"{service} is not connected: await {service}.connect() first, or use `async with`")
+
+
+class UnknownOperationError(IsolationError, AttributeError):
+    """A service double, or something it handed out, has no such attribute.
+
+    Attributes:
+        target: the class that was asked.
+        attribute: what was asked for.
+        suggestion: the nearest name there is, if one is near.
+    """
+
+    def __init__(self, target: str, attribute: str, suggestion: str | None, message: str | None = None) -> None:
+        self.target = target
+        self.attribute = attribute
+        self.suggestion = suggestion
+        hint = f" Did you mean {suggestion!r}?" if suggestion else ""
+        super().__init__(message or f"{target} has no attribute {attribute!r}.{hint}")
+
+
+class UnknownServiceError(IsolationError, LookupError):
+    """No service is known under this name.
+
+    Attributes:
+        name: what was asked for.
+        known: the names there are.
+        suggestion: the nearest of them, if one is near.
+        wanted_by: who needed it, if not the caller.
+    """
+
+    def __init__(
+        self, name: str, known: Sequence[str], suggestion: str | None, *, wanted_by: str | None = None
+    ) -> None:
+        self.name = name
+        self.known = tuple(known)
+        self.suggestion = suggestion
+        self.wanted_by = wanted_by
+        who = f", which {wanted_by!r} depends on" if wanted_by else ""
+        hint = f" Did you mean {suggestion!r}?" if suggestion else ""
+        super().__init__(
+            f"no service is called {name!r}{who}.{hint} Known: {', '.join(self.known)}. "
+            f"Add one of your own with register_service({name!r}, ...)."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from isolation_core.mocks._audit import audit_survivors
+from isolation_core.mocks._backing import Backing, back
 from isolation_core.mocks._builders import MockBuilder, MockRequest, mock_builder, mock_builders, register_mock_builder
 from isolation_core.mocks._create import isolated_mock, live_mocks
 from isolation_core.mocks._engine import ENGINE, ENGINE_REASON, Engine
@@ -15,6 +16,7 @@ from isolation_core.mocks._registry import MockRegistry
 __all__ = [
     "ENGINE",
     "ENGINE_REASON",
+    "Backing",
     "Engine",
     "Level",
     "MockBuilder",
@@ -23,6 +25,7 @@ __all__ = [
     "Shape",
     "ShapeProfile",
     "audit_survivors",
+    "back",
     "clear",
     "current_registry",
     "deep_cleanup",

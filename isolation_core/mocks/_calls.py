@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Generator, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 from unittest.mock import AsyncMock, MagicMock
@@ -54,20 +55,27 @@ def call_async(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
     state.calls.append(record)
     for log in state.sinks:
         log.append(record)
-    coroutine = _run(mock, state, record)
+    backing = state.backing
+    coroutine = _run(mock, state, record, None if backing is None else backing.called(args, kwargs))
     home = state.home
     if home is not None:
         home.pending[id(record)] = ref(coroutine)
     return coroutine
 
 
-async def _run(mock: Any, state: State, record: Record) -> Any:
+async def _run(mock: Any, state: State, record: Record, entry: Any = None) -> Any:
     if state.tomb is not None:
         state.tomb.refuse("await")
     home = state.home
     if home is not None:
         home.pending.pop(id(record), None)
     state.awaits.append(record)
+    if entry is not None:
+        return await state.backing.run(entry, partial(_outcome_async, mock, state, record))
+    return await _outcome_async(mock, state, record)
+
+
+async def _outcome_async(mock: Any, state: State, record: Record) -> Any:
     effect = state.effect
     if effect is not None:
         result = await _effect_async(state, effect, record)
@@ -76,6 +84,8 @@ async def _run(mock: Any, state: State, record: Record) -> Any:
     value = state.value
     if value is not DEFAULT:
         return value
+    if state.backing is not None:
+        return await state.backing.behave(*record[0], **record[1])
     wrapped = mock._mock_wraps
     if wrapped is not None:
         result = wrapped(*record[0], **record[1])
@@ -116,6 +126,13 @@ def call_sync(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
     state.calls.append(record)
     for log in state.sinks:
         log.append(record)
+    backing = state.backing
+    if backing is not None:
+        return backing.run_sync(backing.called(args, kwargs), partial(_outcome_sync, mock, state, args, kwargs))
+    return _outcome_sync(mock, state, args, kwargs)
+
+
+def _outcome_sync(mock: Any, state: State, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     effect = state.effect
     if effect is not None:
         if is_exception(effect):
@@ -126,6 +143,8 @@ def call_sync(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
     value = state.value
     if value is not DEFAULT:
         return value
+    if state.backing is not None:
+        return state.backing.behave(*args, **kwargs)
     wrapped = mock._mock_wraps
     if wrapped is not None:
         return wrapped(*args, **kwargs)
@@ -180,14 +199,14 @@ def configured_names(mock: Any) -> tuple[str, ...]:
 class AwaitableContext:
     """What ``pool.acquire()`` gives: ``await`` it, or ``async with`` it, or ``async for`` over it, once."""
 
-    __slots__ = ("_entered", "_mock", "_record", "_state")
+    __slots__ = ("_entered", "_entry", "_mock", "_record", "_state")
 
-    def __init__(self, mock: Any, state: State, record: Record) -> None:
-        self._mock, self._state, self._record = mock, state, record
+    def __init__(self, mock: Any, state: State, record: Record, entry: Any = None) -> None:
+        self._mock, self._state, self._record, self._entry = mock, state, record, entry
         self._entered: Any = None
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return _run(self._mock, self._state, self._record).__await__()
+        return _run(self._mock, self._state, self._record, self._entry).__await__()
 
     async def __aenter__(self) -> Any:
         value = await self
@@ -237,7 +256,8 @@ def call_dual(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
     state.calls.append(record)
     for log in state.sinks:
         log.append(record)
-    return AwaitableContext(mock, state, record)
+    backing = state.backing
+    return AwaitableContext(mock, state, record, None if backing is None else backing.called(args, kwargs))
 
 
 def call_iterating(mock: Any, /, *args: Any, **kwargs: Any) -> Any:

@@ -84,9 +84,23 @@ class _Checked:
 class PlainMock(_Plain, AsyncMock):
     """An `AsyncMock` of the standard library with verified members."""
 
+    async def _execute_mock_call(self, /, *args: Any, **kwargs: Any) -> Any:
+        backing = self.__dict__.get("_isolation_backing")
+        outcome = partial(super()._execute_mock_call, *args, **kwargs)
+        if backing is None:
+            return await outcome()
+        return await backing.run(backing.called(args, kwargs), outcome)
+
 
 class PlainSyncMock(_Plain, MagicMock):
     """A `MagicMock` of the standard library with verified members."""
+
+    def _execute_mock_call(self, /, *args: Any, **kwargs: Any) -> Any:
+        backing = self.__dict__.get("_isolation_backing")
+        outcome = partial(super()._execute_mock_call, *args, **kwargs)  # type: ignore[misc]
+        if backing is None:
+            return outcome()
+        return backing.run_sync(backing.called(args, kwargs), outcome)
 
 
 def make_plain(

@@ -32,7 +32,7 @@ class State:
     """Everything one light mock knows; its only instance attribute beside what users set."""
 
     __slots__ = (
-        "attached", "awaits", "baseline", "calls", "check", "children", "consumed", "contract", "delegate", "effect",
+        "attached", "awaits", "backing", "baseline", "calls", "check", "children", "consumed", "contract", "delegate", "effect",
         "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "member", "name", "new_name",
         "new_parent",
         "overrides", "parent", "root", "signature", "sinks", "source", "strict", "tomb", "tree", "value", "version",
@@ -75,6 +75,7 @@ class State:
         self.tomb: Any = None
         self.strict = False
         self.baseline: Any = None
+        self.backing: Any = None  # behaviour of a service double; see `_backing`
         self.attached: set[str] | None = None
         # Coroutines that died without being awaited before a clean-up wiped
         # their calls, so that they can still be told at the end.

@@ -1,0 +1,44 @@
+"""Behaviour behind a mock: what a call does when nothing is configured, and what happens around every call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from isolation_core.mocks._light import is_light
+
+__all__ = ["Backing", "back"]
+
+
+class Backing(Protocol):
+    """What stands behind the calls of one mock; a service double's operation is one."""
+
+    def called(self, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
+        """Note a call whose signature fits; what this returns, not None, is handed to `run` or `run_sync`."""
+        ...
+
+    async def run(self, entry: Any, outcome: Callable[[], Awaitable[Any]], /) -> Any:
+        """Run the awaited call noted as *entry*: *outcome* gives what is configured, or else `behave`."""
+        ...
+
+    def run_sync(self, entry: Any, outcome: Callable[[], Any], /) -> Any:
+        """The same for a synchronous mock."""
+        ...
+
+    def behave(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Do what the mock stands for; of an asynchronous mock the result is awaited."""
+        ...
+
+
+def back(mock: Any, backing: Backing) -> None:
+    """Put *backing* behind *mock*; a configured ``side_effect`` or ``return_value`` still wins over its behaviour.
+
+    Args:
+        mock: an isolated mock, or a member of one. It stays backed on every level but ``discard``.
+        backing: the behaviour.
+    """
+    if is_light(mock):
+        mock._i.backing = backing
+    else:
+        mock.__dict__["_isolation_backing"] = backing
+        mock.__dict__["_mock_wraps"] = backing.behave

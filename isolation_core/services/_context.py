@@ -1,0 +1,259 @@
+"""`MockContext`: what the doubles of one barrier share. Log, virtual clock, fault plan, seed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+from isolation_core._ambient import current_barrier
+from isolation_core.errors import ConfigurationError, LifecycleClosedError, MockDiscardedError
+from isolation_core.journal import get_journal
+from isolation_core.lifecycle import Lifecycle
+from isolation_core.mocks import MockRegistry
+from isolation_core.services._clock import VirtualClock
+from isolation_core.services._faults import FaultPlan
+from isolation_core.services._interactions import InteractionLog
+from isolation_core.services._registry import service_spec
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from isolation_core.services._double import ServiceDouble
+    from isolation_core.services._operations import Operable, Operation
+
+__all__ = ["MockContext", "current_context"]
+
+
+class MockContext:
+    """Doubles and what they share; one belongs to each barrier and each scenario.
+
+    A barrier makes its own (`Barrier.services`). By itself it can be used as a
+    sync or async context manager.
+
+    Args:
+        owner: whose it is, usually a test id; messages name it.
+        seed: of the fault plan and of whatever rolls dice; by default it follows from *owner*,
+            so that a test that failed fails again.
+        mocks: the registry the mocks of the doubles belong to; by default one of its own.
+        clock: the clock; by default a new one.
+        timeout: seconds of real time the end of one double may take.
+
+    Attributes:
+        owner: as given.
+        seed: as given.
+        log: every call of every double.
+        clock: the virtual clock.
+        faults: the fault plan.
+        problems: what doubles had left open or unconsumed at the end, by name of the double.
+    """
+
+    def __init__(
+        self,
+        owner: str | None = None,
+        *,
+        seed: int | None = None,
+        mocks: MockRegistry | None = None,
+        clock: VirtualClock | None = None,
+        timeout: float | None = 10.0,
+    ) -> None:
+        barrier = current_barrier()
+        self.owner = owner or (f"a mock context in {barrier.owner}" if barrier else "a mock context")
+        self.seed = zlib.crc32(self.owner.encode()) if seed is None else seed
+        self.clock = VirtualClock() if clock is None else clock
+        self.log = InteractionLog()
+        self.faults = FaultPlan(seed=self.seed)
+        self.problems: dict[str, tuple[str, ...]] = {}
+        self._own_mocks = mocks is None
+        self.mocks = MockRegistry(self.owner, record=get_journal().record) if mocks is None else mocks
+        self._doubles: dict[str, ServiceDouble] = {}
+        self._lifecycle = Lifecycle(owner=self.owner, timeout=timeout)
+        self._callbacks = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._doubles)} services"
+        return f"<MockContext of {self.owner}, {state}, seed {self.seed}>"
+
+    # -- doubles -------------------------------------------------------------------
+
+    def service(self, service: str, *, name: str | None = None, **options: Any) -> Any:
+        """Return the double of *service*, made at first; the same one every time.
+
+        Args:
+            service: a `ServiceType` or a name given to `register_service`.
+            name: asks for a second double of the same service, under a name of its own.
+            **options: for the double, when it is made now.
+
+        Raises:
+            UnknownServiceError: with a did-you-mean.
+            ConfigurationError: if options come when the double exists already.
+        """
+        key = name or str(service)
+        double = self._doubles.get(key)
+        if double is None:
+            self._require_open(f"make the service {key!r}")
+            return service_spec(service).build(self, name=key, **options)
+        if options:
+            raise ConfigurationError(
+                f"the double {key!r} of {self.owner} exists already; its options ({', '.join(options)}) are given "
+                "when it is first asked for. Ask for a second one with name=",
+                name="options",
+                value=options,
+            )
+        return double
+
+    @property
+    def doubles(self) -> dict[str, ServiceDouble]:
+        """The doubles by name, in the order in which they were made."""
+        return dict(self._doubles)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._doubles))
+
+    def __contains__(self, service: object) -> bool:
+        return str(service) in self._doubles
+
+    def __getitem__(self, service: str) -> Any:
+        return self._doubles[str(service)]
+
+    def add_cleanup(self, callback: Callable[[], object], *, name: str | None = None) -> None:
+        """Run *callback*, sync or async, at the end: the newest first, doubles made later than it before it."""
+        self._lifecycle.add_cleanup(callback, name=name)
+        self._callbacks = True
+
+    def reset(self) -> None:
+        """Bring every double back to how it was made, and forget the log."""
+        for double in self._doubles.values():
+            double.reset()
+        self.log.clear()
+
+    # -- for the doubles -------------------------------------------------------------
+
+    def _adopt(self, double: ServiceDouble) -> None:
+        self._require_open(f"make the service {double.name!r}")
+        if double.name in self._doubles:
+            raise ConfigurationError(
+                f"{self.owner} has a double called {double.name!r} already; give the second one name=",
+                name="name",
+                value=double.name,
+            )
+        self._doubles[double.name] = double
+        known = self.log.known.setdefault(str(double.service), set())
+        known.update(operation.name for operation in type(double)._operations.values())
+        self._lifecycle.add_cleanup(lambda: self._end(double), name=f"the service {double.name!r}")
+
+    def _mock_for(self, operable: Operable) -> Any:
+        """Return the mock the operations of *operable* hang on."""
+        double = operable.double
+        name = f"{double.name}.{operable.label}" if operable.label else double.name
+        if self._closed:
+            raise MockDiscardedError(name, owner=self.owner, made_at="an unknown place", operation="use")
+        return self.mocks.create(type(operable)._shape_class, name=name)
+
+    def check_arguments(
+        self, target: Operable, operation: Operation[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Look for things of another context among the arguments of a call."""
+
+    # -- end ---------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether doubles can still be made and used."""
+        return not self._closed
+
+    def _require_open(self, action: str) -> None:
+        if self._closed:
+            raise LifecycleClosedError(self.owner, action)
+
+    def _end(self, double: ServiceDouble) -> object:
+        """Close one double; what has to be awaited is handed to the lifecycle."""
+        problems = double.problems()
+        if problems:
+            self.problems[double.name] = problems
+            get_journal().record("service-problems", service=double.name, problems=problems, owner=self.owner)
+        return double.close() if double.needs_await else double.close_now()
+
+    def close(self) -> None:
+        """Close every double, newest first, whatever fails. Doing it again does nothing.
+
+        Raises:
+            TeardownErrors: if some could not be closed; all were tried.
+        """
+        try:
+            self._lifecycle.tear_down()
+        finally:
+            self._finish()
+            if self._own_mocks:
+                self.mocks.close()
+
+    async def aclose(self) -> None:
+        """The same in the running event loop; shielded from cancellation."""
+        try:
+            await self._lifecycle.atear_down()
+        finally:
+            self._finish()
+            if self._own_mocks:
+                await self.mocks.aclose()
+
+    def end(self) -> Awaitable[None] | None:
+        """Close every double; a barrier's cleanup. What it returns is awaited, if something needs that."""
+        if self._callbacks or any(double.needs_await for double in self._doubles.values()):
+            return self.aclose()
+        self.close()
+        return None
+
+    def _finish(self) -> None:
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        if self._own_mocks:
+            self._enter_mocks()
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    def _enter_mocks(self) -> None:
+        from isolation_core.mocks import current_registry
+
+        self.mocks.entered_in = current_barrier()
+        self._token = current_registry.set(self.mocks)
+
+    def _leave_mocks(self) -> None:
+        if self._own_mocks:
+            self.mocks.entered_in = None
+            self._token.var.reset(self._token)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._leave_mocks()
+        finally:
+            self.close()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._leave_mocks()
+        finally:
+            await self.aclose()
+
+
+def current_context() -> MockContext:
+    """Return the context of the current barrier.
+
+    Raises:
+        ConfigurationError: outside of any barrier.
+    """
+    barrier = current_barrier()
+    if barrier is None:
+        raise ConfigurationError(
+            "a service double needs a context: make it inside isolation_barrier(), or give it one: "
+            "KafkaDouble(MockContext())",
+            name="context",
+        )
+    return barrier.services

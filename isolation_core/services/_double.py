@@ -1,0 +1,191 @@
+"""`ServiceDouble` and `ClientObject`: what every double and everything it hands out have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from isolation_core.errors import ServiceNotConnectedError
+from isolation_core.services._operations import Operable, operation
+
+if TYPE_CHECKING:
+    from isolation_core.services._context import MockContext
+
+__all__ = ["ClientObject", "ServiceDouble"]
+
+
+class ServiceDouble(Operable):
+    """An in-memory service: behaviour and mock API in one object. Derive from it to write your own.
+
+    It registers itself with its context, which closes it at the end.
+
+    Args:
+        context: what it belongs to; None: that of the current barrier.
+        name: what the log calls it; by default the service.
+
+    Attributes:
+        service: what it stands for: a `ServiceType`, or a name of your own.
+        name: as given.
+        is_connected: whether `connect` was called and `disconnect` was not.
+    """
+
+    service: ClassVar[str] = ""
+
+    def __init__(self, context: MockContext | None = None, *, name: str | None = None) -> None:
+        if context is None:
+            from isolation_core.services._context import current_context
+
+            context = current_context()
+        self._context = context
+        self.name = name or str(self.service)
+        self.is_connected = False
+        self._clients: dict[int, ClientObject] = {}
+        self._closed = False
+        context._adopt(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}, {'connected' if self.is_connected else 'not connected'}>"
+
+    @property
+    def context(self) -> MockContext:
+        """The context it belongs to: log, clock, faults."""
+        return self._context
+
+    @property
+    def double(self) -> Self:
+        """Itself."""
+        return self
+
+    @property
+    def needs_await(self) -> bool:
+        """Whether `close` has to be awaited because something real is behind the double."""
+        return False
+
+    # -- operations --------------------------------------------------------------
+
+    @operation
+    async def connect(self) -> Self:
+        """Connect; doing it again changes nothing.
+
+        Returns:
+            The double itself.
+        """
+        self.is_connected = True
+        self.context.clock.notify()
+        return self
+
+    @operation
+    async def disconnect(self) -> None:
+        """Disconnect and end every client object; doing it again changes nothing."""
+        self._disconnect_now()
+
+    @operation
+    async def health_check(self) -> dict[str, Any]:
+        """Return how it is: at least ``service``, ``name`` and ``status``, which is ``"up"`` or ``"down"``."""
+        return {"service": str(self.service), "name": self.name, "status": "up" if self.is_connected else "down"}
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.disconnect()
+
+    # -- for those who use it ------------------------------------------------------
+
+    def reset(self) -> None:
+        """Bring it back to how it was made: state of the behaviour, history and configuration of the mocks.
+
+        Subclasses extend it by what they keep.
+        """
+        self._end_clients()
+        self.is_connected = False
+        if self._root is not None:
+            from isolation_core.mocks import reset
+
+            reset(self._root)
+        self.context.clock.notify()
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what is left open or unconsumed, one sentence each; told when the barrier ends.
+
+        Subclasses extend it: open transactions, unacknowledged messages.
+        """
+        return tuple(problem for client in self._clients.values() for problem in client.problems())
+
+    def record(self, event: str, /, **facts: Any) -> None:
+        """Log an event of the service that is no call: ``record("rollback", transaction=3)``."""
+        context = self.context
+        entry = context.log.begin(str(self.service), self.name, event, "", (), facts, context.clock.now())
+        entry.state = "event"
+        entry.end, entry.until = entry.start, entry.at
+
+    def fault_error(self, kind: str) -> BaseException:
+        """Return what the real client raises for *kind*: ``unavailable``, ``timeout``, ``disconnected``, ``rejected``.
+
+        Subclasses give their client's own exceptions.
+        """
+        text = f"{self.name}: {kind}, by the fault plan"
+        return TimeoutError(text) if kind == "timeout" else ConnectionError(text)
+
+    # -- end ---------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """End it: disconnects and ends every client object. Called by its context; doing it again does nothing."""
+        self.close_now()
+
+    def close_now(self) -> None:
+        """The same for those who cannot await; enough unless `needs_await`."""
+        if not self._closed:
+            self._closed = True
+            self._disconnect_now()
+
+    def _disconnect_now(self) -> None:
+        self._end_clients()
+        self.is_connected = False
+        self.context.clock.notify()
+
+    def _end_clients(self) -> None:
+        for client in tuple(self._clients.values()):
+            client.end()
+        self._clients.clear()
+
+    def _require_connected(self) -> None:
+        """Raise unless connected.
+
+        Raises:
+            ServiceNotConnectedError: subclasses may raise what their client does.
+        """
+        if not self.is_connected:
+            raise ServiceNotConnectedError(self.name)
+
+
+class ClientObject(Operable):
+    """A connection, producer, message... that a double has handed out, with operations of its own.
+
+    Args:
+        double: what it belongs to; it is ended with that.
+    """
+
+    def __init__(self, double: ServiceDouble) -> None:
+        self._double = double
+        self._ended = False
+        double._clients[id(self)] = self
+
+    @property
+    def double(self) -> ServiceDouble:
+        """The double that handed it out."""
+        return self._double
+
+    @property
+    def context(self) -> MockContext:
+        """The context of the double."""
+        return self._double._context
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what is left open in it, one sentence each; nothing unless a subclass says so."""
+        return ()
+
+    def end(self) -> None:
+        """Its double is disconnected or closed. Subclasses extend it; it awaits nothing and does not raise."""
+        self._ended = True
+        self._double._clients.pop(id(self), None)
