@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextvars import Context
@@ -16,28 +17,24 @@ from isolation_core._teardown import GRACE
 if TYPE_CHECKING:
     from isolation_core.graph import Node
 
-__all__ = ["Portal"]
+__all__ = ["Portal", "RemoteLoop"]
 
 T = TypeVar("T")
 
 
-class Portal:
-    """An event loop that is started for the first thing that needs one and stopped with its lifecycle.
+class RemoteLoop(ABC):
+    """An event loop that synchronous code has asynchronous nodes and cleanups run on."""
 
-    Args:
-        backend: ``"asyncio"`` or ``"trio"``.
-    """
-
-    def __init__(self, backend: str) -> None:
-        self._manager = start_blocking_portal(backend)
-        self._portal = self._manager.__enter__()
-
+    @abstractmethod
     def close(self) -> None:
-        """Stop the event loop and wait for its thread."""
-        # Asked to stop in a way that an interrupt cannot break, since what
-        # comes after waits for the thread without asking again.
-        self._call(self._portal.stop, _ignore)
-        self._manager.__exit__(None, None, None)
+        """Let go of the event loop: nothing is going to be run on it any more."""
+
+    @abstractmethod
+    def _call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
+        """Return the result of *function*, called once over there, however often this thread is interrupted."""
+
+    def _make_owner(self, node: Node, arguments: Mapping[str, Any], context: Context) -> Owner:
+        return Owner(node, arguments, context)
 
     def set_up(self, node: Node, arguments: Mapping[str, Any], context: Context) -> Owner:
         """Set *node* up in a task of its own and return its owner, whatever the outcome.
@@ -50,7 +47,7 @@ class Portal:
         interrupts: list[BaseException] = []
 
         async def begin() -> Owner:
-            owner = Owner(node, arguments, context)
+            owner = self._make_owner(node, arguments, context)
             owners.append(owner)
             owner.spawn()
             if interrupts:
@@ -136,6 +133,25 @@ class Portal:
                 self._call(hurry, interrupted)
 
         return on_interrupt
+
+
+class Portal(RemoteLoop):
+    """An event loop in a thread of its own, started for the first thing that needs one.
+
+    Args:
+        backend: ``"asyncio"`` or ``"trio"``.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self._manager = start_blocking_portal(backend)
+        self._portal = self._manager.__enter__()
+
+    def close(self) -> None:
+        """Stop the event loop and wait for its thread."""
+        # Asked to stop in a way that an interrupt cannot break, since what
+        # comes after waits for the thread without asking again.
+        self._call(self._portal.stop, _ignore)
+        self._manager.__exit__(None, None, None)
 
     def _call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
         """Return the result of *function*, called once over there, however often this thread is interrupted."""

@@ -26,7 +26,7 @@ from isolation_core.errors import (
 from isolation_core.graph import EMPTY_GRAPH, DependencyGraph, Node
 
 if TYPE_CHECKING:
-    from isolation_core._portal import Portal
+    from isolation_core._portal import RemoteLoop
 
 __all__ = ["Lifecycle"]
 
@@ -107,7 +107,7 @@ class Lifecycle:
         self._failed: dict[str, BaseException] | None = None
         self._skipped: dict[str, str] | None = None
         self._bindings: Bindings | None = None
-        self._portal: Portal | None = None
+        self._portal: RemoteLoop | None = None
         self._body_scope: Any = None
         self._body_task: object = None
         self._starting: dict[str, Any] | None = None
@@ -151,8 +151,12 @@ class Lifecycle:
         """
         if self._state == "closed":
             raise LifecycleClosedError(self.owner, "register a cleanup")
-        self._stack.append(Entry(name or _name_of(callback), callback, timeout))
+        self.push(Entry(name or _name_of(callback), callback, timeout))
         return callback
+
+    def push(self, entry: Entry) -> None:
+        """Have *entry* finished at teardown: what `add_cleanup` does, for who wants to keep hold of it."""
+        self._stack.append(entry)
 
     def record_use(self, name: str, user: str) -> None:
         """Remember that *user* has used the node *name*, for notes and for `active`."""
@@ -338,13 +342,9 @@ class Lifecycle:
 
     def _start_in_portal(self, node: Node) -> Entry:
         arguments = self._arguments(node)
-        if self._portal is None:
-            from isolation_core._portal import Portal
-
-            self._portal = Portal(self._backend)
         context = copy_context()
         began = perf_counter()
-        owner = self._portal.set_up(node, arguments, context)
+        owner = self.open_portal().set_up(node, arguments, context)
         if owner.failure is not None:
             raise owner.failure
         entry = Entry(node.name, None, node.timeout, node=node, context=context, owner=owner)
@@ -475,14 +475,18 @@ class Lifecycle:
         return owner.timed_out
 
     def _await_in_portal(self, entry: Entry, awaitable: Any, budget: float, outcome: Outcome) -> bool:
+        error, timed_out = self.open_portal().run(awaitable, budget, lambda error: _note_interrupt(outcome, entry, error))
+        if error is not None:
+            outcome.add(entry, error)
+        return timed_out
+
+    def open_portal(self) -> RemoteLoop:
+        """Return the event loop of asynchronous nodes in synchronous code, started if it was not."""
         if self._portal is None:
             from isolation_core._portal import Portal
 
             self._portal = Portal(self._backend)
-        error, timed_out = self._portal.run(awaitable, budget, lambda error: _note_interrupt(outcome, entry, error))
-        if error is not None:
-            outcome.add(entry, error)
-        return timed_out
+        return self._portal
 
     # --- the asynchronous half -----------------------------------------------
 
