@@ -21,6 +21,7 @@ Events and the fields that are counted; all other fields and events are free:
 ``truncated``      ``what``, ``limit``
 ``failure``        ``test``: it failed, so that what came before may be the reason
 ``victim``         ``kind`` and ``path`` of a finding, ``victim`` (who it broke)
+``fixture``        ``what`` a managed fixture went through: see `Totals.fixtures`
 =================  ==========================================================
 """
 
@@ -116,6 +117,8 @@ class Totals:
         truncated: what reached a limit -> the limit.
         known: findings above a note that the baseline has.
         dropped: findings that are counted here but are no longer at hand as events.
+        fixtures: of managed fixtures how many were ``set_up``, ``failed`` to be, ``reused``, found ``contaminated``,
+            ``reset`` (their value was put back) and ``rebuilt``.
     """
 
     barriers: int = 0
@@ -136,6 +139,7 @@ class Totals:
     dirty: dict[str, int] = field(factory=dict)
     notes: dict[str, int] = field(factory=dict)
     truncated: dict[str, str] = field(factory=dict)
+    fixtures: dict[str, int] = field(factory=dict)
 
     @property
     def contaminated(self) -> int:
@@ -189,6 +193,8 @@ class Totals:
             self.disabled_probes.setdefault(str(fields.get("kind")), str(fields.get("error", "")))
         elif ev == "truncated" and len(self.truncated) < _MAX_TEXTS:
             self.truncated.setdefault(str(fields.get("what", "ledger")), str(fields.get("limit", "")))
+        elif ev == "fixture":
+            _bump(self.fixtures, str(fields.get("what", "")))
 
     def add_clean(self, scope: str, checks: int) -> None:
         """Count one barrier that left nothing above a note."""
@@ -282,6 +288,17 @@ class Journal:
             return
         with self._lock:
             self._totals.add_clean(scope, checks)
+
+    def count_fixture(self, what: str) -> None:
+        """Count something a managed fixture went through; see `Totals.fixtures`.
+
+        The fast way to record a ``fixture``: it becomes an event only when a file is written.
+        """
+        if self._file is not None:
+            self.record("fixture", what=what)
+            return
+        with self._lock:
+            _bump(self._totals.fixtures, what)
 
     def record(self, ev: str, /, **fields: Any) -> None:
         """Record that *ev* happened.

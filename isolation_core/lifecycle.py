@@ -475,7 +475,8 @@ class Lifecycle:
         return owner.timed_out
 
     def _await_in_portal(self, entry: Entry, awaitable: Any, budget: float, outcome: Outcome) -> bool:
-        error, timed_out = self.open_portal().run(awaitable, budget, lambda error: _note_interrupt(outcome, entry, error))
+        portal = self.open_portal()
+        error, timed_out = portal.run(awaitable, budget, lambda error: _note_interrupt(outcome, entry, error))
         if error is not None:
             outcome.add(entry, error)
         return timed_out

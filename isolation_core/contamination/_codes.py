@@ -423,7 +423,6 @@ _LIVING: Final = (
         "thread still running",
         "A thread started inside was still alive after a grace period. Threads cannot be killed, only waited for.",
         "Signal it to end and join() it in a fixture after yield. Shut executors down.",
-        reserved=True,
     ),
     _code(
         "TSK001",
@@ -438,7 +437,14 @@ _LIVING: Final = (
         "file descriptor left open, closed or redirected",
         "The set of open descriptors, or what one of them refers to, differs.",
         "Use `with open(...)`, or close it in a fixture after yield.",
-        reserved=True,
+    ),
+    _code(
+        "FIX002",
+        "fixture",
+        "cleanup of a fixture cut short",
+        "The teardown of a managed fixture, or a cleanup of it, took longer than its budget and was cancelled: the code "
+        "behind the place where it waited never ran.",
+        "Find out what it waits for, or raise timeout= of the fixture.",
     ),
     _code(
         "PRC001",

@@ -59,6 +59,10 @@ class FacetSlot:
         """Return the node the object was reached from."""
         return self.facet.node.root()
 
+    def label(self) -> str:
+        """Return the text of that node."""
+        return self.facet.node.root().label
+
     def module(self) -> str:
         """Return the name of the module or class the object was reached from, or nothing."""
         node = self.facet.node
@@ -126,6 +130,9 @@ class ProbeSlot:
 
     def root(self) -> object:
         return None
+
+    def label(self) -> str:
+        return ""
 
     def path(self) -> str:
         return self.probe.describe(self.key)

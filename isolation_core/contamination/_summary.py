@@ -59,7 +59,9 @@ def get_contamination_summary(journal: EventSource | None = None) -> dict[str, A
           ended, not put back, and impossible to put back;
         - ``notes``, ``disabled_probes``, ``dirty_reasons``, ``truncated``: what
           limits how far the rest can be trusted;
-        - ``dropped_findings``: counted, but no longer listed under their owners.
+        - ``dropped_findings``: counted, but no longer listed under their owners;
+        - ``fixtures``: of managed fixtures how many were ``set_up``, ``failed`` to be, ``reused``, found
+          ``contaminated``, ``reset`` (their value was put back) and ``rebuilt``.
     """
     source = get_journal() if journal is None else journal
     totals = totals_of(source)
@@ -90,6 +92,7 @@ def get_contamination_summary(journal: EventSource | None = None) -> dict[str, A
         "dirty_reasons": totals.dirty,
         "truncated": totals.truncated,
         "dropped_findings": totals.dropped,
+        "fixtures": totals.fixtures,
     }
 
 

@@ -279,24 +279,29 @@ class Tracker:
 
     # -- values that no module leads to --------------------------------------
 
-    def watch_value(self, key: object, label: str, value: object) -> None:
+    def watch_value(self, key: object, label: str, value: object, *, keep: bool = False) -> None:
         """Watch *value*, as deep as it goes.
 
         Args:
             key: what to give to `forget_value`.
             label: text of the value in reports.
             value: the object; see `Ledger.add_value`.
+            keep: whether changes are told and not undone.
         """
         with self._lock:
             if self._view is not None and self._view.heap:
                 self._view.ledger.birth = 0
                 self._view.ledger.add_value(key, label, value)
+                if keep:
+                    self._view.kept.add(label)
 
     def forget_value(self, key: object) -> None:
         """Let go of the value watched under *key*."""
         with self._lock:
             if self._view is not None:
                 gone = self._view.ledger.drop_root(key)
+                if gone is not None and self._view.kept:
+                    self._view.kept.discard(gone.label)
                 if gone is not None and self._log:
                     self._log[:] = [entry for entry in self._log if entry.slot.root() is not gone]
 

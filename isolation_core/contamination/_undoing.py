@@ -66,6 +66,8 @@ def undo(
     refilled: set[int] = set()
     for slot, entry in net.items():
         entry.target = expected[slot]
+        if view.kept and entry.owner is not None and slot.label() in view.kept:
+            continue  # told of already, when a narrower frame left it
         if not slot.is_silent and not slot.agrees(entry.target, entry.after):
             mine.append(entry)
             if entry.after is MISSING and isinstance(slot, FacetSlot):
@@ -104,7 +106,7 @@ def apply(
     """Undo *entries* newest first, verify, and describe them oldest first."""
     entries = [entry for entry in entries if _concerns(frame, entry, ignored)]
     if restore:
-        _write(view, guard, entries)
+        _write(view, guard, [entry for entry in entries if entry.slot.label() not in view.kept] if view.kept else entries)
     shown, reloads = merge_reloads(entries, owner, frame.scope)
     return reloads + [
         entry.describe(owner=entry.owner or owner, scope=frame.scope)

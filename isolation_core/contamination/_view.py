@@ -59,6 +59,8 @@ class View:
         self.ledger = Ledger(self.includes)
         self.modules: dict[str, Any] = {}
         self._modules_seen: object = None
+        # Labels of values whose changes are told, and not undone.
+        self.kept: set[str] = set()
         # Modules somebody imported by name while we looked.
         self.imported: set[str] = set()
 
