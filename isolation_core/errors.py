@@ -20,9 +20,11 @@ __all__ = [
     "CleanupError",
     "ConfigurationError",
     "ContaminationError",
+    "FaultMatrixError",
     "ForeignMockUseError",
     "GraphError",
     "GraphProblem",
+    "InteractionOrderError",
     "IsolationError",
     "JournalError",
     "LifecycleClosedError",
@@ -41,6 +43,7 @@ __all__ = [
     "UnknownMockBuilderError",
     "UnknownOperationError",
     "UnknownServiceError",
+    "UnusedFaultError",
 ]
 
 
@@ -447,3 +450,39 @@ class UnknownServiceError(IsolationError, LookupError):
             f"no service is called {name!r}{who}.{hint} Known: {', '.join(self.known)}. "
             f"Add one of your own with register_service({name!r}, ...)."
         )
+
+
+class InteractionOrderError(IsolationError, AssertionError):
+    """What a log of interactions was said to hold, it does not; the message shows what happened."""
+
+
+class UnusedFaultError(IsolationError, AssertionError):
+    """Rules of a fault plan never fired: the test does not show what it seems to.
+
+    Attributes:
+        rules: one line each.
+    """
+
+    def __init__(self, rules: Sequence[str]) -> None:
+        self.rules = tuple(rules)
+        lines = "".join(f"\n  {rule}" for rule in self.rules)
+        super().__init__(
+            f"{len(self.rules)} rule(s) of the fault plan never fired:{lines}\n"
+            "Correct the pattern or the condition, or add the rule with optional=True."
+        )
+
+
+class FaultMatrixError(IsolationError, AssertionError):
+    """The check of a fault matrix failed after some of its runs.
+
+    Attributes:
+        violations: after how many.
+        runs: of how many.
+        sequence: a mermaid diagram of the first of them.
+    """
+
+    def __init__(self, table: str, violations: int, runs: int, sequence: str) -> None:
+        self.violations = violations
+        self.runs = runs
+        self.sequence = sequence
+        super().__init__(f"the check failed after {violations} of {runs} runs:\n{table}\n\n{sequence}")

@@ -6,7 +6,19 @@ from isolation_core.services._clients import client_class
 from isolation_core.services._clock import TimerHandle, VirtualClock
 from isolation_core.services._context import MockContext, current_context
 from isolation_core.services._double import ClientObject, ServiceDouble
-from isolation_core.services._faults import FaultPlan
+from isolation_core.services._fault_actions import (
+    FaultAction,
+    answer,
+    cancel,
+    delay,
+    disconnect,
+    duplicate,
+    fail,
+    hang,
+    lose_reply,
+)
+from isolation_core.services._fault_matrix import FaultCase, FaultMatrix, fault_matrix
+from isolation_core.services._faults import FaultPlan, FaultRule
 from isolation_core.services._interactions import Interaction, InteractionLog
 from isolation_core.services._operations import Operable, Operation, OperationMock, operation
 from isolation_core.services._registry import (
@@ -16,27 +28,43 @@ from isolation_core.services._registry import (
     service_spec,
     unregister_service,
 )
+from isolation_core.services._selectors import Selector, select
 from isolation_core.services._types import ServiceType
 
 __all__ = [
     "ClientObject",
+    "FaultAction",
+    "FaultCase",
+    "FaultMatrix",
     "FaultPlan",
+    "FaultRule",
     "Interaction",
     "InteractionLog",
     "MockContext",
     "Operable",
     "Operation",
     "OperationMock",
+    "Selector",
     "ServiceDouble",
     "ServiceSpec",
     "ServiceType",
     "TimerHandle",
     "VirtualClock",
+    "answer",
+    "cancel",
     "client_class",
     "current_context",
+    "delay",
+    "disconnect",
+    "duplicate",
+    "fail",
+    "fault_matrix",
+    "hang",
     "known_services",
+    "lose_reply",
     "operation",
     "register_service",
+    "select",
     "service_spec",
     "unregister_service",
 ]

@@ -62,7 +62,7 @@ class MockContext:
         self.seed = zlib.crc32(self.owner.encode()) if seed is None else seed
         self.clock = VirtualClock() if clock is None else clock
         self.log = InteractionLog()
-        self.faults = FaultPlan(seed=self.seed)
+        self.faults = FaultPlan(self, seed=self.seed)
         self.problems: dict[str, tuple[str, ...]] = {}
         self._own_mocks = mocks is None
         self.mocks = MockRegistry(self.owner, record=get_journal().record) if mocks is None else mocks

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, overload
 
+from isolation_core.services._queries import Queries
 from isolation_core.services._snapshots import SNAPSHOTS, Snapshot
 
 __all__ = ["Interaction", "InteractionLog", "State"]
@@ -102,7 +103,7 @@ class Interaction:
         return f"#{self.start} {self.name}({text}){ending}"
 
 
-class InteractionLog:
+class InteractionLog(Queries):
     """Everything the doubles of one `MockContext` were asked, in order.
 
     Args:
