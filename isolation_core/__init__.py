@@ -22,6 +22,7 @@ from isolation_core.findings import Change, Leak
 from isolation_core.graph import DependencyGraph
 
 if TYPE_CHECKING:
+    from isolation_core.fixtures import FixtureManager, FixtureScope, managed_fixture
     from isolation_core.mocks import deep_cleanup, isolated_mock, register_mock_builder
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "Change",
     "ContaminationError",
     "DependencyGraph",
+    "FixtureManager",
+    "FixtureScope",
     "IsolationError",
     "Leak",
     "Probe",
@@ -37,12 +40,14 @@ __all__ = [
     "get_contamination_summary",
     "isolated_mock",
     "isolation_barrier",
+    "managed_fixture",
     "register_mock_builder",
     "register_probe",
     "validate_suite_isolation",
     "validate_suite_isolation_sync",
 ]
 
+_FROM_FIXTURES = frozenset({"FixtureManager", "FixtureScope", "managed_fixture"})
 _FROM_MOCKS = frozenset({"deep_cleanup", "isolated_mock", "register_mock_builder"})
 
 
@@ -51,4 +56,8 @@ def __getattr__(name: str) -> Any:
         from isolation_core import mocks
 
         return getattr(mocks, name)
+    if name in _FROM_FIXTURES:
+        from isolation_core import fixtures
+
+        return getattr(fixtures, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from isolation_core.graph import Node
     from isolation_core.lifecycle import Lifecycle
 
-__all__ = ["set_up", "tear_down"]
+__all__ = ["finish", "set_up", "tear_down"]
 
 
 class _Signal:
@@ -380,7 +380,7 @@ async def _drain(life: Lifecycle, outcome: Outcome) -> None:
         elif entry.state == "tearing down":
             await _wait_for(life, entry, outcome)
         elif life.max_concurrency == 1 or entry.node is None:
-            await _finish(life, entry, outcome)
+            await finish(life, entry, outcome)
         else:
             # Everything newer than the newest plain cleanup.
             newest: list[Entry] = []
@@ -405,7 +405,7 @@ async def _wait_for(life: Lifecycle, entry: Entry, outcome: Outcome) -> None:
     life._finished(entry, outcome, run)
 
 
-async def _finish(life: Lifecycle, entry: Entry, outcome: Outcome) -> None:
+async def finish(life: Lifecycle, entry: Entry, outcome: Outcome) -> None:
     """Tear down one *entry* in this task, or wait for the task that owns it."""
     if entry.in_portal or (entry.owner is None and entry.node is not None and not entry.node.is_async):
         life._finish(entry, outcome)

@@ -12,10 +12,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextvars import Token
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, get_args
 from weakref import ref
 
 from isolation_core._ambient import current_barrier, open_barriers, task_barrier
@@ -31,6 +31,9 @@ from isolation_core.journal import Journal, get_journal
 from isolation_core.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
+    from isolation_core.fixtures._override import Override
+    from isolation_core.fixtures._scope import ScopeLike
+    from isolation_core.fixtures._set import FixtureSet
     from isolation_core.mocks import MockRegistry
     from isolation_core.services import MockContext
 
@@ -40,6 +43,7 @@ __all__ = ["Barrier", "Mode", "isolation_barrier"]
 # with this name, pytest those that have a local of its own name, see below.
 __unittest = True
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _MODES: Final = get_args(Mode)
 _territories: dict[tuple[tuple[str, ...] | None, str | None], Territory] = {}
 
@@ -54,6 +58,7 @@ def isolation_barrier(
     owner: str | None = None,
     timeout: float = 10.0,
     max_concurrency: int = 1,
+    fixtures: Iterable[str | Callable[..., Any]] = (),
 ) -> Barrier:
     """Return a barrier, to be entered by ``with`` or ``async with``.
 
@@ -67,6 +72,7 @@ def isolation_barrier(
         owner: who is responsible for what happens inside; None: the line that enters.
         timeout: budget of one cleanup, in seconds.
         max_concurrency: how many fixtures may be set up at once.
+        fixtures: managed fixtures to set up at entry, by name or as decorated objects.
 
     Returns:
         A `Barrier` that is not open yet. It can be entered once.
@@ -83,6 +89,7 @@ def isolation_barrier(
         owner=owner,
         timeout=timeout,
         max_concurrency=max_concurrency,
+        wanted=tuple(fixtures),
     )
 
 
@@ -115,6 +122,7 @@ class Barrier:
         quiet: bool = False,
         home: str | None = None,
         hooks_between: bool = False,
+        wanted: tuple[str | Callable[..., Any], ...] = (),
     ) -> None:
         if mode not in _MODES:
             raise ConfigurationError(
@@ -141,6 +149,9 @@ class Barrier:
         self._probe_kinds = None if probes is None else frozenset(probes)
         self._lifecycle: Lifecycle | None = None
         self._mocks: MockRegistry | None = None
+        self._fixtures: FixtureSet | None = None
+        self._wanted = wanted
+        self._is_async = False
         self._services: MockContext | None = None
         self._frame: Frame | None = None
         self._token: Token[Barrier | None] | None = None
@@ -215,6 +226,80 @@ class Barrier:
         return self.mocks.create(spec, **configure)
 
     @property
+    def is_async(self) -> bool:
+        """Whether it was opened with ``async with``."""
+        return self._is_async
+
+    @property
+    def fixtures(self) -> FixtureSet:
+        """The managed fixtures of this barrier, for everything `fixture` and `afixture` do not do."""
+        if self._fixtures is None:
+            self._require_open("fixtures")
+            from isolation_core.fixtures._set import FixtureSet
+
+            self._fixtures = FixtureSet(self)
+        return self._fixtures
+
+    def fixture(
+        self,
+        wanted: str | Callable[..., Any],
+        *,
+        param: Any = None,
+        params: Mapping[str, Any] | None = None,
+        scope: ScopeLike | None = None,
+    ) -> Any:
+        """Return the value of a managed fixture; it is set up first, with all it stands on, if it is not up.
+
+        An asynchronous one runs in an event loop in another thread, one for all barriers opened with ``with``.
+
+        Args:
+            wanted: its name, or the decorated object.
+            param: the parameter to ask for it with.
+            params: parameters for what it stands on, by name.
+            scope: another scope than its own; it may be up at several scopes at a time.
+
+        Raises:
+            GraphError: holding everything that is wrong; nothing was set up then.
+            FixtureUseError: if it is asynchronous, and this barrier was opened with ``async with``.
+            BaseException: what its set-up raised, with a note naming it.
+        """
+        return self.fixtures.get(wanted, param=param, params=params, scope=scope)
+
+    async def afixture(
+        self,
+        wanted: str | Callable[..., Any],
+        *,
+        param: Any = None,
+        params: Mapping[str, Any] | None = None,
+        scope: ScopeLike | None = None,
+    ) -> Any:
+        """Return the value of a managed fixture; the asynchronous twin of `fixture`.
+
+        It may be called from any task and inside any cancel scope of the body. Cancelling it cancels
+        the set-up that runs; what is up stays up until the barrier is left.
+        """
+        return await self.fixtures.aget(wanted, param=param, params=params, scope=scope)
+
+    def inject(self, function: _F) -> _F:
+        """Return *function* with managed fixtures for the required parameters that a call does not give."""
+        return self.fixtures.wrap(function)  # type: ignore[return-value]
+
+    def override(self, wanted: str | Callable[..., Any], replacement: Any) -> Override:
+        """Replace a managed fixture inside a ``with`` or ``async with`` block.
+
+        Args:
+            wanted: its name, or the decorated object.
+            replacement: a value, or another managed fixture.
+
+        Returns:
+            The context manager; see `Override`.
+
+        Raises:
+            GraphError: if there is no such fixture.
+        """
+        return self.fixtures.override(wanted, replacement)
+
+    @property
     def mocks(self) -> MockRegistry:
         """The registry of the mocks that belong to this barrier."""
         if self._mocks is None:
@@ -272,11 +357,26 @@ class Barrier:
     # -- entering ------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        __tracebackhide__ = True
         self._open(sys._getframe(1))
+        if self._wanted:
+            try:
+                self.fixtures.get_all(self._wanted, late=False)
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
         return self
 
     async def __aenter__(self) -> Self:
+        __tracebackhide__ = True
         self._open(sys._getframe(1))
+        self._is_async = True
+        if self._wanted:
+            try:
+                await self.fixtures.aget_all(self._wanted, late=False)
+            except BaseException as error:
+                await self.__aexit__(type(error), error, error.__traceback__)
+                raise
         return self
 
     def _open(self, caller: FrameType | None = None) -> None:
@@ -416,6 +516,11 @@ class Barrier:
     def _receive(self, changes: Iterable[Change]) -> None:
         """Take the changes of this barrier; they come late if it overlapped with others."""
         changes = tuple(changes)
+        outer = self.parent
+        while outer is not None and outer._fixtures is None:
+            outer = outer.parent
+        if outer is not None and outer._fixtures is not None:
+            outer._fixtures.note_changes(changes)
         patches = [change for change in changes if change.kind == "patch"]
         self.changes += tuple(change for change in changes if change.kind != "patch")
         self.leaks += tuple(
@@ -546,5 +651,12 @@ def _mocks_alive() -> Iterator[str]:
     yield from ["a mock of no open barrier"] * rest
 
 
+def _fixtures_alive() -> Iterator[str]:
+    fixtures = sys.modules.get("isolation_core.fixtures")
+    if fixtures is not None:
+        yield from fixtures.live_fixtures()
+
+
 register_live_source("barriers", _barriers_alive)
+register_live_source("fixtures", _fixtures_alive)
 register_live_source("mocks", _mocks_alive)

@@ -21,6 +21,7 @@ __all__ = [
     "ConfigurationError",
     "ContaminationError",
     "FaultMatrixError",
+    "FixtureUseError",
     "ForeignMockUseError",
     "GraphError",
     "GraphProblem",
@@ -134,6 +135,18 @@ class GraphError(IsolationError, ValueError):
         count = len(self.problems)
         headline = f"{count} problem{'s' if count != 1 else ''} in the dependency graph, nothing was set up:"
         super().__init__("\n\n".join([headline, *map(str, self.problems)]))
+
+
+class FixtureUseError(IsolationError, RuntimeError):
+    """A managed fixture was asked for, or marked, in a way that cannot work.
+
+    Attributes:
+        fixture: its name.
+    """
+
+    def __init__(self, fixture: str, message: str) -> None:
+        self.fixture = fixture
+        super().__init__(message)
 
 
 class LifecycleClosedError(IsolationError, RuntimeError):

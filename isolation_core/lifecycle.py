@@ -158,6 +158,16 @@ class Lifecycle:
         """Have *entry* finished at teardown: what `add_cleanup` does, for who wants to keep hold of it."""
         self._stack.append(entry)
 
+    def attach(
+        self,
+        graph: DependencyGraph,
+        *,
+        on_event: Callable[..., object],
+        inject: Callable[[Node], Mapping[str, Any]],
+    ) -> None:
+        """Run *graph* from now on; for a lifecycle that has kept only cleanups so far."""
+        self.graph, self._on_event, self._inject = graph, on_event, inject
+
     def record_use(self, name: str, user: str) -> None:
         """Remember that *user* has used the node *name*, for notes and for `active`."""
         entry = self._entries.get(name) if self._entries else None

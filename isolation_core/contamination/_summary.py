@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -148,17 +149,27 @@ def debug_fixture_state(journal: EventSource | None = None) -> dict[str, Any]:
         journal: whose last events to show; the journal of this process if None.
 
     Returns:
-        A dictionary with ``alive`` (names by kind: barriers, fixtures, mocks, ...),
-        ``recent`` (the last twenty events as text) and ``text``, all of it to be printed.
+        A dictionary with ``alive`` (names by kind: barriers, fixtures, mocks, ...), ``fixtures`` (each managed
+        fixture that is up: name, scope, state, age in seconds, owner, users, dependencies, pending cleanups),
+        ``critical_path`` (the slowest chain of their set-ups), ``recent`` (the last twenty events as text)
+        and ``text``, all of it to be printed.
     """
     source = get_journal() if journal is None else journal
     alive, problems = _ask_live_sources()
     recent = [f"{event.t:.3f} s {event.to_json()}" for event in source.events[-20:]]
     lines = []
     for kind, names in alive.items():
+        if kind == "fixtures":
+            continue  # told in full below
         lines += [f"{kind} alive: {len(names)}", *(f"  {name}" for name in names)]
+    # Who has not imported the fixtures has none, and must not be made to import them.
+    module = sys.modules.get("isolation_core.fixtures")
+    fixtures: dict[str, Any] = {"fixtures": [], "critical_path": {"path": [], "seconds": 0.0}}
+    if module is not None:
+        fixtures = module.describe_fixtures()
+        lines.append(fixtures.pop("text"))
     lines += [*problems, f"last events: {len(recent)}", *(f"  {text}" for text in recent)]
-    return {"alive": alive, "recent": recent, "text": "\n".join(lines)}
+    return {"alive": alive, **fixtures, "recent": recent, "text": "\n".join(lines)}
 
 
 def _ask_live_sources() -> tuple[dict[str, list[str]], list[str]]:
