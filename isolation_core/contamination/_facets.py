@@ -17,7 +17,7 @@ from operator import is_
 from typing import Any, ClassVar, Final
 
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
-from isolation_core.contamination._versions import HAS_TAGS, tag_of
+from isolation_core.contamination._versions import HAS_STORES, HAS_TAGS, tag_of
 
 __all__ = [
     "ORDER",
@@ -72,6 +72,8 @@ class Facet:
     may_move: ClassVar[bool] = False
     # Whether every change of `keyed` moves its version tag; see `_versions`.
     taggable: ClassVar[bool] = True
+    # Whether the holder is a list or a set, whose items can be compared where they lie; see `_versions.Store`.
+    stored: ClassVar[bool] = False
 
     def __init__(self, holder: Any) -> None:
         self.holder = holder
@@ -176,6 +178,7 @@ class ListFacet(Facet):
     """The items of a ``list`` or of a subclass."""
 
     __slots__ = ()
+    stored = HAS_STORES
 
     def read(self) -> tuple[Any, ...]:
         return tuple(list.copy(self.holder))
@@ -207,6 +210,7 @@ class SetFacet(Facet):
     """The elements of a ``set``; they have no path of their own."""
 
     __slots__ = ()
+    stored = HAS_STORES
 
     def read(self) -> tuple[Any, ...]:
         return tuple(set.__iter__(self.holder))

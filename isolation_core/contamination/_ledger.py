@@ -1,89 +1,32 @@
 """The ledger: every mutable node reachable from first-party modules, with its children.
 
-"Has anything changed?" is asked twice a test and must cost microseconds, so it
-is asked of the interpreter, not of Python code. Nodes are grouped in pages.
-Dicts (modules, classes, containers) show their version tags where there are
-any. For the rest one `gc.get_referents` call lists what a whole page refers
-to, and the list is compared with the saved one as raw memory, pointer by
-pointer. No `__eq__` can run and nothing depends on what the objects are. Only
-a page that differs is looked at, and only a node that differs is read.
-
-Two facts about CPython shape the rest. `gc.get_referents` visits the *values*
-of a dict whose keys are all strings but not the keys, so the keys of a page
-are compared as well. And an address is only an identity while its object
-lives, so a page holds strong references to what it compared.
+It is built once and updated by what changed. Whether anything did is a question
+to pages of nodes (`_pages`); only a node that differs is read.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import gc
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
 from isolation_core.contamination._facets import Facet, ImmutableFacet
+from isolation_core.contamination._pages import Page, StorePage
 from isolation_core.contamination._probe import Difference
 from isolation_core.contamination._values import BufferFacet, CellFacet, DispatchFacet, FunctionFacet, RandomFacet
-from isolation_core.contamination._versions import joined
 
-__all__ = ["Ledger", "Node", "identical"]
+__all__ = ["Ledger", "Node"]
 
-PAGE_SIZE: Final = 128
 MAX_NODES: Final = 60_000
 """More nodes than this are not watched: the nearest to the modules come first, and the rest is said."""
 
-_TUPLE_ITEMS: Final = tuple.__basicsize__
-_POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
-
-
-def _addresses(items: tuple[Any, ...]) -> bytes:
-    """Return the addresses of *items* as the bytes the tuple stores them in.
-
-    A tuple keeps its pointers inline, right behind its fixed part, so this
-    never reads outside the object, whatever the build.
-    """
-    return ctypes.string_at(id(items) + _TUPLE_ITEMS, len(items) * _POINTER)
-
-
-# A list ends with the pointer to its items and the number of places allocated.
-_LIST_POINTER: Final = list.__basicsize__ - 2 * _POINTER
-
-
-def _list_addresses(items: list[Any]) -> bytes:
-    """Return the addresses of *items*, a list nobody else can see or change."""
-    start = ctypes.c_void_p.from_address(id(items) + _LIST_POINTER).value
-    return ctypes.string_at(start, len(items) * _POINTER) if start else b""
-
-
-def _addresses_portably(items: Iterable[Any]) -> bytes:
-    return b"".join(id(item).to_bytes(8, sys.byteorder) for item in items)
-
-
-def _self_test() -> bool:
-    probe: tuple[Any, ...] = (object(), object(), [], "text")
-    return (
-        sys.implementation.name == "cpython"
-        and tuple.__itemsize__ == _POINTER == 8
-        and _addresses(probe) == _addresses_portably(probe)
-        and _list_addresses(list(probe)) == _addresses(probe)
-    )
-
-
-_DISPATCHER: Final = cast("Any", functools.singledispatch(_addresses)).__code__
+_DISPATCHER: Final = cast("Any", functools.singledispatch(len)).__code__
 """The code every `functools.singledispatch` function shares."""
-
-identical: Final[Callable[[tuple[Any, ...]], bytes]] = _addresses if _self_test() else _addresses_portably
-"""Returns bytes that are equal exactly if two tuples hold the identical objects."""
-
-identical_lists: Final[Callable[[list[Any]], bytes]] = _list_addresses if _self_test() else _addresses_portably
-"""The same for lists, which must be the caller's own."""
 
 
 def _step(parent: Facet) -> int:
@@ -146,88 +89,6 @@ class Node:
         return node
 
 
-class _Page:
-    """Up to `PAGE_SIZE` facets that are compared in one call.
-
-    Args:
-        home: name of the module to which the facets matter; None: to all.
-    """
-
-    __slots__ = (
-        "_known", "compared", "dicts", "facets", "home", "image", "key_image", "referents", "seen", "spans", "targets",
-        "views",
-    )  # fmt: skip
-
-    def __init__(self, home: str | None = None) -> None:
-        self.home = home
-        self.facets: list[Facet] = []
-        self._known: dict[int, tuple[list[memoryview], int, tuple[Any, ...], dict[Any, Any] | None]] = {}
-        self.refresh()
-
-    def refresh(self, moved: Iterable[Facet] = ()) -> None:
-        """Believe what is there now; the stores of *moved* facets may be other objects."""
-        known, self._known = self._known, {}
-        for facet in moved:
-            known.pop(id(facet), None)
-        targets: list[Any] = []
-        self.dicts: list[dict[Any, Any]] = []
-        self.views: list[memoryview] = []
-        # Facet, and where its views begin and end in the joined bytes.
-        self.spans: list[tuple[Facet, int, int]] = []
-        # Facets that are compared by what they refer to.
-        self.compared: list[Facet] = []
-        end = 0
-        for facet in self.facets:
-            anatomy = known.get(id(facet))
-            if anatomy is None:
-                views = facet.views()
-                anatomy = (views, sum(map(len, views)), *facet.rest())
-            self._known[id(facet)] = anatomy
-            views, size, rest, keyed = anatomy
-            if size:
-                self.spans.append((facet, end, end + size))
-                end += size
-                self.views += views
-            if rest:
-                targets += rest
-                self.compared.append(facet)
-            if keyed is not None:
-                self.dicts.append(keyed)
-        self.targets = tuple(targets)
-        self._believe()
-
-    def believe(self, moved: Iterable[Facet]) -> None:
-        """Believe what is there now, when *moved* facets were all that changed."""
-        if any(facet.may_move for facet in moved):
-            self.refresh(moved)
-        else:
-            self._believe()
-
-    def _believe(self) -> None:
-        self.seen = joined(self.views)
-        self.referents = gc.get_referents(*self.targets)
-        self.image = identical_lists(self.referents)
-        self.key_image = identical(self._keys())
-
-    def _keys(self) -> tuple[Any, ...]:
-        return tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))
-
-    def suspects(self) -> list[Facet]:
-        """Return the facets that may have changed: none, as a rule."""
-        found: list[Facet] = []
-        now = joined(self.views)
-        if now != self.seen:
-            # A view tells that its store was written to; whether it differs is
-            # for the reading to say.
-            found += [facet for facet, start, end in self.spans if now[start:end] != self.seen[start:end]]
-        if self.targets and (
-            identical_lists(gc.get_referents(*self.targets)) != self.image
-            or (self.dicts and identical(self._keys()) != self.key_image)
-        ):
-            found += [facet for facet in self.compared if facet not in found]
-        return found
-
-
 class Ledger:
     """The table of watched objects.
 
@@ -240,8 +101,8 @@ class Ledger:
         self._anatomy = Anatomy(is_first_party)
         self._nodes: dict[int, Node] = {}
         self._roots: dict[Hashable, Node] = {}
-        self._pages: list[_Page] = []
-        self._page_of: dict[int, _Page] = {}
+        self._pages: list[Page | StorePage] = []
+        self._page_of: dict[int, Page | StorePage] = {}
         # Facets whose state has no referents and must be read to be compared.
         self._opaque: list[Facet] = []
         self._abcs: list[Facet] = []
@@ -249,7 +110,7 @@ class Ledger:
         self._unsettled: dict[int, tuple[Facet, Any]] = {}
         self._queue: deque[tuple[Node, bool]] = deque()
         self._dirty_pages: set[int] = set()
-        self._filling: dict[str | None, _Page] = {}
+        self._filling: dict[tuple[str | None, type], Page | StorePage] = {}
         self._late: dict[int, Facet] = {}
         self.truncated = 0
         # Modules nobody imports: those of the tests. A function in one of them
@@ -432,9 +293,10 @@ class Ledger:
 
     def _to_page(self, facet: Facet) -> None:
         home = self._home_of(facet)
-        page = self._filling.get(home)
-        if page is None or len(page.facets) >= PAGE_SIZE:
-            page = self._filling[home] = _Page(home)
+        kind = StorePage if facet.stored else Page
+        page = self._filling.get((home, kind))
+        if page is None or len(page.facets) >= kind.size:
+            page = self._filling[home, kind] = kind(home)
             self._pages.append(page)
         page.facets.append(facet)
         self._page_of[id(facet)] = page
@@ -463,21 +325,22 @@ class Ledger:
         self._dirty_pages.clear()
         self._filling.clear()
         self._pages = [page for page in self._pages if page.facets]
-        shared = [page for page in self._pages if page.home is None]
-        if len(shared) > 16 and sum(len(page.facets) for page in shared) < len(shared) * PAGE_SIZE // 3:
-            self._repack(shared)
+        for kind in (Page, StorePage):
+            shared = [page for page in self._pages if page.home is None and type(page) is kind]
+            if len(shared) > 16 and sum(len(page.facets) for page in shared) < len(shared) * kind.size // 3:
+                self._repack(kind, shared)
 
-    def _repack(self, pages: list[_Page]) -> None:
+    def _repack(self, kind: type[Page | StorePage], pages: Sequence[Page | StorePage]) -> None:
         """Gather the facets of many small pages in few large ones."""
         facets: list[Facet] = []
         for page in pages:
             for facet in page.suspects():
                 self._late[id(facet)] = facet
             facets += page.facets
-        self._pages = [page for page in self._pages if page.home is not None]
-        for start in range(0, len(facets), PAGE_SIZE):
-            page = _Page()
-            page.facets = facets[start : start + PAGE_SIZE]
+        self._pages = [page for page in self._pages if page not in pages]
+        for start in range(0, len(facets), kind.size):
+            page = kind()
+            page.facets = facets[start : start + kind.size]
             page.refresh()
             self._pages.append(page)
             self._page_of.update((id(facet), page) for facet in page.facets)
@@ -589,7 +452,7 @@ class Ledger:
         self._late.pop(id(facet), None)
         page = self._page_of.pop(id(facet), None)
         if page is not None:
-            page.facets.remove(facet)
+            page.remove(facet)
             self._dirty_pages.add(id(page))
         elif facet in self._opaque:
             self._opaque.remove(facet)

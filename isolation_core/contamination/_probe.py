@@ -9,7 +9,7 @@ owns a difference undoes exactly its keys, whatever else moved in between.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
@@ -17,7 +17,7 @@ from attrs import field, frozen
 from isolation_core.contamination._rendering import bounded_repr, register_placeholder
 from isolation_core.findings import Severity
 
-__all__ = ["MISSING", "Difference", "Probe", "is_same_value"]
+__all__ = ["MISSING", "Difference", "Glance", "Probe", "is_same_value"]
 
 
 class _Missing:
@@ -65,6 +65,25 @@ class Difference:
     severity: Severity | None = field(default=None, kw_only=True)
 
 
+@frozen
+class Glance:
+    """Readings that prove, while they all stay the same, that a probe would find what it found before.
+
+    Attributes:
+        values: C functions that return builtin atoms, or tuples and lists of such; compared by value.
+        objects: C functions that return iterables of anything; compared item by item, by identity.
+        dicts: dicts nobody may have written to. Not those of instances, whose attributes may live elsewhere.
+        lists: lists and sets whose items must be the same.
+        memory: views of memory that must not change.
+    """
+
+    values: tuple[Callable[[], Any], ...] = ()
+    objects: tuple[Callable[[], Iterable[Any]], ...] = ()
+    dicts: tuple[dict[Any, Any], ...] = field(default=(), kw_only=True)
+    lists: tuple[list[Any] | set[Any], ...] = field(default=(), kw_only=True)
+    memory: tuple[memoryview, ...] = field(default=(), kw_only=True)
+
+
 class Probe(ABC):
     """One kind of state a barrier watches. Subclass it, `register_probe` an instance.
 
@@ -99,6 +118,13 @@ class Probe(ABC):
         It is called at every boundary of every test: microseconds count.
         Return the previous snapshot object itself when it is still true.
         """
+
+    def glance(self) -> Glance | None:
+        """Return readings that stand for `capture` as it was just called, if there are any.
+
+        While no reading of any probe has moved, `capture` is not called again.
+        """
+        return None
 
     def same(self, before: Any, after: Any) -> bool:
         """Tell whether two snapshots are the same; must not call user code."""

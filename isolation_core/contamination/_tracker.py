@@ -210,22 +210,7 @@ class Tracker:
         for facet, difference in view.ledger.scan(home):
             if not facet.agrees(difference.before, difference.after):
                 self._append(FacetSlot(facet, difference.key), difference, depth)
-        snapshots = view.snapshots
-        disabled = self._guard.disabled
-        for index, probe in enumerate(view.probes):
-            if disabled and id(probe) in disabled:
-                continue
-            # Not `_guarded`: a context manager for each probe costs as much as the probes.
-            try:
-                last = snapshots[index]
-                now = probe.capture()
-                if now is not last:
-                    if not probe.same(last, now):
-                        for difference in probe.diff(last, now):
-                            self._append(ProbeSlot(probe, difference.key), difference, depth)
-                    snapshots[index] = now
-            except Exception as error:
-                self._guard.disable(probe, error)
+        view.ask(lambda probe, difference: self._append(ProbeSlot(probe, difference.key), difference, depth))
         if settle:
             view.ledger.settle()
 

@@ -13,16 +13,39 @@ Words: the pointers a function or a closure cell keeps inline. Its code, its
 defaults and its attributes can only be replaced by replacing one of them. A
 view never reaches beyond the object's own fixed part, so reading it is safe
 whatever they mean; a self-test again decides whether they mean that.
+
+Stores: a list and a set keep their items in a block of their own, and where it
+is and how long in their words. A view of the block may be read only in the same
+breath in which the words were seen to be what they were when it was made.
 """
 
 from __future__ import annotations
 
 import ctypes
+import struct
 import sys
+from itertools import dropwhile
+from operator import ne
 from types import FunctionType
 from typing import Any, Final
 
-__all__ = ["CELL_WORDS", "FUNCTION_WORDS", "HAS_TAGS", "HAS_WORDS", "Watch", "joined", "tag_of", "words_of"]
+from attrs import frozen
+
+__all__ = [
+    "CELL_WORDS",
+    "FUNCTION_WORDS",
+    "HAS_STORES",
+    "HAS_TAGS",
+    "HAS_WORDS",
+    "Store",
+    "Watch",
+    "contents",
+    "joined",
+    "moved",
+    "store_of",
+    "tag_of",
+    "words_of",
+]
 
 # Behind the object header (two words) comes the number of items, then the tag.
 _TAG_OFFSET: Final = object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t)
@@ -36,6 +59,14 @@ them come globals, builtins and two names."""
 
 CELL_WORDS: Final = (0, 1)
 """The contents of a closure cell."""
+
+_LIST_WORDS: Final = (0, 2)
+"""The number of items, and where they are."""
+
+_SET_WORDS: Final = (0, 4)
+"""Places ever used, elements, the number of places less one, and where they are."""
+
+_SET_PLACE: Final = 2 * _WORD  # an element and its hash
 
 
 def tag_of(namespace: dict[Any, Any]) -> memoryview:
@@ -55,9 +86,60 @@ def words_of(value: Any, span: tuple[int, int]) -> memoryview:
     return memoryview((ctypes.c_char * (count * _WORD)).from_address(address)).cast("B")
 
 
-def joined(views: list[memoryview]) -> bytes:
-    """Return the bytes behind *views*, one after the other."""
-    return b"".join(views)
+@frozen
+class Store:
+    """Where a list or a set keeps its items.
+
+    Attributes:
+        words: live view of the words that say where and how many; always safe to read.
+        seen: what they were when `blocks` was made.
+        blocks: live views of the items, which dangle as soon as the words have moved: see `moved`.
+    """
+
+    words: memoryview
+    seen: bytes
+    blocks: tuple[memoryview, ...]
+
+    def moved(self) -> bool:
+        """Tell whether the items were added to, taken from or laid elsewhere."""
+        return self.words != self.seen
+
+
+def store_of(holder: list[Any] | set[Any]) -> Store:
+    """Return where *holder* keeps its items; keep it alive while using that."""
+    if isinstance(holder, list):
+        words = words_of(holder, _LIST_WORDS)
+        seen = bytes(words)
+        count, address = struct.unpack("nP", seen)
+        size = count * _WORD
+    else:
+        words = words_of(holder, _SET_WORDS)
+        seen = bytes(words)
+        _, _, mask, address = struct.unpack("nnnP", seen)
+        size = (mask + 1) * _SET_PLACE
+    block = (ctypes.c_char * size).from_address(address) if address and size else None
+    return Store(words, seen, () if block is None else (memoryview(block).cast("B"),))
+
+
+joined: Final = b"".join
+"""Returns the bytes behind a list of views, one after the other."""
+
+
+def moved(words: list[memoryview], blocks: list[memoryview], seen: tuple[bytes, bytes]) -> bool:
+    """Tell whether the *words* of some stores, or else their *blocks*, differ from what was *seen*.
+
+    A block is only touched if all words read as they did when its view was
+    made: then it was not let go of. Both happen in one call into C that runs
+    no Python code, allocates nothing the collector knows and never gives the
+    interpreter's lock away, so nobody can resize anything in between.
+    """
+    return any(map(ne, map(joined, (words, blocks)), seen))
+
+
+def contents(words: list[memoryview], blocks: list[memoryview], seen: bytes) -> bytes:
+    """Return what is in the *blocks*; if the *words* are not what was *seen* any more, return those instead."""
+    # As above: the second join only takes place if the first gave what is expected.
+    return next(dropwhile(seen.__eq__, map(joined, (words, blocks))), b"")
 
 
 class Watch:
@@ -67,10 +149,10 @@ class Watch:
         namespaces: the dicts; they are kept alive.
     """
 
-    __slots__ = ("_namespaces", "_seen", "_views")
+    __slots__ = ("_seen", "_views", "namespaces")
 
     def __init__(self, *namespaces: dict[Any, Any]) -> None:
-        self._namespaces = namespaces
+        self.namespaces = namespaces
         self._views = [tag_of(namespace) for namespace in namespaces] if HAS_TAGS else []
         self._seen = b""
 
@@ -132,6 +214,39 @@ def _words_self_test() -> bool:
     contents.add(bytes(inside))
     return len(seen) == 5 and len(contents) == 2
 
+
+def _stores_self_test() -> bool:
+    if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
+    if list.__basicsize__ < object.__basicsize__ + 3 * _WORD or set.__basicsize__ < object.__basicsize__ + 6 * _WORD:
+        return False
+    sample: list[Any] = [object() for _ in range(40)]
+    for length in (0, 1, 3, 40):
+        items, elements = sample[:length], set(sample[:length])
+        # Only if the numbers are right is the word behind them believed to be an address.
+        if struct.unpack("nP", words_of(items, _LIST_WORDS))[0] != length or not _counts(elements, length):
+            return False
+        here, there = store_of(items), store_of(elements)
+        table = b"".join(there.blocks)
+        places = {table[at : at + _WORD] for at in range(0, len(table), _SET_PLACE)}
+        addresses = [id(item).to_bytes(_WORD, sys.byteorder) for item in items]
+        if b"".join(here.blocks) != b"".join(addresses) or not places.issuperset(addresses):
+            return False
+        seen = (here.seen, b"".join(addresses))
+        still = not moved([here.words], list(here.blocks), seen)
+        items.append(None)
+        if not still or not moved([here.words], list(here.blocks), seen):
+            return False
+    return True
+
+
+def _counts(elements: set[Any], length: int) -> bool:
+    fill, used, mask, address = struct.unpack("nnnP", words_of(elements, _SET_WORDS))
+    return fill == used == length <= mask and not (mask + 1) & mask and bool(address)
+
+
+HAS_STORES: Final = _stores_self_test()
+"""Whether the stores of lists and sets can be relied on in this interpreter."""
 
 HAS_WORDS: Final = _words_self_test()
 """Whether the words of functions and cells can be relied on in this interpreter."""

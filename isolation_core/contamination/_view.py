@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from isolation_core.contamination._ledger import Ledger, identical
-from isolation_core.contamination._probe import Probe
+from isolation_core.contamination._glances import CAN_GLANCE, Glances
+from isolation_core.contamination._ledger import Ledger
+from isolation_core.contamination._pages import identical
+from isolation_core.contamination._probe import Difference, Glance, Probe
 from isolation_core.contamination._territory import PROBED_MODULES, Territory, foreign_classes_in, imports_of
 from isolation_core.contamination._versions import HAS_TAGS, tag_of
 from isolation_core.journal import get_journal
@@ -56,6 +58,9 @@ class View:
         for index, probe in enumerate(self.probes):
             with guard(probe):
                 self.snapshots[index] = probe.capture()
+        self.glances = Glances()
+        # The probes that glances do not speak for.
+        self._restless: list[tuple[int, Probe]] = []
         self.ledger = Ledger(self.includes)
         self.modules: dict[str, Any] = {}
         self._modules_seen: object = None
@@ -63,6 +68,42 @@ class View:
         self.kept: set[str] = set()
         # Modules somebody imported by name while we looked.
         self.imported: set[str] = set()
+
+    def ask(self, report: Callable[[Probe, Difference], None]) -> None:
+        """Capture what may have moved, give every difference to *report*, and believe what is there now."""
+        snapshots = self.snapshots
+        disabled = self._guard.disabled
+        glances = self.glances
+        calm = glances.nothing_moved()
+        if not calm:
+            # Until it is said anew what to read: the readings hold for what the probes found last.
+            glances.doubt()
+        named: list[Glance] = []
+        unnamed: list[tuple[int, Probe]] = []
+        for index, probe in self._restless if calm else enumerate(self.probes):
+            if disabled and id(probe) in disabled:
+                continue
+            # Not `_guard(probe)`: a context manager for each probe costs as much as the probes.
+            try:
+                last = snapshots[index]
+                now = probe.capture()
+                if now is not last:
+                    if not probe.same(last, now):
+                        for difference in probe.diff(last, now):
+                            report(probe, difference)
+                    snapshots[index] = now
+                if calm:
+                    continue
+                glance = probe.glance() if CAN_GLANCE else None
+                if glance is None:
+                    unnamed.append((index, probe))
+                else:
+                    named.append(glance)
+            except Exception as error:
+                self._guard.disable(probe, error)
+        if not calm:
+            self._restless = unnamed
+            glances.believe(named)
 
     @property
     def territory(self) -> Territory:
@@ -105,6 +146,7 @@ class View:
                     snapshot = probe.capture()
                     self.probes.append(probe)
                     self.snapshots.append(snapshot)
+                    self.glances.doubt()
 
     def look_at_runners_own(self) -> None:
         """Believe what runners change between two tests as a matter of course."""

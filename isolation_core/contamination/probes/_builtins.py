@@ -6,8 +6,8 @@ import builtins
 from collections.abc import Hashable
 from typing import Any
 
-from isolation_core.contamination._ledger import identical
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._pages import identical
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._owners import is_runners
@@ -42,6 +42,9 @@ class BuiltinsProbe(KeyedProbe):
             self._values, self._print, self._youngest = values, text, youngest
             self._last = dict(names)
         return self._last
+
+    def glance(self) -> Glance:
+        return Glance(dicts=(builtins.__dict__,))
 
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         if key == "_":

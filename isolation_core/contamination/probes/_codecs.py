@@ -8,8 +8,8 @@ import gc
 from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
-from isolation_core.contamination._ledger import identical
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._pages import identical
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, OrderKey
 from isolation_core.contamination.probes._owners import is_runners
 
@@ -81,6 +81,13 @@ class CodecsProbe(ListsProbe):
         if last is None or identical(flat) != last.print:
             self._last = last = _Codecs(flat, tuple(functions), dict(errors))
         return last
+
+    def glance(self) -> Glance:
+        functions, errors = self._functions, self._errors
+        return Glance(
+            dicts=() if errors is None else (errors,),
+            lists=() if functions is None else (functions,),
+        )
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if not isinstance(snapshot, _Codecs):

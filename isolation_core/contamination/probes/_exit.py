@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe, attempt
 from isolation_core.contamination.probes._owners import home_of, is_library_code, is_runners
@@ -73,6 +73,9 @@ class AtExitProbe(KeyedProbe):
             atexit.unregister(listener)  # type: ignore[arg-type]
             self._last = (count, tuple(listener.heard))
         return self._last
+
+    def glance(self) -> Glance:
+        return Glance(() if self._count is None else (self._count,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if type(snapshot) is not tuple:
@@ -150,6 +153,9 @@ class FinalizersProbe(KeyedProbe):
         if len(registry) != len(last) or not last.issuperset(registry):
             self._last = last = frozenset(registry)
         return last
+
+    def glance(self) -> Glance:
+        return Glance(dicts=(self._registry,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_Finalizer(each): each for each in snapshot} if type(snapshot) is frozenset else snapshot

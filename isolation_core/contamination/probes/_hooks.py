@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, same_items
 from isolation_core.contamination.probes._owners import is_loop_hook, is_runners
 
@@ -128,6 +129,11 @@ class MonitoringProbe(KeyedProbe):
         if now != self._last:
             self._last = now
         return self._last
+
+    def glance(self) -> Glance:
+        if self._monitoring is None:
+            return Glance()
+        return Glance(tuple(partial(self._monitoring.get_tool, tool) for tool in range(6)))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(enumerate(snapshot)) if type(snapshot) is tuple else snapshot

@@ -6,12 +6,13 @@ import contextlib
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import repeat
 from operator import is_
 from types import ModuleType
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Difference, Probe, is_same_value
+from isolation_core.contamination._probe import MISSING, Difference, Glance, Probe, is_same_value
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.findings import Severity
 
@@ -96,12 +97,16 @@ class SlotsProbe(KeyedProbe):
         self._paths = tuple(f"{module.__name__}.{name}" for name in names)
         self._get = module.__dict__.get
         self._last: tuple[Any, ...] = ()
+        self._glance = Glance(objects=(partial(map, self._get, names, repeat(MISSING)),))
 
     def capture(self) -> Any:
         now = tuple(map(self._get, self._names, repeat(MISSING)))
         if not same_items(self._last, now):
             self._last = now
         return self._last
+
+    def glance(self) -> Glance:
+        return self._glance
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(zip(self._paths, snapshot, strict=True)) if type(snapshot) is tuple else snapshot

@@ -7,9 +7,10 @@ import importlib
 import os
 import time
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination.probes._keyed import KeyedProbe
 
 __all__ = ["LocaleProbe", "TimeZoneProbe"]
@@ -43,6 +44,9 @@ class LocaleProbe(KeyedProbe):
                 self._text = text
                 self._last = {path: self._c.setlocale(category) for path, category in self._categories.items()}
         return self._last
+
+    def glance(self) -> Glance:
+        return Glance(() if self._c is None else (partial(self._c.setlocale, self._c.LC_ALL),))
 
     def restore(self, key: Hashable, value: Any) -> None:
         self._c.setlocale(self._categories[str(key)], value)
@@ -82,6 +86,9 @@ class TimeZoneProbe(KeyedProbe):
         if last is None or last.names != names:
             self._last = last = _Zone(names, os.environ.get("TZ"))
         return last
+
+    def glance(self) -> Glance:
+        return Glance(dicts=(vars(time),))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_ZONE: snapshot} if isinstance(snapshot, _Zone) else snapshot

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from itertools import repeat
 from typing import Any, Final
 
-from isolation_core.contamination._ledger import identical
+from isolation_core.contamination._pages import identical
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
 from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_runners

@@ -7,8 +7,8 @@ import types
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
-from isolation_core.contamination._ledger import identical
-from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination._pages import identical
+from isolation_core.contamination._probe import MISSING, Difference, Glance
 from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._owners import is_runners
@@ -74,6 +74,9 @@ class ModulesProbe(KeyedProbe):
         if text != last.print or not last.names or next(reversed(table)) != last.names[-1]:
             self._last = last = _Modules(tuple(table), modules, text)
         return last
+
+    def glance(self) -> Glance:
+        return Glance(dicts=(self._table,))
 
     def same(self, before: Any, after: Any) -> bool:
         return bool(before.print == after.print and before.names == after.names)

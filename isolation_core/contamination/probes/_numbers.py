@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import random
 import struct
 import sys
 import threading
 from collections.abc import Hashable, Iterable, Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination._probe import MISSING, Difference, Glance, is_same_value
 from isolation_core.contamination._rendering import bounded_repr, fingerprint
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded
 
@@ -19,6 +21,32 @@ __all__ = ["DecimalProbe", "DecimalTemplatesProbe", "RandomProbe"]
 
 _FIELDS: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 _READ: Final = attrgetter(*_FIELDS)
+_TRAPS: Final = object.__basicsize__ + 3 * ctypes.sizeof(ctypes.c_ssize_t)
+
+
+def _traps_of(context: Any) -> memoryview:
+    """Return a live view of the traps of *context*: one number behind the precision and the exponents."""
+    return memoryview(ctypes.c_uint32.from_address(id(context) + _TRAPS)).cast("B")
+
+
+@functools.cache
+def _traps_are_known() -> bool:
+    """Tell whether this build lays a context out as we think, by setting every trap in one of our own."""
+    decimal: Any = loaded("_decimal")
+    if decimal is None or sys.implementation.name != "cpython":
+        return False
+    if decimal.Context.__basicsize__ < _TRAPS + ctypes.sizeof(ctypes.c_uint32):
+        return False
+    context = decimal.Context(traps=[])
+    view = _traps_of(context)
+    seen = {bytes(view)}
+    for signal in context.traps:
+        context.traps[signal] = True
+        seen.add(bytes(view))
+    context.flags[decimal.Inexact] = True
+    return len(seen) == len(context.traps) + 1 and bytes(view) in seen
+
+
 _CONTEXT: Final = "decimal.getcontext()"
 
 
@@ -142,6 +170,19 @@ class DecimalTemplatesProbe(_DecimalBase):
             }
         return last
 
+    def glance(self) -> Glance | None:
+        decimal = loaded("decimal")
+        if decimal is None:
+            return Glance(dicts=(sys.modules,))
+        contexts = [state.context for state in (self._last or {}).values()]
+        if not _traps_are_known() or not all(type(context) is vars(decimal)["Context"] for context in contexts):
+            return None
+        return Glance(
+            tuple(partial(_READ, context) for context in contexts),
+            dicts=(vars(decimal),),
+            memory=tuple(map(_traps_of, contexts)),
+        )
+
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         found: dict[Hashable, Any] = {}
         for name, state in snapshot.items():
@@ -240,6 +281,16 @@ class RandomProbe(KeyedProbe):
         if last is None or last.raw != raw or last.spare is not spare or last.generator is not generator:
             self._last = last = _State(generator, raw, spare)
         return last
+
+    def glance(self) -> Glance | None:
+        last = self._last
+        if last is None or not self._fast:
+            return None
+        generator = last.generator
+        words = memoryview((ctypes.c_char * _SIZE).from_address(id(generator) + _OFFSET)).cast("B")
+        # What rebinds or replaces the generator shows in the module's namespace.
+        spare = partial(map, vars(generator).get, ("gauss_next",))
+        return Glance(objects=(spare,), dicts=(vars(random), sys.modules), memory=(words,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {self._PATH: snapshot} if isinstance(snapshot, _State) else snapshot

@@ -8,9 +8,9 @@ from collections.abc import Hashable, Mapping
 from itertools import chain
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination._rendering import bounded_repr
-from isolation_core.contamination.probes._keyed import KeyedProbe, same_items
+from isolation_core.contamination.probes._keyed import KeyedProbe, loaded, same_items
 
 __all__ = ["PatchesProbe"]
 
@@ -63,6 +63,10 @@ class PatchesProbe(KeyedProbe):
         if not same_items(self._last, now):
             self._last = now
         return self._last
+
+    def glance(self) -> Glance:
+        modules = [module for name in _LIBRARIES if (module := loaded(name)) is not None]
+        return Glance(dicts=(sys.modules, *(module.__dict__ for module in modules)), lists=tuple(self._active()))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if type(snapshot) is not tuple:

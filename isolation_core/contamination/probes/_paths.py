@@ -6,11 +6,12 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Hashable, Mapping
+from functools import partial
 from importlib.machinery import FileFinder
 from typing import Any, Final
 
-from isolation_core.contamination._ledger import identical
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._pages import identical
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.probes._keyed import ItemKey, KeyedProbe, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_library_code, is_runners
@@ -56,6 +57,13 @@ class PathsProbe(ListsProbe):
             states = {f"sys.{name}": _state(space.get(name, MISSING)) for name in _LISTS}
             self._last = last = _Lists(now, states)
         return last
+
+    def glance(self) -> Glance:
+        space = sys.__dict__
+        return Glance(
+            objects=(partial(map, space.get, _LISTS),),
+            lists=tuple(holder for name in _LISTS if type(holder := space.get(name)) is list),
+        )
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if not isinstance(snapshot, _Lists):
@@ -112,6 +120,10 @@ class ImporterCacheProbe(KeyedProbe):
             self._flat, self._print = flat, text
             self._last = dict(cache)
         return self._last
+
+    def glance(self) -> Glance | None:
+        # That `sys` has another one is for the probe of flags to say.
+        return Glance(dicts=(self._cache,)) if sys.path_importer_cache is self._cache else None
 
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         return _is_cache(one) and _is_cache(other)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination.probes._keyed import KeyedProbe
 
 __all__ = ["CwdProbe", "UmaskProbe"]
@@ -103,6 +103,9 @@ class CwdProbe(KeyedProbe):
         if last is None or last.path != path:
             self._last = last = _Folder(path)
         return last
+
+    def glance(self) -> Glance:
+        return Glance((os.getcwd,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_CWD: snapshot} if isinstance(snapshot, _Folder) else snapshot

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from isolation_core.contamination._ledger import identical
-from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination._pages import identical
+from isolation_core.contamination._probe import MISSING, Difference, Glance, is_same_value
 from isolation_core.contamination._versions import HAS_TAGS, Watch
 from isolation_core.contamination.probes._keyed import ListsProbe, ListState, attempt, identity_of, loaded
 from isolation_core.contamination.probes._owners import home_of, is_library_code
@@ -280,6 +280,20 @@ class RegistriesProbe(ListsProbe):
         )
         self._last = last = _Registries(plan, numbers, seen, dialects)
         return last
+
+    def glance(self) -> Glance | None:
+        last = self._last
+        if last is None or last.plan.stamp is None:
+            return None
+        plan = last.plan
+        numbers = [partial(setting.get, module) for setting, module in plan.numbers]
+        if plan.csv is not None:
+            numbers.append(plan.csv.list_dialects)
+        objects: list[Callable[[], Iterable[Any]]] = [plan.limits.values]
+        objects += [partial(map, setting.get, (module,)) for setting, module in plan.objects]
+        if last.dialects:
+            objects.append(partial(map, plan.csv.get_dialect, tuple(last.dialects)))
+        return Glance(tuple(numbers), tuple(objects), dicts=(sys.modules, *last.watch.namespaces), lists=last.lists)
 
     @staticmethod
     def _objects(plan: _Plan) -> tuple[Any, ...]:

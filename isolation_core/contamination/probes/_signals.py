@@ -6,9 +6,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination._probe import MISSING, Difference, Glance
 from isolation_core.contamination.probes._keyed import KeyedProbe, attempt, same_items
 from isolation_core.contamination.probes._owners import is_loop_hook, is_runners
 
@@ -51,6 +52,9 @@ class SignalsProbe(KeyedProbe):
         if not same_items(self._last, now):
             self._last = now
         return self._last
+
+    def glance(self) -> Glance:
+        return Glance(objects=(partial(map, self._get, self._numbers),))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(zip(self._numbers, snapshot, strict=True)) if type(snapshot) is tuple else snapshot
@@ -102,6 +106,11 @@ class TimersProbe(KeyedProbe):
             if armed != self._last:
                 self._last = armed
         return self._last
+
+    def glance(self) -> Glance | None:
+        if any(self._last):
+            return None  # a running timer reads differently every time
+        return Glance(() if self._get is None else tuple(partial(self._get, timer) for timer in self._timers))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(zip(self._timers, snapshot, strict=True)) if type(snapshot) is tuple else snapshot

@@ -9,7 +9,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, attempt, same_items
 from isolation_core.contamination.probes._owners import is_runners
 
@@ -68,6 +68,12 @@ class StreamSettingsProbe(KeyedProbe):
             self._settings = settings
             self._last = (self._wrappers, settings)
         return self._last
+
+    def glance(self) -> Glance:
+        return Glance(
+            tuple(partial(self._read, wrapper) for wrapper in self._wrappers),
+            (partial(map, sys.__dict__.get, _STREAMS),),
+        )
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if type(snapshot) is not tuple:

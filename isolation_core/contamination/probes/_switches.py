@@ -7,10 +7,12 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
 
+from isolation_core.contamination._probe import Glance
 from isolation_core.contamination.probes._keyed import (
     ItemKey,
     KeyedProbe,
@@ -104,6 +106,13 @@ class SwitchesProbe(KeyedProbe):
             self._last = now
         return self._last
 
+    def glance(self) -> Glance:
+        tracemalloc: Any = loaded("tracemalloc")
+        if tracemalloc is None or "is_tracing" not in tracemalloc.__dict__:
+            # Only once it is imported can it be switched on.
+            return Glance(self._getters, dicts=(sys.modules,))
+        return Glance((*self._getters, tracemalloc.get_traceback_limit, tracemalloc.is_tracing))
+
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if type(snapshot) is not tuple:
             return snapshot  # type: ignore[no-any-return]
@@ -152,6 +161,13 @@ class CollectorProbe(ListsProbe):
         if last is None or last.numbers != numbers or not same_items(last.flat, flat):
             self._last = last = _Collector(numbers, flat)
         return last
+
+    def glance(self) -> Glance:
+        return Glance(
+            (gc.isenabled, gc.get_threshold, gc.get_debug),
+            (partial(map, vars(gc).get, ("callbacks",)),),
+            lists=(gc.callbacks,),
+        )
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if not isinstance(snapshot, _Collector):
