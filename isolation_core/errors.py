@@ -33,7 +33,9 @@ __all__ = [
     "MockDiscardedError",
     "MockNotCopiableError",
     "NotAMockError",
+    "ScenarioRequirementError",
     "ServiceNotConnectedError",
+    "ServiceRuleError",
     "SetupError",
     "SetupTimeout",
     "SharedMockClassError",
@@ -43,7 +45,9 @@ __all__ = [
     "UnknownMockAttributeError",
     "UnknownMockBuilderError",
     "UnknownOperationError",
+    "UnknownScenarioError",
     "UnknownServiceError",
+    "UnsupportedSQLError",
     "UnusedFaultError",
 ]
 
@@ -499,3 +503,77 @@ class FaultMatrixError(IsolationError, AssertionError):
         self.runs = runs
         self.sequence = sequence
         super().__init__(f"the check failed after {violations} of {runs} runs:\n{table}\n\n{sequence}")
+
+
+class ServiceRuleError(IsolationError, AssertionError):
+    """Rules across services do not hold for what happened.
+
+    Attributes:
+        owner: whose services they are.
+        violations: one text each.
+    """
+
+    def __init__(self, owner: str, violations: Sequence[str], timeline: str) -> None:
+        self.owner = owner
+        self.violations = tuple(violations)
+        lines = "".join(f"\n  {violation}" for violation in self.violations)
+        super().__init__(f"{owner} broke {len(self.violations)} rule(s) across services:{lines}\nwhat happened:\n{timeline}")
+
+
+class ScenarioRequirementError(IsolationError, AssertionError):
+    """A strict scenario did not use what it requires, or used what it does not require.
+
+    Attributes:
+        scenario: its name.
+        unused: services that are required and were not used.
+        undeclared: services that were used and are not required.
+    """
+
+    def __init__(self, scenario: str, *, unused: Sequence[str], undeclared: Sequence[str]) -> None:
+        self.scenario = scenario
+        self.unused = tuple(unused)
+        self.undeclared = tuple(undeclared)
+        parts = []
+        if self.unused:
+            parts.append(f"requires {', '.join(self.unused)} but never used it; drop it from the services")
+        if self.undeclared:
+            parts.append(f"used {', '.join(self.undeclared)} without requiring it; add it to the services")
+        super().__init__(f"the scenario {scenario!r} {'; and '.join(parts)}")
+
+
+class UnknownScenarioError(IsolationError, LookupError):
+    """No ready-made scenario is registered under this name.
+
+    Attributes:
+        name: what was asked for.
+        known: the names there are.
+    """
+
+    def __init__(self, name: str, known: Sequence[str], suggestion: str | None) -> None:
+        self.name = name
+        self.known = tuple(known)
+        hint = f" Did you mean {suggestion!r}?" if suggestion else ""
+        super().__init__(
+            f"no ready-made scenario is called {name!r}.{hint} Known: {', '.join(self.known)}. Name the services "
+            f"it needs: integration_scenario({name!r}, [...]), or register it with register_scenario()."
+        )
+
+
+class UnsupportedSQLError(IsolationError, NotImplementedError):
+    """The embedded engine of the PostgreSQL double cannot run a statement exactly as PostgreSQL would.
+
+    Attributes:
+        sql: the statement.
+        construct: what in it is not supported.
+    """
+
+    def __init__(self, sql: str, construct: str) -> None:
+        self.sql = sql
+        self.construct = construct
+        shown = " ".join(sql.split())
+        shown = shown if len(shown) <= 200 else f"{shown[:197]}..."
+        super().__init__(
+            f"the PostgreSQL double does not run {construct} and makes up no answer. Stub the statement, "
+            "postgres.when(sql).returns(rows), or use a real server, PostgresDouble(dsn=...). "
+            f"Statement: {shown}"
+        )
