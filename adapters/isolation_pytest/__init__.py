@@ -3,3 +3,21 @@
 Installed, it is loaded through its entry point; with autoloading off, load it
 by ``-p isolation_pytest.plugin`` or ``pytest_plugins = ["isolation_pytest.plugin"]``.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isolation_pytest._managed import ManagedFixture, as_pytest_fixture, expose, managed_fixture
+
+__all__ = ["ManagedFixture", "as_pytest_fixture", "expose", "managed_fixture"]
+
+
+def __getattr__(name: str) -> object:
+    # pytest imports this package in every run, also where nobody has a managed fixture.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from isolation_pytest import _managed
+
+    return getattr(_managed, name)

@@ -181,7 +181,8 @@ class SessionIsolation:
         if scope == "function":
             return value
         self._stirred = True
-        if type(value) not in LEAF_TYPES:
+        # A managed fixture has its value watched itself.
+        if type(value) not in LEAF_TYPES and not hasattr(fixturedef.func, "__managed_fixture__"):
             get_tracker().watch_value(fixturedef, f"request.getfixturevalue({fixturedef.argname!r})", value)
         return value
 

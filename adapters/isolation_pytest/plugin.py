@@ -71,6 +71,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and the session's plugin unless isolation is off."""
     config.addinivalue_line("markers", _MARKER)
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        from isolation_pytest._relay import FixtureReports
+
+        config.pluginmanager.register(FixtureReports(config), "isolation-fixture-reports")
     option = config.getoption("--isolation") or config.getini("isolation")
     if option == "off":
         return

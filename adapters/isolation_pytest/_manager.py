@@ -1,0 +1,249 @@
+"""Everything about managed fixtures that belongs to one pytest session.
+
+pytest resolves, orders, caches and parametrises managed fixtures as it does
+ordinary ones; each value is one `FixtureRun`. What pytest cannot be relied on
+for is here: a cleanup is reached also when pytest gives up on it, an interrupt
+waits for the cleanups, errors are told under the name of the fixture, values
+that are no good any more are rebuilt before the next test.
+
+The manager comes into being when pytest asks a managed fixture for its scope,
+that is during collection, and not at all where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from isolation_core.fixtures import FixtureSpec
+from isolation_pytest import _failures
+from isolation_pytest._instances import Instance, PytestRun
+from isolation_pytest._loop_choice import LoopChooser
+
+if TYPE_CHECKING:
+    from isolation_core.barrier import Barrier
+
+__all__ = ["ManagedFixtures", "manager_of"]
+
+_PLUGIN: Final = "isolation-managed-fixtures"
+_KEY: Final[pytest.StashKey[ManagedFixtures]] = pytest.StashKey()
+_WIDE: Final = frozenset({"class", "module", "package", "session"})
+
+
+def manager_of(config: pytest.Config) -> ManagedFixtures:
+    """Return the manager of the session of *config*."""
+    return config.stash[_KEY]
+
+
+class ManagedFixtures:
+    """The managed fixtures of one session: definitions by name, and the values that are up."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._definitions: dict[str, list[tuple[FixtureSpec, str]]] = {}
+        # What pytest is setting up at the moment, innermost last.
+        self._requested: list[pytest.FixtureDef[Any]] = []
+        self._live: dict[Instance, None] = {}
+        self._loops = LoopChooser(config)
+        self._failures = _failures.Failures(config)
+        self._item: pytest.Item | None = None
+        self._barrier: Barrier | None = None
+        self._problems: dict[tuple[str, ...], Exception | None] = {}
+        self._body_error: BaseException | None = None
+        self.counts = {"reused": 0, "rebuilt": 0}
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> ManagedFixtures:
+        """Return the manager of *config*, a new one if there is none."""
+        manager = config.stash.get(_KEY, None)
+        if manager is None:
+            manager = config.stash[_KEY] = cls(config)
+            config.pluginmanager.register(manager, _PLUGIN)
+        return manager
+
+    def learn(self, spec: FixtureSpec, scope: str) -> None:
+        """Take note of a definition that pytest has found."""
+        known = self._definitions.setdefault(spec.name, [])
+        if all(each is not spec for each, _ in known):
+            known.append((spec, scope))
+            self._problems.clear()
+        if spec.is_async:
+            self._loops.prepare()
+
+    # -- one fixture ----------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Know whose function is being called: the request of a fixture does not tell in public."""
+        self._requested.append(fixturedef)
+        try:
+            value = yield
+        finally:
+            self._requested.pop()
+        if self._loops.concerns(fixturedef.argname):
+            self._loops.came_up(fixturedef, value)
+        return value
+
+    def set_up(self, spec: FixtureSpec, request: pytest.FixtureRequest, arguments: Mapping[str, Any]) -> Any:
+        """Set one managed fixture up for pytest, and have it torn down by pytest."""
+        __tracebackhide__ = True
+        session = self._config.pluginmanager.get_plugin("isolation-session")
+        run = PytestRun(spec, arguments, request, session)
+        instance = Instance(run, self._requested[-1], request, request.node)
+        item = self._item
+        if item is not None:
+            instance.users.append(item.nodeid)
+            if spec.is_async:
+                self._loops.choose(instance, item, arguments, self._live)
+        try:
+            value = run.set_up()
+        except BaseException as error:
+            raise _failures.without_our_frames(error)  # noqa: B904, TRY201 - the same object, with less of a traceback
+        self._live[instance] = None
+        if spec.sees_errors:
+            self._failures.remember_bodies()
+        request.addfinalizer(partial(self._tear_down, instance))
+        return value
+
+    def _tear_down(self, instance: Instance) -> None:
+        """Tear one down; what goes wrong is raised later, or reported under its own name."""
+        __tracebackhide__ = True
+        if self._live.pop(instance, instance) is instance:
+            return
+        instance.tear_down(self._failures)
+
+    def _finish(self, instance: Instance) -> None:
+        """Have pytest tear down one that is up, and everything that stands on it."""
+        try:
+            instance.fixturedef.finish(instance.request)  # type: ignore[arg-type]
+        except BaseException as error:
+            self._failures.note_stray(instance, error)
+        finally:
+            self._tear_down(instance)
+
+    # -- around one test ------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Before anything is set up: get rid of what this test must not get, and check what it asks for."""
+        __tracebackhide__ = True
+        self._item = item
+        if self._live:
+            self._judge()
+            self._prepare_for(item)
+        names = tuple(getattr(item, "fixturenames", ()))
+        if names not in self._problems:
+            self._problems[names] = _failures.problems_of(names, self._definitions)
+        problem = self._problems[names]
+        if problem is not None:
+            raise problem.with_traceback(None)
+
+    def _prepare_for(self, item: pytest.Item) -> None:
+        names = getattr(item, "fixturenames", ())
+        chain = item.listchain()
+        for instance in list(self._live):
+            if instance not in self._live:
+                continue
+            if instance.node is item or instance.node not in chain:
+                self._failures.note_unreached(instance)
+                self._finish(instance)
+            elif instance.run.dirty is not None or self._loops.is_wrong_for(instance, item):
+                self.counts["rebuilt"] += 1
+                self._finish(instance)
+            elif instance.is_for(item, names):
+                self.counts["reused"] += 1
+                instance.users.append(item.nodeid)
+
+    def _judge(self) -> None:
+        """Look whether the last test has changed the value of a wide fixture."""
+        barrier, self._barrier = self._barrier, None
+        if barrier is not None and barrier.changes:
+            for instance in self._live:
+                instance.run.check(barrier.changes)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let an asynchronous test see the context variables of its fixtures, and their crashes."""
+        session = self._config.pluginmanager.get_plugin("isolation-session")
+        if session is not None and self._live:
+            self._barrier = session.function_barrier
+        with self._loops.around_body(item, self._live):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """See to it that every cleanup runs, and raise only then what they have raised."""
+        __tracebackhide__ = True
+        self._failures.collecting = True
+        error: BaseException | None = None
+        result: object = None
+        try:
+            result = yield
+        except BaseException as raised:
+            error = raised
+        # pytest drops the other finalizers of a node when one is interrupted.
+        for instance in [each for each in reversed(self._live) if each.node is item]:
+            if not isinstance(error, KeyboardInterrupt | SystemExit):
+                self._failures.note_unreached(instance)
+            self._finish(instance)
+        self._failures.collecting = False
+        self._failures.conclude(error, item.nodeid)
+        return result
+
+    def pytest_runtest_logfinish(self) -> None:
+        """Report what went wrong with wide fixtures, after the test that happened to be the last."""
+        self._failures.publish()
+
+    # -- around the session ---------------------------------------------------
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Have fixtures of high priority set up before others of their scope."""
+        priorities = {
+            name: (found[-1][0].priority, found[-1][1]) for name, found in self._definitions.items() if found
+        }
+        if any(priority for priority, _ in priorities.values()):
+            for item in session.items:
+                names = getattr(item, "fixturenames", None)
+                if isinstance(names, list):
+                    _reorder(names, priorities)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Tear down what nobody has torn down."""
+        error: BaseException | None = None
+        result: object = None
+        self._failures.collecting = True
+        try:
+            result = yield
+        except BaseException as raised:
+            error = raised
+        for instance in list(reversed(self._live)):
+            self._finish(instance)
+        self._failures.collecting = False
+        if self._failures.publish() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._failures.conclude(error, "the session")
+        return result
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say what was rebuilt and what outlived its fixture, if anything."""
+        lines = self._failures.summary(self.counts)
+        if lines:
+            terminalreporter.section("managed fixtures")
+            for line in lines:
+                terminalreporter.line(line)
+
+
+def _reorder(names: list[str], priorities: Mapping[str, tuple[int, str]]) -> None:
+    """Sort the managed names of each scope among the places they have; what they need still goes first."""
+    for scope in ("function", *_WIDE):
+        places = [place for place, name in enumerate(names) if priorities.get(name, (0, ""))[1] == scope]
+        wanted = sorted((names[place] for place in places), key=lambda name: -priorities[name][0])
+        for place, name in zip(places, wanted, strict=True):
+            names[place] = name

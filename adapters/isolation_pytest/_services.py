@@ -1,0 +1,116 @@
+"""Fixtures of service doubles and scenarios.
+
+They are synchronous, so that they work in every test: sync ones, those of
+anyio's plugin and those of pytest-asyncio. A double is connected by the test
+(``await isolated_kafka_mock.connect()``), those of a scenario are connected
+already; what has to be awaited at the end is awaited by the barrier.
+Nothing is imported until a test asks for one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from isolation_core.barrier import Barrier
+    from isolation_core.scenarios import IntegrationScenario
+    from isolation_core.services import MockContext, ServiceMocks
+    from isolation_core.services.http import HttpDouble
+    from isolation_core.services.kafka import KafkaDouble
+    from isolation_core.services.nats import NatsDouble
+    from isolation_core.services.postgres import PostgresDouble
+    from isolation_core.services.rabbitmq import RabbitMQDouble
+    from isolation_core.services.redis import RedisDouble
+    from isolation_core.services.workflow import WorkflowCoordinatorDouble
+
+__all__: list[str] = []
+
+
+@pytest.fixture
+def mock_context(isolation: Barrier) -> MockContext:
+    """The log, virtual clock and fault plan of this test's service doubles."""
+    return isolation.services
+
+
+@pytest.fixture
+def isolated_kafka_mock(mock_context: MockContext) -> KafkaDouble:
+    """A Kafka double that belongs to this test, not connected yet."""
+    return mock_context.service("kafka")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def isolated_postgres_mock(mock_context: MockContext) -> PostgresDouble:
+    """A PostgreSQL double that belongs to this test, not connected yet."""
+    return mock_context.service("postgres")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def isolated_redis_mock(mock_context: MockContext) -> RedisDouble:
+    """A Redis double that belongs to this test, not connected yet."""
+    return mock_context.service("redis")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def isolated_rabbitmq_mock(mock_context: MockContext) -> RabbitMQDouble:
+    """A RabbitMQ double that belongs to this test, not connected yet."""
+    return mock_context.service("rabbitmq")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def isolated_nats_mock(mock_context: MockContext) -> NatsDouble:
+    """A NATS double that belongs to this test, not connected yet."""
+    return mock_context.service("nats")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def isolated_http_mock(mock_context: MockContext) -> HttpDouble:
+    """An HTTP double that belongs to this test, not connected yet."""
+    return mock_context.service("http")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def isolated_workflow_coordinator_mock(mock_context: MockContext) -> WorkflowCoordinatorDouble:
+    """A workflow coordinator that belongs to this test, not connected yet."""
+    return mock_context.service("workflow_coordinator")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def integration_scenario_factory(isolation: Barrier) -> Callable[..., IntegrationScenario]:
+    """Factory of scenarios: ``async with integration_scenario_factory(name, services) as (scenario, mocks)``.
+
+    They can be awaited instead: then they last until the test ends.
+    """
+
+    def make(
+        name: str,
+        services: Iterable[str] | Mapping[str, Mapping[str, Any]] | None = None,
+        dependencies: Mapping[str, str | Iterable[str]] | None = None,
+        **options: Any,
+    ) -> IntegrationScenario:
+        from isolation_core.scenarios import integration_scenario
+
+        return integration_scenario(name, services, dependencies, **options)
+
+    return make
+
+
+@pytest.fixture
+def kafka_postgres_integration_scenario(isolation: Barrier) -> Iterator[tuple[IntegrationScenario, ServiceMocks]]:
+    """The scenario ``kafka_postgres`` and its doubles, connected: ``scenario, mocks = ...``."""
+    yield from _ready_made("kafka_postgres")
+
+
+@pytest.fixture
+def full_service_integration_scenario(isolation: Barrier) -> Iterator[tuple[IntegrationScenario, ServiceMocks]]:
+    """The scenario ``full_service``, with every built-in service, and its doubles, connected."""
+    yield from _ready_made("full_service")
+
+
+def _ready_made(name: str) -> Iterator[tuple[IntegrationScenario, ServiceMocks]]:
+    from isolation_core.scenarios import integration_scenario
+
+    with integration_scenario(name) as (scenario, mocks):
+        yield scenario, mocks
