@@ -24,6 +24,15 @@ from isolation_core.graph import DependencyGraph
 if TYPE_CHECKING:
     from isolation_core.fixtures import FixtureManager, FixtureScope, managed_fixture
     from isolation_core.mocks import deep_cleanup, isolated_mock, register_mock_builder
+    from isolation_core.scenarios import IntegrationScenario, integration_scenario
+    from isolation_core.services import (
+        MockContext,
+        ServiceType,
+        complex_service_interaction_mock,
+        cross_service_mock_orchestration,
+        debug_cross_service_interactions,
+        register_service,
+    )
 
 __all__ = [
     "Barrier",
@@ -32,23 +41,42 @@ __all__ = [
     "DependencyGraph",
     "FixtureManager",
     "FixtureScope",
+    "IntegrationScenario",
     "IsolationError",
     "Leak",
+    "MockContext",
     "Probe",
+    "ServiceType",
+    "complex_service_interaction_mock",
+    "cross_service_mock_orchestration",
+    "debug_cross_service_interactions",
     "debug_fixture_state",
     "deep_cleanup",
     "get_contamination_summary",
+    "integration_scenario",
     "isolated_mock",
     "isolation_barrier",
     "managed_fixture",
     "register_mock_builder",
     "register_probe",
+    "register_service",
     "validate_suite_isolation",
     "validate_suite_isolation_sync",
 ]
 
 _FROM_FIXTURES = frozenset({"FixtureManager", "FixtureScope", "managed_fixture"})
 _FROM_MOCKS = frozenset({"deep_cleanup", "isolated_mock", "register_mock_builder"})
+_FROM_SCENARIOS = frozenset({"IntegrationScenario", "integration_scenario"})
+_FROM_SERVICES = frozenset(
+    {
+        "MockContext",
+        "ServiceType",
+        "complex_service_interaction_mock",
+        "cross_service_mock_orchestration",
+        "debug_cross_service_interactions",
+        "register_service",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -60,4 +88,12 @@ def __getattr__(name: str) -> Any:
         from isolation_core import fixtures
 
         return getattr(fixtures, name)
+    if name in _FROM_SERVICES:
+        from isolation_core import services
+
+        return getattr(services, name)
+    if name in _FROM_SCENARIOS:
+        from isolation_core import scenarios
+
+        return getattr(scenarios, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+pytest_plugins = ("isolation_pytest._services",)
+
 _MARKER = (
     "isolation(mode=None, group=None, ignore=()): how the isolation barrier treats this test: "
     "mode 'off', 'report', 'restore' or 'strict'; its isolation group; 'kind:path-glob' patterns to leave alone"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from isolation_core.services._clients import client_class
 from isolation_core.services._clock import TimerHandle, VirtualClock
 from isolation_core.services._context import MockContext, current_context
+from isolation_core.services._debugging import debug_cross_service_interactions
 from isolation_core.services._double import ClientObject, ServiceDouble
 from isolation_core.services._fault_actions import (
     FaultAction,
@@ -21,12 +22,24 @@ from isolation_core.services._fault_matrix import FaultCase, FaultMatrix, fault_
 from isolation_core.services._faults import FaultPlan, FaultRule
 from isolation_core.services._interactions import Interaction, InteractionLog
 from isolation_core.services._operations import Operable, Operation, OperationMock, operation
+from isolation_core.services._orchestration import (
+    Orchestration,
+    ServiceMocks,
+    complex_service_interaction_mock,
+    cross_service_mock_orchestration,
+)
 from isolation_core.services._registry import (
     ServiceSpec,
     known_services,
     register_service,
     service_spec,
     unregister_service,
+)
+from isolation_core.services._rules import (
+    ServiceRule,
+    commit_before_publish,
+    no_publish_on_rollback,
+    one_reply_per_request,
 )
 from isolation_core.services._selectors import Selector, select
 from isolation_core.services._types import ServiceType
@@ -44,8 +57,11 @@ __all__ = [
     "Operable",
     "Operation",
     "OperationMock",
+    "Orchestration",
     "Selector",
     "ServiceDouble",
+    "ServiceMocks",
+    "ServiceRule",
     "ServiceSpec",
     "ServiceType",
     "TimerHandle",
@@ -53,7 +69,11 @@ __all__ = [
     "answer",
     "cancel",
     "client_class",
+    "commit_before_publish",
+    "complex_service_interaction_mock",
+    "cross_service_mock_orchestration",
     "current_context",
+    "debug_cross_service_interactions",
     "delay",
     "disconnect",
     "duplicate",
@@ -62,6 +82,8 @@ __all__ = [
     "hang",
     "known_services",
     "lose_reply",
+    "no_publish_on_rollback",
+    "one_reply_per_request",
     "operation",
     "register_service",
     "select",

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from isolation_core._ambient import current_barrier
-from isolation_core.errors import ConfigurationError, LifecycleClosedError, MockDiscardedError
+from isolation_core.errors import ConfigurationError, ForeignMockUseError, LifecycleClosedError, MockDiscardedError
 from isolation_core.journal import get_journal
 from isolation_core.lifecycle import Lifecycle
 from isolation_core.mocks import MockRegistry
 from isolation_core.services._clock import VirtualClock
 from isolation_core.services._faults import FaultPlan
 from isolation_core.services._interactions import InteractionLog
+from isolation_core.services._operations import Operable
 from isolation_core.services._registry import service_spec
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from isolation_core.services._double import ServiceDouble
-    from isolation_core.services._operations import Operable, Operation
+    from isolation_core.services._operations import Operation
 
 __all__ = ["MockContext", "current_context"]
+
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None), dict, list, tuple, set})
 
 
 class MockContext:
@@ -38,6 +43,8 @@ class MockContext:
         mocks: the registry the mocks of the doubles belong to; by default one of its own.
         clock: the clock; by default a new one.
         timeout: seconds of real time the end of one double may take.
+        strict: True: use from another scenario or barrier raises, instead of only being reported;
+            None: as the barrier around it, where strict means mode ``strict``.
 
     Attributes:
         owner: as given.
@@ -46,6 +53,7 @@ class MockContext:
         clock: the virtual clock.
         faults: the fault plan.
         problems: what doubles had left open or unconsumed at the end, by name of the double.
+        foreign_uses: what was used from elsewhere, or after the end: facts as in the journal.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class MockContext:
         mocks: MockRegistry | None = None,
         clock: VirtualClock | None = None,
         timeout: float | None = 10.0,
+        strict: bool | None = None,
     ) -> None:
         barrier = current_barrier()
         self.owner = owner or (f"a mock context in {barrier.owner}" if barrier else "a mock context")
@@ -64,10 +73,18 @@ class MockContext:
         self.log = InteractionLog()
         self.faults = FaultPlan(self, seed=self.seed)
         self.problems: dict[str, tuple[str, ...]] = {}
+        self.foreign_uses: list[dict[str, Any]] = []
         self._own_mocks = mocks is None
-        self.mocks = MockRegistry(self.owner, record=get_journal().record) if mocks is None else mocks
+        if mocks is None:
+            if barrier is not None:
+                # Its registry is around ours: what belongs to the barrier may be used in here.
+                _ = barrier.mocks
+                strict = barrier.mode == "strict" if strict is None else strict
+            mocks = MockRegistry(self.owner, strict=bool(strict), record=self._record)
+        self.mocks = mocks
         self._doubles: dict[str, ServiceDouble] = {}
-        self._lifecycle = Lifecycle(owner=self.owner, timeout=timeout)
+        self._endings: dict[object, tuple[Callable[[], object], str | None]] = {}
+        self._timeout = timeout
         self._callbacks = False
         self._closed = False
 
@@ -119,7 +136,8 @@ class MockContext:
 
     def add_cleanup(self, callback: Callable[[], object], *, name: str | None = None) -> None:
         """Run *callback*, sync or async, at the end: the newest first, doubles made later than it before it."""
-        self._lifecycle.add_cleanup(callback, name=name)
+        self._require_open("add a cleanup")
+        self._endings[object()] = callback, name
         self._callbacks = True
 
     def reset(self) -> None:
@@ -141,7 +159,23 @@ class MockContext:
         self._doubles[double.name] = double
         known = self.log.known.setdefault(str(double.service), set())
         known.update(operation.name for operation in type(double)._operations.values())
-        self._lifecycle.add_cleanup(lambda: self._end(double), name=f"the service {double.name!r}")
+        self._endings[double] = partial(self._end, double), f"the service {double.name!r}"
+
+    def _release(self, double: ServiceDouble) -> None:
+        """Forget a double that somebody else has closed; its name is free again."""
+        self._doubles.pop(double.name, None)
+        self._endings.pop(double, None)
+
+    def _note_problems(self, double: ServiceDouble) -> None:
+        problems = double.problems()
+        if problems:
+            self.problems[double.name] = problems
+            get_journal().record("service-problems", service=double.name, problems=problems, owner=self.owner)
+
+    def _record(self, event: str, /, **fields: Any) -> None:
+        if event == "cross-scenario":
+            self.foreign_uses.append(fields)
+        get_journal().record(event, **fields)
 
     def _mock_for(self, operable: Operable) -> Any:
         """Return the mock the operations of *operable* hang on."""
@@ -154,7 +188,28 @@ class MockContext:
     def check_arguments(
         self, target: Operable, operation: Operation[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Look for things of another context among the arguments of a call."""
+        """Look for connections and the like of another context among the arguments of a call.
+
+        Raises:
+            ForeignMockUseError: if one of the two contexts is strict.
+        """
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            if type(value) not in _PLAIN and isinstance(value, Operable) and value.context is not self:
+                self._refuse_foreign(value, target, operation)
+
+    def _refuse_foreign(self, value: Operable, target: Operable, operation: Operation[Any, Any]) -> None:
+        other = value.context
+        if self.mocks is other.mocks:
+            return
+        what = f"{value.double.name}.{value.label}" if value.label else value.double.name
+        facts = {
+            "what": "connection", "path": what, "owner": other.owner, "user": self.owner,
+            "operation": f"{target.double.name}.{operation.name}", "discarded": not other.is_open,
+        }  # fmt: skip
+        self._record("cross-scenario", **facts)
+        other.foreign_uses.append(facts)
+        if self.mocks.strict or other.mocks.strict:
+            raise ForeignMockUseError(what, owner=other.owner, user=self.owner, made_at="an unknown place")
 
     # -- end ---------------------------------------------------------------------------
 
@@ -169,10 +224,7 @@ class MockContext:
 
     def _end(self, double: ServiceDouble) -> object:
         """Close one double; what has to be awaited is handed to the lifecycle."""
-        problems = double.problems()
-        if problems:
-            self.problems[double.name] = problems
-            get_journal().record("service-problems", service=double.name, problems=problems, owner=self.owner)
+        self._note_problems(double)
         return double.close() if double.needs_await else double.close_now()
 
     def close(self) -> None:
@@ -182,7 +234,7 @@ class MockContext:
             TeardownErrors: if some could not be closed; all were tried.
         """
         try:
-            self._lifecycle.tear_down()
+            self._ending().tear_down()
         finally:
             self._finish()
             if self._own_mocks:
@@ -191,11 +243,18 @@ class MockContext:
     async def aclose(self) -> None:
         """The same in the running event loop; shielded from cancellation."""
         try:
-            await self._lifecycle.atear_down()
+            await self._ending().atear_down()
         finally:
             self._finish()
             if self._own_mocks:
                 await self.mocks.aclose()
+
+    def _ending(self) -> Lifecycle:
+        lifecycle = Lifecycle(owner=self.owner, timeout=self._timeout)
+        endings, self._endings = self._endings, {}
+        for callback, name in endings.values():
+            lifecycle.add_cleanup(callback, name=name)
+        return lifecycle
 
     def end(self) -> Awaitable[None] | None:
         """Close every double; a barrier's cleanup. What it returns is awaited, if something needs that."""
@@ -205,7 +264,12 @@ class MockContext:
         return None
 
     def _finish(self) -> None:
+        if self._closed:
+            return
         self._closed = True
+        if self.faults.rules and (unused := self.faults.unused):
+            self.problems["faults"] = tuple(f"{rule} never fired; {rule.seen} calls matched" for rule in unused)
+            get_journal().record("service-problems", service="faults", problems=self.problems["faults"], owner=self.owner)
 
     def __enter__(self) -> Self:
         if self._own_mocks:
@@ -224,7 +288,9 @@ class MockContext:
     def _leave_mocks(self) -> None:
         if self._own_mocks:
             self.mocks.entered_in = None
-            self._token.var.reset(self._token)
+            # Left in another context than it was entered in (a runner's phases): the variable dies with that.
+            with contextlib.suppress(ValueError):
+                self._token.var.reset(self._token)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -57,8 +57,8 @@ class ServiceDouble(Operable):
 
     @property
     def needs_await(self) -> bool:
-        """Whether `close` has to be awaited because something real is behind the double."""
-        return False
+        """Whether `close` has to be awaited: it does something of its own, or something real is behind the double."""
+        return type(self).close is not ServiceDouble.close
 
     # -- operations --------------------------------------------------------------
 

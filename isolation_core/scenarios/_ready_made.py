@@ -1,0 +1,103 @@
+"""Ready-made scenarios: two of ours, and those users register."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from isolation_core.errors import UnknownScenarioError
+from isolation_core.scenarios._scenario import IntegrationScenario
+from isolation_core.services import ServiceType
+
+__all__ = ["integration_scenario", "known_scenarios", "register_scenario", "unregister_scenario"]
+
+_T = ServiceType
+_BUILTIN: Final[Mapping[str, Mapping[str, Any]]] = {
+    # The publisher of an outbox needs its table until it has stopped.
+    "kafka_postgres": {"services": (_T.KAFKA, _T.POSTGRES), "dependencies": {_T.KAFKA: (_T.POSTGRES,)}},
+    "full_service": {
+        "services": tuple(_T),
+        "dependencies": {
+            _T.KAFKA: (_T.POSTGRES,),
+            _T.RABBITMQ: (_T.POSTGRES,),
+            _T.HTTP: (_T.POSTGRES, _T.REDIS),
+            _T.WORKFLOW_COORDINATOR: (_T.KAFKA, _T.POSTGRES, _T.REDIS, _T.RABBITMQ, _T.NATS, _T.HTTP),
+        },
+    },
+}
+_registered: Final[dict[str, Mapping[str, Any]]] = {}
+_lock = threading.RLock()
+
+
+def register_scenario(
+    name: str,
+    services: Iterable[str] | Mapping[str, Mapping[str, Any]],
+    dependencies: Mapping[str, str | Iterable[str]] | None = None,
+    **options: Any,
+) -> None:
+    """Make ``integration_scenario(name)`` work without naming services.
+
+    A later registration under the same name replaces the earlier one, and one under the
+    name of a built-in scenario stands in for that.
+
+    Args:
+        name: what to ask for.
+        services: see `IntegrationScenario`.
+        dependencies: likewise.
+        **options: any other argument of `IntegrationScenario`.
+
+    Raises:
+        GraphError: for cycles and missing dependencies, now instead of in each test.
+        UnknownServiceError: for a service nobody registered.
+    """
+    # A trial: whoever registers nonsense learns it here.
+    IntegrationScenario(name, services, dependencies, **options).validate()
+    with _lock:
+        _registered[name] = {"services": services, "dependencies": dependencies, **options}
+
+
+def unregister_scenario(name: str) -> None:
+    """Take a registration back. Unknown names are ignored."""
+    with _lock:
+        _registered.pop(name, None)
+
+
+def known_scenarios() -> tuple[str, ...]:
+    """Return the names of all ready-made scenarios, in alphabetical order."""
+    with _lock:
+        return tuple(sorted({*_BUILTIN, *_registered}))
+
+
+def integration_scenario(
+    name: str,
+    services: Iterable[str] | Mapping[str, Mapping[str, Any]] | None = None,
+    dependencies: Mapping[str, str | Iterable[str]] | None = None,
+    **options: Any,
+) -> IntegrationScenario:
+    """Return a scenario, to be entered: ``async with integration_scenario("orders", ["kafka"]) as (scenario, mocks)``.
+
+    Args:
+        name: its name; without *services* that of a ready-made one: ``"kafka_postgres"``, ``"full_service"``, or what
+            `register_scenario` was given.
+        services: see `IntegrationScenario`.
+        dependencies: likewise.
+        **options: any other argument of `IntegrationScenario`.
+
+    Raises:
+        UnknownScenarioError: if no services are given and *name* is not a ready-made one.
+        UnknownServiceError: for a service nobody registered, with a did-you-mean.
+    """
+    if services is not None:
+        return IntegrationScenario(name, services, dependencies, **options)
+    with _lock:
+        recipe = _registered.get(name) or _BUILTIN.get(name)
+    if recipe is None:
+        known = known_scenarios()
+        close = difflib.get_close_matches(name, known, 1)
+        raise UnknownScenarioError(name, known, close[0] if close else None)
+    arguments = {**recipe, **options}
+    if dependencies is not None:
+        arguments["dependencies"] = dependencies
+    return IntegrationScenario(name, **arguments)

@@ -1,0 +1,313 @@
+"""Several doubles at once: up in order of their dependencies, down in reverse, each while those it needs still work."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from isolation_core.errors import ConfigurationError, ServiceRuleError, UnknownServiceError
+from isolation_core.graph import DependencyGraph, Node
+from isolation_core.lifecycle import Lifecycle
+from isolation_core.services._context import MockContext, current_context
+from isolation_core.services._registry import service_spec
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from isolation_core._shapes import Kind
+    from isolation_core.services._double import ServiceDouble
+    from isolation_core.services._rules import ServiceRule
+
+__all__ = [
+    "Orchestration",
+    "ServiceMocks",
+    "complex_service_interaction_mock",
+    "cross_service_mock_orchestration",
+]
+
+Services = Iterable[str] | Mapping[str, Mapping[str, Any]]
+Dependencies = Mapping[str, str | Iterable[str]]
+
+
+class ServiceMocks(dict[str, Any]):
+    """The doubles by service; a `ServiceType` and its text are the same key.
+
+    Attributes:
+        context: what they share: log, clock, fault plan.
+    """
+
+    def __init__(self, context: MockContext) -> None:
+        super().__init__()
+        self.context = context
+
+    def __missing__(self, service: object) -> Any:
+        close = difflib.get_close_matches(str(service), self, 1)
+        raise UnknownServiceError(str(service), tuple(self), close[0] if close else None, wanted_by=self.context.owner)
+
+
+class Orchestration:
+    """Doubles that are up together; made by `cross_service_mock_orchestration`, entered once.
+
+    Attributes:
+        context: what the doubles share.
+        graph: the services and what they stand on; `DependencyGraph.explain` says why the order is as it is.
+        mocks: the doubles; complete while it is open.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        mock_context: MockContext | None = None,
+        dependencies: Dependencies | None = None,
+        *,
+        rules: Iterable[ServiceRule] = (),
+        connect: bool = True,
+        max_concurrency: int = 1,
+    ) -> None:
+        if isinstance(services, str):
+            raise ConfigurationError(
+                f"services={services!r} is one text; give a list of services, such as [{services!r}]",
+                name="services",
+                value=services,
+            )
+        self.context = current_context() if mock_context is None else mock_context
+        self.mocks = ServiceMocks(self.context)
+        self._rules = tuple(rules)
+        self._connect = connect
+        self._max_concurrency = max_concurrency
+        options = services if isinstance(services, Mapping) else dict.fromkeys(services, {})
+        self._options: dict[str, Mapping[str, Any]] = {str(name): dict(given) for name, given in options.items()}
+        self._wanted = _needs(self._options, dependencies or {})
+        self.graph = self._graph(is_async=True)
+        self._lifecycle: Lifecycle | None = None
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The services that were named, without what they brought along."""
+        return tuple(self._options)
+
+    def __repr__(self) -> str:
+        return f"<Orchestration of {', '.join(self._wanted)} for {self.context.owner}>"
+
+    def _graph(self, *, is_async: bool) -> DependencyGraph:
+        factory: Callable[[str], Any] = self._serve if is_async else self._serve_now
+        kind: Kind = "async generator" if is_async else "generator"
+        nodes = [
+            Node(
+                name,
+                _Bound(factory, name),
+                dependencies=needs,
+                arguments=(),
+                kind=kind,
+                defined_at="services" if name in self._options else "register_service()",
+                index=index,
+            )
+            for index, (name, needs) in enumerate(self._wanted.items())
+        ]
+        return DependencyGraph(nodes)
+
+    async def _serve(self, name: str) -> AsyncIterator[ServiceDouble]:
+        double, mine = self._make(name)
+        try:
+            if self._connect:
+                await double.connect()
+            yield double
+        finally:
+            self._note(double, mine)
+            try:
+                if mine:
+                    await double.close()
+            finally:
+                self._let_go(name, double, mine)
+
+    def _serve_now(self, name: str) -> Iterator[ServiceDouble]:
+        double, mine = self._make(name)
+        try:
+            if self._connect:
+                _run_now(double.connect(), double.name)
+            yield double
+        finally:
+            self._note(double, mine)
+            try:
+                if mine:
+                    double.close_now()
+            finally:
+                self._let_go(name, double, mine)
+
+    def _make(self, name: str) -> tuple[ServiceDouble, bool]:
+        # One that is there already belongs to somebody else, who ends it.
+        mine = name not in self.context
+        double = self.context.service(name, **self._options.get(name, {})) if mine else self.context[name]
+        self.mocks[name] = double
+        return double, mine
+
+    def _note(self, double: ServiceDouble, mine: bool) -> None:  # noqa: FBT001
+        if mine:
+            self.context._note_problems(double)
+
+    def _let_go(self, name: str, double: ServiceDouble, mine: bool) -> None:  # noqa: FBT001
+        if mine:
+            self.context._release(double)
+
+    # -- with and async with ---------------------------------------------------------
+
+    def _begin(self, graph: DependencyGraph) -> Lifecycle:
+        if self._lifecycle is not None:
+            raise ConfigurationError(f"{self!r} was entered before; make a new one for each block", name="services")
+        self._lifecycle = Lifecycle(
+            graph, owner=self.context.owner, timeout=self.context._timeout, max_concurrency=self._max_concurrency
+        )
+        return self._lifecycle
+
+    async def __aenter__(self) -> ServiceMocks:
+        await self._begin(self.graph).aset_up()
+        return self.mocks
+
+    def __enter__(self) -> ServiceMocks:
+        # Without an event loop nothing can be awaited, and the doubles need none.
+        self._begin(self._graph(is_async=False)).set_up()
+        return self.mocks
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._lifecycle is not None
+        try:
+            await self._lifecycle.atear_down(error)
+        except BaseException as failure:
+            self._judge(failure)
+            raise
+        self._judge(error)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._lifecycle is not None
+        try:
+            self._lifecycle.tear_down(error)
+        except BaseException as failure:
+            self._judge(failure)
+            raise
+        self._judge(error)
+
+    def _judge(self, error: BaseException | None) -> None:
+        """Hold the rules against the log; with an error on its way the verdict becomes a note of it."""
+        broken = [f"{_name_of(rule)}: {violation}" for rule in self._rules for violation in _verdict(rule, self.context)]
+        if not broken:
+            return
+        verdict = ServiceRuleError(self.context.owner, broken, str(self.context.log))
+        if error is None:
+            raise verdict
+        error.add_note(str(verdict))
+
+
+def cross_service_mock_orchestration(
+    services: Services,
+    mock_context: MockContext | None = None,
+    dependencies: Dependencies | None = None,
+    *,
+    rules: Iterable[ServiceRule] = (),
+    connect: bool = True,
+    max_concurrency: int = 1,
+) -> Orchestration:
+    """Return doubles of several services as one (async) context manager; it gives a mapping of them.
+
+    They are connected in order of their dependencies and closed in reverse, each while
+    what it depends on still works. Whatever fails, all of them are closed. A double that
+    the context had already is used, connected, and left to its owner.
+
+    Args:
+        services: `ServiceType` members or names of `register_service`; or a mapping from these to options
+            of their doubles. What a registered service depends on comes along.
+        mock_context: where the doubles belong; None: the context of the current barrier.
+        dependencies: for each service the ones that must be up before it and until it is down.
+        rules: held against the log at the end; see `ServiceRule`.
+        connect: False: leave connecting to the test.
+        max_concurrency: how many may be connected or closed at once.
+
+    Returns:
+        A context manager for ``with`` and ``async with``; it can be entered once. With ``with``, doubles whose
+        `connect` really has to wait are refused.
+
+    Raises:
+        UnknownServiceError: for a service nobody registered, with a did-you-mean.
+        GraphError: on entering, for cycles and for dependencies that are not among the services; nothing was
+            started then.
+        ServiceRuleError: on leaving, if rules are broken; a note on the error of the body if there is one.
+    """
+    return Orchestration(
+        services, mock_context, dependencies, rules=rules, connect=connect, max_concurrency=max_concurrency
+    )
+
+
+def complex_service_interaction_mock(
+    names: Services, mock_context: MockContext | None = None, *, rules: Iterable[ServiceRule] = ()
+) -> Orchestration:
+    """Return doubles of *names*, with the dependencies they were registered with.
+
+    The short form of `cross_service_mock_orchestration`; arguments and errors are the same.
+    """
+    return Orchestration(names, mock_context, rules=rules)
+
+
+class _Bound:
+    """The factory of one node: knows its service, takes nothing."""
+
+    __slots__ = ("_factory", "_name")
+
+    def __init__(self, factory: Callable[[str], Any], name: str) -> None:
+        self._factory = factory
+        self._name = name
+
+    def __call__(self) -> Any:
+        return self._factory(self._name)
+
+
+def _needs(options: Mapping[str, object], dependencies: Dependencies) -> dict[str, tuple[str, ...]]:
+    """Return all services with what each stands on; what registered services need is added."""
+    declared = {
+        str(name): tuple(map(str, (needs,) if isinstance(needs, str) else needs))
+        for name, needs in dependencies.items()
+    }
+    for name in declared:
+        if name not in options:
+            close = difflib.get_close_matches(name, options, 1)
+            raise UnknownServiceError(name, tuple(options), close[0] if close else None, wanted_by="dependencies=")
+    found: dict[str, tuple[str, ...]] = {}
+    pending: list[tuple[str, str | None]] = [(name, None) for name in options]
+    while pending:
+        name, wanted_by = pending.pop(0)
+        if name in found:
+            continue
+        registered = service_spec(name, wanted_by=wanted_by).depends_on
+        found[name] = tuple(dict.fromkeys((*declared.get(name, ()), *registered)))
+        pending.extend((each, name) for each in registered)
+    return found
+
+
+def _run_now(coroutine: Any, name: str) -> None:
+    """Run a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise ConfigurationError(
+        f"connecting {name!r} has to wait for something; use `async with`, or connect=False and connect it later",
+        name="connect",
+    )
+
+
+def _verdict(rule: ServiceRule, context: MockContext) -> list[str]:
+    try:
+        said = rule(context.log)
+    except AssertionError as error:
+        return [str(error)]
+    return [] if said is None else list(said)
+
+
+def _name_of(rule: object) -> str:
+    return str(getattr(rule, "__name__", type(rule).__name__))
+
+
