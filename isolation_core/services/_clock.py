@@ -75,14 +75,13 @@ class VirtualClock:
 
     Attributes:
         start: as given.
-        autojump: as given; may be switched at any time.
     """
 
-    __slots__ = ("_changes", "_driver", "_heap", "_now", "_parked", "_sequence", "autojump", "start")
+    __slots__ = ("_autojump", "_changes", "_driver", "_heap", "_now", "_parked", "_sequence", "start")
 
     def __init__(self, *, start: float = EPOCH, autojump: bool = True) -> None:
         self.start = start
-        self.autojump = autojump
+        self._autojump = autojump
         self._now = 0.0
         self._heap: list[tuple[float, int, TimerHandle]] = []
         self._sequence = count()
@@ -92,6 +91,17 @@ class VirtualClock:
 
     def __repr__(self) -> str:
         return f"<VirtualClock at {self._now:g} s, {len(self._parked)} waiting>"
+
+    @property
+    def autojump(self) -> bool:
+        """Whether the clock moves by itself; may be switched at any time."""
+        return self._autojump
+
+    @autojump.setter
+    def autojump(self, value: bool) -> None:
+        self._autojump = value
+        if self._driver is None:
+            self._pass_on()
 
     def now(self) -> float:
         """Return the seconds since the clock began; 0.0 at first."""
