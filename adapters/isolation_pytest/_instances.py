@@ -12,7 +12,7 @@ from isolation_core.fixtures import REQUEST, FixtureRequest, FixtureRun, Fixture
 if TYPE_CHECKING:
     import pytest
 
-    from isolation_core.graph import Node
+    from isolation_core.graph import DependencyGraph, Node
     from isolation_pytest._failures import Failures
     from isolation_pytest._loops import SharedLoop
     from isolation_pytest._session import SessionIsolation
@@ -50,6 +50,7 @@ class PytestRun(FixtureRun):
         arguments: Mapping[str, Any],
         request: pytest.FixtureRequest,
         session: SessionIsolation | None,
+        graph: DependencyGraph | None,
     ) -> None:
         super().__init__(
             spec,
@@ -59,6 +60,7 @@ class PytestRun(FixtureRun):
             param=getattr(request, "param", None),
             barrier=session.function_barrier if session is not None and request.scope == "function" else None,
             timeout=session.settings.timeout if session is not None else 10.0,
+            graph=graph,
         )
         self._pytest_request = request
 

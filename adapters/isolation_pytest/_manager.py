@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from isolation_core.fixtures import FixtureSpec
+from isolation_core.fixtures import FixtureScope, FixtureSpec
 from isolation_pytest import _failures
 from isolation_pytest._instances import Instance, PytestRun
 from isolation_pytest._loop_choice import LoopChooser
 
 if TYPE_CHECKING:
     from isolation_core.barrier import Barrier
+    from isolation_core.graph import DependencyGraph
 
 __all__ = ["ManagedFixtures", "manager_of"]
 
@@ -44,6 +45,7 @@ class ManagedFixtures:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._definitions: dict[str, list[tuple[FixtureSpec, str]]] = {}
+        self._graphs: dict[tuple[FixtureSpec, str], DependencyGraph] = {}
         # What pytest is setting up at the moment, innermost last.
         self._requested: list[pytest.FixtureDef[Any]] = []
         self._live: dict[Instance, None] = {}
@@ -69,6 +71,7 @@ class ManagedFixtures:
         known = self._definitions.setdefault(spec.name, [])
         if all(each is not spec for each, _ in known):
             known.append((spec, scope))
+            self._graphs[spec, scope] = PytestRun.graph_of(spec, FixtureScope(scope))
             self._problems.clear()
         if spec.is_async:
             self._loops.prepare()
@@ -93,7 +96,7 @@ class ManagedFixtures:
         """Set one managed fixture up for pytest, and have it torn down by pytest."""
         __tracebackhide__ = True
         session = self._config.pluginmanager.get_plugin("isolation-session")
-        run = PytestRun(spec, arguments, request, session)
+        run = PytestRun(spec, arguments, request, session, self._graphs.get((spec, request.scope)))
         instance = Instance(run, self._requested[-1], request, request.node)
         item = self._item
         if item is not None:
