@@ -317,6 +317,28 @@ def test_two(): assert app.CONFIG == {"users": []}
     result.stdout.fnmatch_lines(["*test_one*"])
 
 
+def test_a_profiler_switched_on_by_a_hook_stays_on(app: pytest.Pytester) -> None:
+    """What a hook sets for the thread between two tests is not undone when the module ends."""
+    app.makeconftest("""
+        import sys
+
+        def watch(frame, event, argument):
+            pass
+
+        def pytest_runtest_logstart(nodeid):
+            if nodeid.endswith("test_second"):
+                sys.setprofile(watch)
+
+        def pytest_sessionfinish(session):
+            print("still:", sys.getprofile())
+    """)
+    app.makepyfile(test_one="def test_first(): pass\ndef test_second(): pass", test_two="def test_third(): pass")
+    result = run(app, "-s", "test_one.py", "test_two.py")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["*still: <function watch*"])
+    result.stdout.no_fnmatch_line("*isolation score*")
+
+
 def test_hooks_of_a_conftest_own_what_they_do(app: pytest.Pytester) -> None:
     """State that a conftest's runtest hook prepares is there for the test and no test is blamed for it."""
     app.makeconftest("import app\ndef pytest_runtest_setup(item): app.CONFIG['current'] = item.name")

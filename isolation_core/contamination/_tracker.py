@@ -91,17 +91,31 @@ class Tracker:
             self._open.append(frame)
             view = self._view
             assert view is not None
-            # Between two tests only the runner ran: what the last one left is
-            # what this one finds. Not so for variables of the context, where
-            # the current barrier itself is one.
-            thread, seen = self._local_seen
-            known = seen if quiet and thread == threading.get_ident() else {}
-            for probe in view.local_probes:
-                try:
-                    snapshot = None if probe.dies_with_context else known.get(probe.kind)
-                    frame.local_state.append((probe, probe.capture() if snapshot is None else snapshot))
-                except Exception as error:
-                    self._guard.disable(probe, error)
+            self._capture_local(frame, view, quiet=quiet)
+
+    def _capture_local(self, frame: Frame, view: View, *, quiet: bool) -> None:
+        """Take down the state of the current thread and task for *frame*."""
+        thread, seen = self._local_seen
+        if thread != threading.get_ident():
+            seen = {}
+        for probe in view.local_probes:
+            try:
+                last = seen.get(probe.kind)
+                # Between two tests only the runner ran: what the last one left is
+                # what this one finds. Not so for variables of the context, where
+                # the current barrier itself is one.
+                if last is not None and quiet and not probe.dies_with_context:
+                    frame.local_state.append((probe, last))
+                    continue
+                now = probe.capture()
+                frame.local_state.append((probe, now))
+                if frame.hooks_between and last is not None and now is not last:
+                    # What hooks do between two tests is not for the frames around them to undo.
+                    moved = {(probe.kind, difference.key) for difference in probe.diff(last, now)}
+                    for outer in self._open[:-1]:
+                        outer.kept_keys |= moved
+            except Exception as error:
+                self._guard.disable(probe, error)
 
     def leave(self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None = None) -> None:
         """Close *frame*: log what moved, undo its part, and tell whom it concerns.
