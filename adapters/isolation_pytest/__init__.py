@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from isolation_pytest._managed import ManagedFixture, as_pytest_fixture, expose, managed_fixture
+    from isolation_pytest._managed import ManagedFixture, as_pytest_fixture, expose, managed_fixture, mark_dirty
 
-__all__ = ["ManagedFixture", "as_pytest_fixture", "expose", "managed_fixture"]
+__all__ = ["ManagedFixture", "as_pytest_fixture", "expose", "managed_fixture", "mark_dirty"]
 
 
 def __getattr__(name: str) -> object:

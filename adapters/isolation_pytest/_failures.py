@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from isolation_core.findings import Leak
     from isolation_pytest._instances import Instance
 
-__all__ = ["Failures", "problems_of", "without_our_frames"]
+__all__ = ["Failures", "did_you_mean", "problems_of", "suggest", "without_our_frames"]
 
 _OURS: Final = (os.path.dirname(isolation_core.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
 
@@ -211,3 +212,29 @@ def problems_of(
     external = {each for node in nodes.values() for each in node.dependencies if each not in nodes}
     graph = DependencyGraph(nodes.values(), external=external)
     return GraphError(graph.problems) if graph.problems else None
+
+
+def suggest(
+    error: pytest.FixtureLookupError, definitions: Mapping[str, list[tuple[FixtureSpec, str]]], known: Collection[str]
+) -> None:
+    """Have *error* say which managed fixture asks for a name that nobody defines, and what was meant."""
+    name = error.argname
+    if name is None or error.msg is not None:
+        return
+    asking = [spec.name for found in definitions.values() for spec, _ in found if name in spec.dependencies]
+    if asking:
+        # The names that tests ask for hold the wrong ones too.
+        wanted = {each for found in definitions.values() for spec, _ in found for each in spec.dependencies}
+        names = {*definitions, *(each for each in known if each not in wanted)} - {name}
+        who = " and ".join(map(repr, asking))
+        error.msg = (
+            f"fixture {name!r} not found; {who} needs {name!r}{did_you_mean(name, sorted(names))}\n"
+            "a definition of the core becomes a fixture with isolation_pytest.expose\n"
+            "use 'pytest --fixtures [testpath]' for the fixtures there are"
+        )
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return a hint at the nearest of *known*, to be put behind a sentence."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

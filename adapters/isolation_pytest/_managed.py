@@ -19,7 +19,7 @@ from isolation_pytest._manager import ManagedFixtures, manager_of
 if TYPE_CHECKING:
     from isolation_core.fixtures._scope import DynamicScope
 
-__all__ = ["ManagedFixture", "as_pytest_fixture", "expose", "managed_fixture"]
+__all__ = ["ManagedFixture", "as_pytest_fixture", "expose", "managed_fixture", "mark_dirty"]
 
 _MARK: Final = "__managed_fixture__"
 _PYTEST_SCOPES: Final = frozenset({"function", "class", "module", "package", "session"})
@@ -228,6 +228,20 @@ def expose(*things: object) -> dict[str, ManagedFixture]:
                 if len(near) == 1:
                     pending.append(near[0])
     return {name: as_pytest_fixture(spec) for name, spec in chosen.items()}
+
+
+def mark_dirty(request: pytest.FixtureRequest, name: str, reason: str) -> None:
+    """Have a managed fixture, and all that stands on it, rebuilt before the next test.
+
+    Args:
+        request: the ``request`` of a test or a fixture.
+        name: the fixture; it has to be up.
+        reason: why, for reports.
+
+    Raises:
+        LookupError: if no managed fixture of this name is up.
+    """
+    manager_of(request.config).mark_dirty(name, reason)
 
 
 def _parameter_names(thing: object) -> list[str]:

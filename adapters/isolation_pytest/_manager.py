@@ -129,8 +129,18 @@ class ManagedFixtures:
         finally:
             self._tear_down(instance)
 
+    def mark_dirty(self, name: str, reason: str) -> None:
+        """Have the wide fixture called *name* rebuilt before the next test; see `isolation_pytest.mark_dirty`."""
+        found = [each for each in self._live if each.fixturedef.argname == name]
+        if not found:
+            known = sorted({each.fixturedef.argname for each in self._live})
+            raise LookupError(f"no managed fixture called {name!r} is up{_failures.did_you_mean(name, known)}")
+        for each in found:
+            each.run.mark_dirty(reason)
+
     # -- around one test ------------------------------------------------------
 
+    # No wrapper: one that raises before the others have begun upsets pytest's own.
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Before anything is set up: get rid of what this test must not get, and check what it asks for."""
@@ -145,6 +155,20 @@ class ManagedFixtures:
         problem = self._problems[names]
         if problem is not None:
             raise problem.with_traceback(None)
+
+    @pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
+    def explain_lookup_error(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Say what was meant by a name that nobody defines."""
+        __tracebackhide__ = True
+        try:
+            return (yield)
+        except pytest.FixtureLookupError as error:
+            _failures.suggest(error, self._definitions, self._known_names(item))
+            raise
+
+    def _known_names(self, item: pytest.Item) -> set[str]:
+        """Return names that fixtures have; pytest does not tell all of them in public."""
+        return {name for each in item.session.items for name in getattr(each, "fixturenames", ())}
 
     def _prepare_for(self, item: pytest.Item) -> None:
         names = getattr(item, "fixturenames", ())

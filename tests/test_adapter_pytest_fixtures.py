@@ -1,0 +1,673 @@
+"""Managed fixtures under pytest: fixtures first, and then everything that is promised of managed ones."""
+
+from __future__ import annotations
+
+import pytest
+
+QUIET = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio")
+HEADER = "import asyncio, contextvars, pytest\nfrom isolation_pytest import managed_fixture\nLOG = []\n"
+
+
+def run(pytester: pytest.Pytester, text: str, *args: str, plugins: tuple[str, ...] = QUIET) -> pytest.RunResult:
+    """Run *text* as a test module, with isolation off: managed fixtures are fixtures first."""
+    pytester.makepyfile(test_it=HEADER + text)
+    return pytester.runpytest_inprocess(*plugins, "--isolation=off", *args)
+
+
+def run_in_process_of_its_own(pytester: pytest.Pytester, text: str, *args: str) -> pytest.RunResult:
+    """Run *text* as a test module in another process."""
+    pytester.makepyfile(test_it=HEADER + text)
+    return pytester.runpytest_subprocess(*QUIET, *args)
+
+
+# -- fixtures first ---------------------------------------------------------------
+
+ALL_SHAPES = """
+import contextlib
+
+@managed_fixture
+def plain(): return 1
+@managed_fixture
+def generator(plain): LOG.append("up"); yield plain + 1; LOG.append("down")
+@managed_fixture
+@contextlib.contextmanager
+def manager(generator): yield generator + 1
+@managed_fixture
+async def coroutine(manager): return manager + 1
+@managed_fixture
+async def agen(coroutine): yield coroutine + 1
+@managed_fixture
+@contextlib.asynccontextmanager
+async def amanager(agen): yield agen + 1
+
+def test_all(amanager, generator): assert (amanager, generator) == (6, 2)
+def test_torn_down(): assert LOG == ["up", "down"]
+"""
+
+
+def test_l1_every_shape_is_a_pytest_fixture(pytester: pytest.Pytester) -> None:
+    """Six shapes of definition depend on one another by parameter, in a synchronous test."""
+    run(pytester, ALL_SHAPES).assert_outcomes(passed=2)
+
+
+def test_without_the_plugin_they_are_plain_fixtures(pytester: pytest.Pytester) -> None:
+    """With -p no:isolation, as with --isolation=off, everything works."""
+    pytester.makepyfile(test_it=HEADER + ALL_SHAPES)
+    pytester.runpytest_subprocess(*QUIET, "-p", "no:isolation").assert_outcomes(passed=2)
+
+
+def test_with_a_barrier_around_each_test_they_work_the_same(pytester: pytest.Pytester) -> None:
+    """In the default mode nothing is reported of a healthy suite."""
+    text = ALL_SHAPES.replace('LOG.append("up"); ', "").replace('; LOG.append("down")', "").rpartition("def")[0]
+    result = run_in_process_of_its_own(pytester, text)
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*isolation score*")
+
+
+def test_the_function_can_be_called_by_hand(pytester: pytest.Pytester) -> None:
+    """As with every pytest fixture the name is no function any more; the spec has it."""
+    run(
+        pytester,
+        """
+@managed_fixture(priority=3)
+def five(): return 5
+def test_it(): assert five.spec.function() == 5 and five.spec.priority == 3 and five.name == "five"
+""",
+    ).assert_outcomes(passed=1)
+
+
+def test_pytest_lists_them_with_docstring_and_place(pytester: pytest.Pytester) -> None:
+    """pytest --fixtures shows scope, file, line of the definition and the docstring."""
+    pytester.makeconftest(
+        HEADER + "\n@managed_fixture(scope='session')\ndef db():\n    '''The one database.'''\n    yield 1\n"
+    )
+    result = pytester.runpytest_inprocess(*QUIET, "--isolation=off", "--fixtures")
+    result.stdout.fnmatch_lines(["db [[]session scope[]] -- conftest.py:5", "*The one database.*"])
+
+
+def test_managed_and_ordinary_fixtures_stand_on_one_another(pytester: pytest.Pytester) -> None:
+    """An ordinary fixture is up before the managed one that needs it and down after it, and the other way round."""
+    run(
+        pytester,
+        """
+@pytest.fixture
+def low(): LOG.append("low"); yield 1; LOG.append("-low")
+@managed_fixture(dependencies=["low", "waited_for"])
+def middle(low): LOG.append("middle"); yield low + 1; LOG.append("-middle")
+@pytest.fixture
+def waited_for(): LOG.append("waited"); yield; LOG.append("-waited")
+@pytest.fixture
+def high(middle): LOG.append("high"); yield middle + 1; LOG.append("-high")
+def test_up(high): assert high == 3
+def test_down():
+    assert LOG == ["low", "waited", "middle", "high", "-high", "-middle", "-waited", "-low"]
+""",
+    ).assert_outcomes(passed=2)
+
+
+def test_dependencies_can_be_decorated_objects(pytester: pytest.Pytester) -> None:
+    """dependencies=[db] means the fixture called db."""
+    run(
+        pytester,
+        """
+@managed_fixture
+def db(): return [1]
+@managed_fixture(dependencies=[db])
+def repo(db): return db
+def test_it(repo, db): assert repo is db
+""",
+    ).assert_outcomes(passed=1)
+
+
+def test_parameters_ids_autouse_and_late_requests(pytester: pytest.Pytester) -> None:
+    """params and ids make tests, autouse and getfixturevalue work, the request is pytest's and the core's."""
+    result = run(
+        pytester,
+        """
+@managed_fixture(scope="module", params=[1, pytest.param(2, id="zwei")])
+def number(request): yield request.param
+@managed_fixture(autouse=True)
+def always(request):
+    request.add_cleanup(lambda: LOG.append(request.node.name))
+    assert request.name == "always" and request.config is request.node.config
+@managed_fixture
+def late(): return "late"
+def test_number(number): assert number in (1, 2)
+def test_late(request): assert request.getfixturevalue("late") == "late"
+def test_cleanups(): assert LOG == ["test_number[1]", "test_number[zwei]", "test_late"]
+""",
+        "-v",
+    )
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["*test_number?1?*", "*test_number?zwei?*"])
+
+
+def test_in_classes_in_unittest_and_overridden_nearer(pytester: pytest.Pytester) -> None:
+    """Methods get their test instance, TestCases use fixtures, a nearer definition of a name may use the farther one."""
+    pytester.makeconftest(
+        "from isolation_pytest import managed_fixture\n@managed_fixture\ndef db(): yield ['conftest']\n"
+    )
+    run(
+        pytester,
+        """
+import unittest
+@managed_fixture
+def db(db): return [*db, "module"]
+class TestIt:
+    @managed_fixture
+    def db(self, db): yield [*db, type(self).__name__]
+    @managed_fixture
+    async def own(self, db): return self
+    def test_it(self, db, own): assert db == ["conftest", "module", "TestIt"] and own is self
+@managed_fixture(scope="class")
+def on_class(request): request.cls.value = 7; yield
+@pytest.mark.usefixtures("on_class", "db")
+class Old(unittest.TestCase):
+    def test_old(self): self.assertEqual(self.value, 7)
+""",
+    ).assert_outcomes(passed=2)
+
+
+def test_definitions_of_the_core_are_exposed_with_what_they_stand_on(pytester: pytest.Pytester) -> None:
+    """A shared module knows nothing of pytest; expose and as_pytest_fixture make fixtures of its definitions."""
+    pytester.makepyfile(
+        resources="""
+from isolation_core.fixtures import managed_fixture
+@managed_fixture
+def shared_settings(): "Settings."; return {"a": 1}
+@managed_fixture(scope="function", dependencies=[shared_settings])
+def shared_client(shared_settings): yield shared_settings["a"]
+"""
+    )
+    run(
+        pytester,
+        """
+import resources
+from isolation_pytest import as_pytest_fixture, expose
+from isolation_core.errors import ConfigurationError
+globals().update(expose(resources.shared_client))
+other = as_pytest_fixture(resources.shared_settings, name="other", scope="session")
+def test_it(shared_client, shared_settings, other): assert shared_client == 1 and other == shared_settings
+def test_by_hand(): assert resources.shared_settings() == {"a": 1}
+def test_no_fixture():
+    with pytest.raises(ConfigurationError, match="test_it is no managed fixture"): as_pytest_fixture(test_it)
+    assert set(expose(resources)) == {"shared_client", "shared_settings"}
+""",
+    ).assert_outcomes(passed=3)
+
+
+def test_l11_a_scope_may_be_a_function(pytester: pytest.Pytester) -> None:
+    """Called as pytest does or as the core does; a scope that pytest has not is refused."""
+    run(
+        pytester,
+        """
+@managed_fixture(scope=lambda fixture_name, config: "module")
+def one(): LOG.append(1)
+@managed_fixture(scope=lambda name, barrier: "session")
+def two(): LOG.append(2)
+def test_a(one, two): pass
+def test_b(one, two): assert LOG == [2, 1]
+""",
+    ).assert_outcomes(passed=2)
+    result = run(pytester, "@managed_fixture(scope='example')\ndef one(): pass\ndef test_it(one): pass")
+    result.stdout.fnmatch_lines(["*'one' has the scope 'example', which pytest does not have*"])
+
+
+def test_l3_priority_decides_within_a_scope(pytester: pytest.Pytester) -> None:
+    """The higher goes first, whatever the order of parameters; dependencies always win."""
+    run(
+        pytester,
+        """
+@managed_fixture
+def a(c): LOG.append("a")
+@managed_fixture(priority=5)
+def b(): LOG.append("b")
+@managed_fixture(priority=-1)
+def c(): LOG.append("c")
+def test_it(a, b, c): assert LOG == ["b", "c", "a"]
+""",
+    ).assert_outcomes(passed=1)
+
+
+# -- what goes wrong ----------------------------------------------------------------
+
+
+def test_l2_wide_on_narrow_and_circles_are_drawn_before_anything_is_set_up(pytester: pytest.Pytester) -> None:
+    """Both problems come at once, with their codes; tests that do not ask for the fixtures are not concerned."""
+    result = run(
+        pytester,
+        """
+@managed_fixture
+def narrow(): LOG.append("never")
+@managed_fixture(scope="session")
+def wide(narrow): pass
+@managed_fixture
+def hen(egg): pass
+@managed_fixture
+def egg(hen): pass
+def test_it(wide, hen): pass
+def test_other(narrow): assert LOG == ["never"]
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*2 problems*", "*ISO001*"])
+    result.stdout.fnmatch_lines(["*ISO003 'wide' lives for a whole session and needs 'narrow'*"])
+
+
+def test_e02_a_circle_is_a_loop_and_a_misspelt_name_has_a_suggestion(pytester: pytest.Pytester) -> None:
+    """A 3-cycle is drawn; a name that nobody defines comes with the nearest one."""
+    result = run(
+        pytester,
+        """
+@managed_fixture
+def a(b): pass
+@managed_fixture
+def b(c): pass
+@managed_fixture
+def c(a): pass
+@managed_fixture
+def database(): pass
+@managed_fixture
+def repository(databse): pass
+def test_circle(a): pass
+def test_other(database): pass
+def test_misspelt(repository): pass
+""",
+    )
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["*┌─> 'a' needs 'b'*", "*└── 'c' needs 'a'*"])
+    result.stdout.fnmatch_lines(["*'repository' needs 'databse'*did you mean 'database'*"])
+
+
+def test_e01_an_interrupt_in_one_teardown_drops_no_other(pytester: pytest.Pytester) -> None:
+    """KeyboardInterrupt in the teardown of b, managed or ordinary: a and m go down all the same, then it is raised."""
+    for decorator in ("managed_fixture", "pytest.fixture"):
+        result = run_in_process_of_its_own(
+            pytester,
+            f"""
+@managed_fixture(scope="module")
+def m(): yield; print("M-DOWN")
+@managed_fixture
+def a(m): yield; print("A-DOWN")
+@{decorator}
+def b(): yield; raise KeyboardInterrupt
+def test_it(a, b): pass
+""",
+            "-s",
+        )
+        result.stdout.fnmatch_lines(["*A-DOWN*", "*M-DOWN*", "*KeyboardInterrupt*"])
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_e07_e09_every_error_of_a_teardown_is_kept_in_one_shape(pytester: pytest.Pytester) -> None:
+    """Several cleanups fail, one pytest.fail() among them: all run, one TeardownErrors holds each with its note."""
+    result = run(
+        pytester,
+        """
+@managed_fixture
+def a(request):
+    request.add_cleanup(lambda: LOG.append("last"))
+    yield
+    raise OSError("a broke")
+@managed_fixture(cleanup_callbacks=[lambda value: 1 / 0])
+def b(a): yield 1; pytest.fail("b broke")
+def test_it(b): pass
+def test_ran(): assert LOG == ["last"]
+""",
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*TeardownErrors: 3 cleanups failed after test_it.py::test_it*"])
+    for text in ("*OSError: a broke*", "*ZeroDivisionError*", "*b broke*", "*while tearing down 'a' (function scope*"):
+        result.stdout.fnmatch_lines([text])
+
+
+def test_l8_a_wide_fixture_fails_under_its_own_name(pytester: pytest.Pytester) -> None:
+    """The last test is no error; the report names fixture and users, and the run fails."""
+    result = run(
+        pytester,
+        """
+@managed_fixture(scope="module")
+def db(): yield; raise OSError("db broke")
+def test_one(db): pass
+def test_two(db): pass
+""",
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of module fixture 'db'*", "*2 tests used it*::test_one*"])
+    result.stdout.fnmatch_lines(["*used by test_it.py::test_one, test_it.py::test_two*", "ERROR test_it.py::db*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_l8_under_xdist_too(pytester: pytest.Pytester) -> None:
+    """Workers hand the report over; nothing is lost and no test is blamed."""
+    pytest.importorskip("xdist")
+    result = run_in_process_of_its_own(
+        pytester,
+        """
+@managed_fixture(scope="session")
+def db(): yield; raise OSError("db broke")
+def test_one(db): pass
+""",
+        "-n1",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of session fixture 'db'*", "ERROR test_it.py::db*"])
+
+
+def test_l9_e08_a_hanging_teardown_has_a_budget(pytester: pytest.Pytester) -> None:
+    """It is cut short and named, and the others run."""
+    result = run(
+        pytester,
+        """
+@managed_fixture
+def first(): yield; LOG.append("first")
+@managed_fixture(timeout=0.02)
+async def stuck(first): yield; await asyncio.sleep(60)
+def test_it(stuck): pass
+def test_ran(): assert LOG == ["first"]
+""",
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*TeardownTimeout*stuck*"])
+
+
+def test_the_error_of_the_test_is_thrown_in_on_request(pytester: pytest.Pytester) -> None:
+    """sees_errors=True: a transaction learns that its test has failed; the others resume normally."""
+    run(
+        pytester,
+        """
+@managed_fixture(sees_errors=True)
+def transaction():
+    try: yield
+    except AssertionError: LOG.append("rollback"); raise
+@managed_fixture
+def other(): yield; LOG.append("normal")
+def test_it(other, transaction): assert False
+def test_ran(): assert LOG == ["rollback", "normal"]
+""",
+    ).assert_outcomes(passed=1, failed=1)
+
+
+def test_a_skip_in_a_set_up_skips(pytester: pytest.Pytester) -> None:
+    """pytest's outcomes pass through."""
+    run(
+        pytester,
+        "@managed_fixture\ndef a(): pytest.skip('not here')\ndef test_it(a): pass",
+    ).assert_outcomes(skipped=1)
+
+
+def test_a_failed_set_up_shows_the_fixture_and_not_us(pytester: pytest.Pytester) -> None:
+    """The traceback begins in the fixture; a note says whose set-up it was."""
+    result = run(pytester, "@managed_fixture\ndef a():\n    raise OSError('no disk')\ndef test_it(a): pass")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*test_it.py:6: OSError"])
+    result.stdout.no_fnmatch_line("*lifecycle.py*")
+
+
+# -- event loops ----------------------------------------------------------------------
+
+TASK_GROUPS = """
+import anyio
+@managed_fixture(scope="{scope}")
+async def background():
+    async with anyio.create_task_group() as group:
+        ready = anyio.Event()
+        async def work(): ready.set(); await anyio.sleep_forever()
+        group.start_soon(work)
+        await ready.wait()
+        with anyio.CancelScope():
+            yield anyio.get_current_task().id, group
+        group.cancel_scope.cancel()
+    LOG.append("down")
+"""
+
+
+@pytest.mark.parametrize("scope", ["function", "module", "session"])
+def test_e03_a_fixture_holds_a_task_group_under_anyio(pytester: pytest.Pytester, scope: str) -> None:
+    """Any scope, both backends, parametrised as by default: opened and closed in one task, on the loop of the test."""
+    run(
+        pytester,
+        TASK_GROUPS.format(scope=scope)
+        + """
+import sniffio
+@managed_fixture(scope="SCOPE")
+async def library(background): return sniffio.current_async_library()
+@pytest.mark.anyio
+async def test_async(background, library, anyio_backend):
+    done = anyio.Event()
+    async def note(): done.set()
+    background[1].start_soon(note)
+    await done.wait()
+    assert library == anyio_backend == sniffio.current_async_library()
+def test_sync(background): pass
+""".replace("SCOPE", scope),
+    ).assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "scope"),
+    [("strict", "function"), ("strict", "class"), ("strict", "module"), ("strict", "session"), ("auto", "module")],
+)
+def test_e03_a_fixture_holds_a_task_group_under_pytest_asyncio(
+    pytester: pytest.Pytester, mode: str, scope: str
+) -> None:
+    """Any loop scope at least as wide as the fixture: the loop is that of the test."""
+    pytest.importorskip("pytest_asyncio")
+    mark = f"@pytest.mark.asyncio(loop_scope='{scope}')"
+    result = run(
+        pytester,
+        TASK_GROUPS.format(scope=scope)
+        + f"""
+@managed_fixture(scope="{scope}")
+async def loop(): yield asyncio.get_running_loop()
+@managed_fixture
+async def narrow(): return asyncio.get_running_loop()
+class TestIt:
+    {mark}
+    async def test_async(self, background, loop, narrow):
+        assert loop is narrow is asyncio.get_running_loop()
+        done = asyncio.Event()
+        async def note(): done.set()
+        background[1].start_soon(note)
+        await done.wait()
+    def test_sync(self, background, loop): pass
+""",
+        f"--asyncio-mode={mode}",
+        "-W",
+        "ignore::pytest.PytestDeprecationWarning",
+        plugins=("-p", "no:cacheprovider", "-p", "no:randomly", "-o", "asyncio_default_fixture_loop_scope=function"),
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_value_on_the_wrong_loop_is_rebuilt(pytester: pytest.Pytester) -> None:
+    """First asked for by a synchronous test, it moves from the portal to the loop of the test that has one."""
+    result = run(
+        pytester,
+        """
+@managed_fixture(scope="session")
+async def loop(): yield asyncio.get_running_loop(); LOG.append("down")
+@pytest.fixture(scope="session")
+def on_it(loop): return loop
+def test_sync(on_it): assert not LOG
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_async(on_it): assert on_it is asyncio.get_running_loop() and LOG == ["down"]
+def test_again(on_it): assert LOG == ["down"]
+""",
+    )
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["*managed fixtures*", "*1 rebuilt*"])
+
+
+def test_a_late_request_inside_of_a_coroutine_is_explained(pytester: pytest.Pytester) -> None:
+    """The loop is busy with the test that asks; the error says what to do instead of hanging."""
+    result = run(
+        pytester,
+        """
+@managed_fixture
+async def late(): return 1
+@pytest.mark.anyio
+async def test_it(request): request.getfixturevalue("late")
+""",
+    )
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*'late' is asked for inside of a coroutine*as a parameter of the test*"])
+
+
+def test_a_crash_in_the_background_ends_the_test(pytester: pytest.Pytester) -> None:
+    """The body is cancelled instead of waiting for ever; the error comes under the name of the fixture."""
+    result = run(
+        pytester,
+        """
+import anyio
+@managed_fixture
+async def server():
+    async with anyio.create_task_group() as group:
+        async def fail(): raise OSError("server died")
+        yield lambda: group.start_soon(fail)
+@pytest.mark.anyio
+async def test_it(server): server(); await anyio.sleep(60)
+""",
+    )
+    result.assert_outcomes(failed=2, errors=2)
+    result.stdout.fnmatch_lines(["*OSError: server died*"])
+    result.stdout.fnmatch_lines(["*'server' failed in the background*"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_e04_l10_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
+    """Set in a fixture, seen by dependents and the test body, gone for the next test, also on a runner that is kept."""
+    a, mark = ("async ", "@pytest.mark.anyio\n") if asynchronous else ("", "")
+    run(
+        pytester,
+        f"""
+VAR = contextvars.ContextVar("VAR", default="unset")
+@managed_fixture(scope="module")
+{a}def keeper(): yield
+@managed_fixture
+{a}def setter(): VAR.set("set"); yield; assert VAR.get() == "set"
+@managed_fixture
+{a}def dependent(setter): return VAR.get()
+{mark}{a}def test_one(keeper, dependent): assert dependent == VAR.get() == "set"
+{mark}{a}def test_two(keeper): assert VAR.get() == "unset"
+@managed_fixture
+def sync_setter(): VAR.set("sync"); yield
+{mark}{a}def test_three(keeper, sync_setter): assert VAR.get() == "sync"
+{mark}{a}def test_four(keeper): assert VAR.get() == "unset"
+def test_five(): assert VAR.get() == "unset"
+""",
+    ).assert_outcomes(passed=9 if asynchronous else 5)
+
+
+# -- contamination, leaks, reruns --------------------------------------------------------
+
+
+def test_l12_a_changed_value_is_restored_or_rebuilt_and_named(pytester: pytest.Pytester) -> None:
+    """restore puts it back in place; recreate builds it and its dependents anew; report leaves it."""
+    result = run_in_process_of_its_own(
+        pytester,
+        """
+@managed_fixture(scope="session")
+def restored(): return {"a": [1]}
+@managed_fixture(scope="session", on_contamination="recreate")
+def recreated(): LOG.append("made"); return {"a": 1}
+@managed_fixture(scope="module")
+def dependent(recreated): LOG.append("dependent"); return recreated
+@managed_fixture(scope="session", on_contamination="report")
+def left(): return []
+def test_polluter(restored, recreated, dependent, left):
+    restored["a"].append(2); recreated["b"] = 2; left.append(1)
+def test_victim(restored, recreated, dependent, left):
+    assert restored == {"a": [1]} and recreated == {"a": 1} and dependent is recreated
+    assert LOG == ["made", "dependent"] * 2 and left == [1]
+""",
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_it.py::test_polluter*", "*fixture('recreated')*"])
+    result.stdout.fnmatch_lines(["*1 rebuilt*"])
+
+
+def test_l12_dirty_by_hand(pytester: pytest.Pytester) -> None:
+    """request.mark_dirty inside of a test has the fixture rebuilt before the next one, its dependents too."""
+    run(
+        pytester,
+        """
+from isolation_pytest import mark_dirty
+@managed_fixture(scope="session")
+def server(): LOG.append("server"); return object()
+@pytest.fixture(scope="module")
+def client(server): LOG.append("client"); return server
+def test_one(request, client): mark_dirty(request, "server", "it was killed")
+def test_two(client, server): assert LOG == ["server", "client"] * 2 and client is server
+def test_unknown(request, client):
+    with pytest.raises(LookupError, match="did you mean 'server'"): mark_dirty(request, "servre", "why")
+""",
+    ).assert_outcomes(passed=3)
+
+
+def test_leaks_are_told_under_the_name_of_the_fixture(pytester: pytest.Pytester) -> None:
+    """A file and a thread opened in a set-up and alive after the teardown are the fixture's, not the test's."""
+    result = run(
+        pytester,
+        """
+import os, threading
+STOP = threading.Event()
+@managed_fixture
+def leaky(tmp_path):
+    LOG.append(os.open(tmp_path / "leaked.txt", os.O_CREAT))
+    LOG.append(threading.Thread(target=STOP.wait, name="left behind"))
+    LOG[-1].start()
+    yield
+def test_it(leaky): pass
+def test_end_it(): STOP.set(); LOG[1].join(); os.close(LOG[0])
+""",
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*managed fixtures*", "*fixture 'leaky'*leaked.txt*"])
+    result.stdout.fnmatch_lines(["*fixture 'leaky'*left behind*"])
+
+
+def test_reruns_get_fresh_values(pytester: pytest.Pytester) -> None:
+    """pytest-rerunfailures: function fixtures anew for each attempt, every one of them torn down."""
+    pytest.importorskip("pytest_rerunfailures")
+    run(
+        pytester,
+        """
+@managed_fixture
+def fresh(): LOG.append("up"); yield; LOG.append("down")
+def test_flaky(fresh): assert LOG.count("up") == 2
+def test_down(): assert LOG == ["up", "down"] * 2
+""",
+        "--reruns=1",
+    ).assert_outcomes(passed=2)
+
+
+def test_in_random_order_and_by_several_workers(pytester: pytest.Pytester) -> None:
+    """pytest-randomly and pytest-xdist change nothing."""
+    pytest.importorskip("xdist")
+    pytester.makepyfile(
+        test_it=HEADER
+        + """
+@managed_fixture(scope="session")
+def wide(): return {}
+@managed_fixture(params=[1, 2])
+async def narrow(wide, request): yield request.param; assert not wide
+@pytest.mark.parametrize("n", range(4))
+def test_it(narrow, wide, n): assert narrow in (1, 2)
+"""
+    )
+    pytester.runpytest_subprocess("-n2", "-p", "no:asyncio").assert_outcomes(passed=8)
+
+
+def test_suites_without_managed_fixtures_do_not_pay(pytester: pytest.Pytester) -> None:
+    """The manager is not even imported, let alone asked for each test."""
+    pytester.makepyfile(
+        """
+import sys
+def test_it(request):
+    assert "isolation_pytest._manager" not in sys.modules
+    assert not request.config.pluginmanager.has_plugin("isolation-managed-fixtures")
+"""
+    )
+    pytester.runpytest_subprocess(*QUIET).assert_outcomes(passed=1)
