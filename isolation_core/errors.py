@@ -517,7 +517,8 @@ class ServiceRuleError(IsolationError, AssertionError):
         self.owner = owner
         self.violations = tuple(violations)
         lines = "".join(f"\n  {violation}" for violation in self.violations)
-        super().__init__(f"{owner} broke {len(self.violations)} rule(s) across services:{lines}\nwhat happened:\n{timeline}")
+        count = len(self.violations)
+        super().__init__(f"{owner} broke {count} rule(s) across services:{lines}\nwhat happened:\n{timeline}")
 
 
 class ScenarioRequirementError(IsolationError, AssertionError):

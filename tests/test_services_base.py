@@ -112,7 +112,7 @@ async def test_unknown_names_raise() -> None:
     """Reading or setting a name a double does not have raises and says what was meant."""
     async with MockContext() as context:
         box = Box(context)
-        with pytest.raises(UnknownOperationError, match="'putt'.*Did you mean 'put'"):
+        with pytest.raises(UnknownOperationError, match=r"'putt'.*Did you mean 'put'"):
             box.putt  # noqa: B018
         with pytest.raises(UnknownOperationError, match="Did you mean 'items'"):
             box.itemz = []
@@ -137,7 +137,7 @@ async def test_errors_of_the_behaviour_pass_unchanged() -> None:
     """What the behaviour raises reaches the caller, and the log says how it ended."""
     async with MockContext() as context:
         box = Box(context)
-        with pytest.raises(ServiceNotConnectedError, match="await box.connect"):
+        with pytest.raises(ServiceNotConnectedError, match=r"await box\.connect"):
             await box.put(1)
         assert context.log[0].state == "raised"
         assert context.log[0].error_type is ServiceNotConnectedError

@@ -66,6 +66,7 @@ async def outcomes(context: MockContext, number: int) -> list[bool]:
 
 @pytest.fixture
 def context() -> MockContext:
+    """A context with one shelf."""
     made = MockContext("a test", seed=7)
     Shelf(made)
     return made

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from isolation_core.services.kafka import KafkaDouble
+    from isolation_core.services.nats import NatsDouble
+    from isolation_core.services.rabbitmq import RabbitMQDouble
+
     from isolation_core.barrier import Barrier
     from isolation_core.scenarios import IntegrationScenario
     from isolation_core.services import MockContext, ServiceMocks
     from isolation_core.services.http import HttpDouble
-    from isolation_core.services.kafka import KafkaDouble
-    from isolation_core.services.nats import NatsDouble
     from isolation_core.services.postgres import PostgresDouble
-    from isolation_core.services.rabbitmq import RabbitMQDouble
     from isolation_core.services.redis import RedisDouble
     from isolation_core.services.workflow import WorkflowCoordinatorDouble
 
@@ -79,9 +80,9 @@ def isolated_workflow_coordinator_mock(mock_context: MockContext) -> WorkflowCoo
 
 @pytest.fixture
 def integration_scenario_factory(isolation: Barrier) -> Callable[..., IntegrationScenario]:
-    """Factory of scenarios: ``async with integration_scenario_factory(name, services) as (scenario, mocks)``.
+    """Factory of scenarios, called with a name and services, which are entered as ``(scenario, mocks)``.
 
-    They can be awaited instead: then they last until the test ends.
+    ``await`` instead of ``async with`` makes one last until the test ends.
     """
 
     def make(

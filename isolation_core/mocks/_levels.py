@@ -477,7 +477,8 @@ def _bury(node: Any, tomb: Tomb) -> None:
             _plain.rewind_effect(item)
         state.effect = state.source = state.consumed = None
     state.children.clear()
-    state.backing = state.functions = state.baseline = state.check = state.contract = state.delegate = state.member = None
+    state.backing = None
+    state.functions = state.baseline = state.check = state.contract = state.delegate = state.member = None
     state.parent = state.new_parent = None
     state.sinks = state.foreign = ()
     state.tomb = tomb

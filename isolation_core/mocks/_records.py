@@ -32,7 +32,8 @@ class State:
     """Everything one light mock knows; its only instance attribute beside what users set."""
 
     __slots__ = (
-        "attached", "awaits", "backing", "baseline", "calls", "check", "children", "consumed", "contract", "delegate", "effect",
+        "attached", "awaits", "backing", "baseline",
+        "calls", "check", "children", "consumed", "contract", "delegate", "effect",
         "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "member", "name", "new_name",
         "new_parent",
         "overrides", "parent", "root", "signature", "sinks", "source", "strict", "tomb", "tree", "value", "version",

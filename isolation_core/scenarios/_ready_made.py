@@ -76,7 +76,9 @@ def integration_scenario(
     dependencies: Mapping[str, str | Iterable[str]] | None = None,
     **options: Any,
 ) -> IntegrationScenario:
-    """Return a scenario, to be entered: ``async with integration_scenario("orders", ["kafka"]) as (scenario, mocks)``.
+    """Return a scenario that is not started yet.
+
+    ``async with integration_scenario("orders", ["kafka"]) as (scenario, mocks)`` starts and ends it.
 
     Args:
         name: its name; without *services* that of a ready-made one: ``"kafka_postgres"``, ``"full_service"``, or what

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from isolation_core._ambient import current_barrier
@@ -140,9 +140,12 @@ class IntegrationScenario:
         self._provided = tuple(self.context.doubles)
 
     async def __aenter__(self) -> Self:
+        return await self._enter(self._orchestration.__aenter__)
+
+    async def _enter(self, start: Callable[[], Awaitable[ServiceMocks]]) -> Self:
         self._open()
         try:
-            await self._orchestration.__aenter__()
+            await start()
         except BaseException as error:
             self.state = "closed"
             await self.context.__aexit__(type(error), error, None)
@@ -171,7 +174,8 @@ class IntegrationScenario:
                 f"nothing would end the scenario {self.name!r}: use `async with`, or await it inside a barrier",
                 name="name",
             )
-        await self.__aenter__()
+        # The block that ends it is the barrier's, around whatever scopes are open here.
+        await self._enter(self._orchestration.start)
         barrier.on_cleanup(lambda: self.__aexit__(None, None, None), name=f"the scenario {self.name!r}")
         return self
 

@@ -31,5 +31,5 @@ def client_class(module: str, name: str, base: type[BaseException] | str = Excep
         bases = (parent,) if issubclass(parent, IsolationError) else (IsolationError, parent)
         doc = f"Stands for ``{module}.{name}``, whose package is not installed."
         return type(name, bases, {"__module__": module, "__doc__": doc})
-    assert isinstance(found, type) and issubclass(found, BaseException)
+    assert issubclass(found, BaseException)
     return found

@@ -50,7 +50,7 @@ class _Waiter:
 
     __slots__ = ("looks", "signal")
 
-    def __init__(self, looks: bool) -> None:
+    def __init__(self, *, looks: bool) -> None:
         self.looks = looks  # whether a change of state, not only the time, interests it
         self.signal: anyio.Event | None = None
 
@@ -195,7 +195,7 @@ class VirtualClock:
         return await self._park(due, condition, looks=True)
 
     async def _park(self, due: float | None, condition: Callable[[], T | None], *, looks: bool) -> T:
-        waiter = _Waiter(looks)
+        waiter = _Waiter(looks=looks)
         timer = None if due is None else self.call_at(due, waiter.wake)
         self._parked[waiter] = None
         try:

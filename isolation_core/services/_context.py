@@ -268,8 +268,9 @@ class MockContext:
             return
         self._closed = True
         if self.faults.rules and (unused := self.faults.unused):
-            self.problems["faults"] = tuple(f"{rule} never fired; {rule.seen} calls matched" for rule in unused)
-            get_journal().record("service-problems", service="faults", problems=self.problems["faults"], owner=self.owner)
+            told = tuple(f"{rule} never fired; {rule.seen} calls matched" for rule in unused)
+            self.problems["faults"] = told
+            get_journal().record("service-problems", service="faults", problems=told, owner=self.owner)
 
     def __enter__(self) -> Self:
         if self._own_mocks:

@@ -187,7 +187,7 @@ class FaultPlan:
         self.down.clear()
 
     def restore(self, service: str | None = None) -> None:
-        """Let a service that a rule has disconnected be reached again; None: all of them. `connect` is up to the user."""
+        """Let a service that a rule has disconnected be reached again; None: all. Its user connects it."""
         if service is None:
             self.down.clear()
         else:

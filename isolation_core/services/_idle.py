@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 import anyio
 
 __all__ = ["others_blocked"]
 
-# Tasks that are themselves only waiting for the rest to block: two clocks in
-# one loop must not take each other for busy.
-_watching: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, set[Any]]] = WeakKeyDictionary()
+# Of all that wait in one loop one looks, the others are told: a hundred clocks
+# in one loop must neither take each other for busy nor all look at every task.
+_told: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, list[asyncio.Future[bool]]]] = WeakKeyDictionary()
 
 _QUIET_ROUNDS: Final = 2
 """A future may be set by a callback of the next round; after two rounds without anything to run it was not."""
@@ -30,25 +30,29 @@ async def others_blocked() -> None:
         await anyio.wait_all_tasks_blocked()
         await anyio.wait_all_tasks_blocked()
         return
-    mine = asyncio.current_task()
-    watching = _watching.get(loop)
-    if watching is None:
-        watching = _watching[loop] = set()
-    watching.add(mine)
+    while (waiting := _told.get(loop)) is not None:
+        future: asyncio.Future[bool] = loop.create_future()
+        waiting.append(future)
+        if await future:
+            return
+    waiting = _told[loop] = []
+    quiet = 0
     try:
-        quiet = 0
         while quiet < _QUIET_ROUNDS:
             await asyncio.sleep(0)
-            quiet = quiet + 1 if _all_blocked(loop, watching) else 0
+            quiet = quiet + 1 if _all_blocked(loop) else 0
     finally:
-        watching.discard(mine)
+        del _told[loop]
+        for future in waiting:
+            if not future.done():
+                # Whoever looked may have been cancelled: then another one has to.
+                future.set_result(quiet >= _QUIET_ROUNDS)
 
 
-def _all_blocked(loop: asyncio.AbstractEventLoop, watching: set[Any]) -> bool:
+def _all_blocked(loop: asyncio.AbstractEventLoop) -> bool:
+    mine = asyncio.current_task()
     for task in asyncio.all_tasks(loop):
-        if task in watching:
-            continue
         waits_for = getattr(task, "_fut_waiter", None)
-        if waits_for is None or waits_for.done():
+        if task is not mine and (waits_for is None or waits_for.done()):
             return False
     return True

@@ -50,22 +50,22 @@ class OperationMock(Protocol[P, R_co]):
         """Do it."""
         ...
 
-    def assert_called(self) -> None: ...  # noqa: D102
-    def assert_called_once(self) -> None: ...  # noqa: D102
-    def assert_called_with(self, /, *args: Any, **kwargs: Any) -> None: ...  # noqa: D102
-    def assert_called_once_with(self, /, *args: Any, **kwargs: Any) -> None: ...  # noqa: D102
-    def assert_any_call(self, /, *args: Any, **kwargs: Any) -> None: ...  # noqa: D102
-    def assert_has_calls(self, calls: Any, any_order: bool = ...) -> None: ...  # noqa: D102, FBT001
-    def assert_not_called(self) -> None: ...  # noqa: D102
-    def assert_awaited(self) -> None: ...  # noqa: D102
-    def assert_awaited_once(self) -> None: ...  # noqa: D102
-    def assert_awaited_with(self, *args: Any, **kwargs: Any) -> None: ...  # noqa: D102
-    def assert_awaited_once_with(self, *args: Any, **kwargs: Any) -> None: ...  # noqa: D102
-    def assert_any_await(self, *args: Any, **kwargs: Any) -> None: ...  # noqa: D102
-    def assert_has_awaits(self, calls: Any, any_order: bool = ...) -> None: ...  # noqa: D102, FBT001
-    def assert_not_awaited(self) -> None: ...  # noqa: D102
-    def reset_mock(self, *args: Any, **kwargs: Any) -> None: ...  # noqa: D102
-    def configure_mock(self, **kwargs: Any) -> None: ...  # noqa: D102
+    def assert_called(self) -> None: ...
+    def assert_called_once(self) -> None: ...
+    def assert_called_with(self, /, *args: Any, **kwargs: Any) -> None: ...
+    def assert_called_once_with(self, /, *args: Any, **kwargs: Any) -> None: ...
+    def assert_any_call(self, /, *args: Any, **kwargs: Any) -> None: ...
+    def assert_has_calls(self, calls: Any, any_order: bool = ...) -> None: ...  # noqa: FBT001
+    def assert_not_called(self) -> None: ...
+    def assert_awaited(self) -> None: ...
+    def assert_awaited_once(self) -> None: ...
+    def assert_awaited_with(self, *args: Any, **kwargs: Any) -> None: ...
+    def assert_awaited_once_with(self, *args: Any, **kwargs: Any) -> None: ...
+    def assert_any_await(self, *args: Any, **kwargs: Any) -> None: ...
+    def assert_has_awaits(self, calls: Any, any_order: bool = ...) -> None: ...  # noqa: FBT001
+    def assert_not_awaited(self) -> None: ...
+    def reset_mock(self, *args: Any, **kwargs: Any) -> None: ...
+    def configure_mock(self, **kwargs: Any) -> None: ...
 
 
 class Operation(Generic[P, R]):
@@ -280,10 +280,8 @@ class _Behaviour:
         context = self._operable.context
         entry.state = "pending"
         try:
-            if context.faults.active:
-                result = context.faults.conduct_sync(self._operable, entry, outcome)
-            else:
-                result = outcome()
+            faults = context.faults
+            result = faults.conduct_sync(self._operable, entry, outcome) if faults.active else outcome()
         except BaseException as error:
             context.log.finish(entry, context.clock.now(), error)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from isolation_core.errors import ConfigurationError, ServiceRuleError, UnknownS
 from isolation_core.graph import DependencyGraph, Node
 from isolation_core.lifecycle import Lifecycle
 from isolation_core.services._context import MockContext, current_context
+from isolation_core.services._interactions import task_name
 from isolation_core.services._registry import service_spec
 
 if TYPE_CHECKING:
@@ -76,11 +78,12 @@ class Orchestration:
         self._rules = tuple(rules)
         self._connect = connect
         self._max_concurrency = max_concurrency
-        options = services if isinstance(services, Mapping) else dict.fromkeys(services, {})
+        options = services if isinstance(services, Mapping) else {name: {} for name in services}
         self._options: dict[str, Mapping[str, Any]] = {str(name): dict(given) for name, given in options.items()}
         self._wanted = _needs(self._options, dependencies or {})
         self.graph = self._graph(is_async=True)
         self._lifecycle: Lifecycle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -125,7 +128,8 @@ class Orchestration:
         double, mine = self._make(name)
         try:
             if self._connect:
-                _run_now(double.connect(), double.name)
+                assert self._loop is not None
+                self._loop.run_until_complete(double.connect())
             yield double
         finally:
             self._note(double, mine)
@@ -164,9 +168,32 @@ class Orchestration:
         await self._begin(self.graph).aset_up()
         return self.mocks
 
+    async def start(self) -> ServiceMocks:
+        """Like ``__aenter__``, for a caller that does not end it in the same block: ``__aexit__`` may come anywhere."""
+        lifecycle = self._begin(self.graph)
+        try:
+            await lifecycle.aset_up(late=True)
+        except BaseException as error:
+            await lifecycle.atear_down(error)
+            raise
+        return self.mocks
+
     def __enter__(self) -> ServiceMocks:
-        # Without an event loop nothing can be awaited, and the doubles need none.
-        self._begin(self._graph(is_async=False)).set_up()
+        lifecycle = self._begin(self._graph(is_async=False))
+        if task_name() is not None:
+            raise ConfigurationError(
+                f"{self!r} was entered by `with` inside of an event loop, where connecting cannot wait; "
+                "use `async with`",
+                name="services",
+            )
+        # A loop of our own, and not the current one of this thread: that belongs to the test. Doubles are
+        # bound to no loop, they may be used in another one later.
+        self._loop = asyncio.new_event_loop()
+        try:
+            lifecycle.set_up()
+        finally:
+            self._loop.close()
+            self._loop = None
         return self.mocks
 
     async def __aexit__(
@@ -193,7 +220,8 @@ class Orchestration:
 
     def _judge(self, error: BaseException | None) -> None:
         """Hold the rules against the log; with an error on its way the verdict becomes a note of it."""
-        broken = [f"{_name_of(rule)}: {violation}" for rule in self._rules for violation in _verdict(rule, self.context)]
+        context = self.context
+        broken = [f"{_name_of(rule)}: {violation}" for rule in self._rules for violation in _verdict(rule, context)]
         if not broken:
             return
         verdict = ServiceRuleError(self.context.owner, broken, str(self.context.log))
@@ -227,8 +255,8 @@ def cross_service_mock_orchestration(
         max_concurrency: how many may be connected or closed at once.
 
     Returns:
-        A context manager for ``with`` and ``async with``; it can be entered once. With ``with``, doubles whose
-        `connect` really has to wait are refused.
+        A context manager for ``with`` and ``async with``; it can be entered once. ``with`` is for synchronous
+        code; inside of an event loop use ``async with``.
 
     Raises:
         UnknownServiceError: for a service nobody registered, with a did-you-mean.
@@ -286,19 +314,6 @@ def _needs(options: Mapping[str, object], dependencies: Dependencies) -> dict[st
     return found
 
 
-def _run_now(coroutine: Any, name: str) -> None:
-    """Run a coroutine that waits for nothing."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    coroutine.close()
-    raise ConfigurationError(
-        f"connecting {name!r} has to wait for something; use `async with`, or connect=False and connect it later",
-        name="connect",
-    )
-
-
 def _verdict(rule: ServiceRule, context: MockContext) -> list[str]:
     try:
         said = rule(context.log)
@@ -309,5 +324,3 @@ def _verdict(rule: ServiceRule, context: MockContext) -> list[str]:
 
 def _name_of(rule: object) -> str:
     return str(getattr(rule, "__name__", type(rule).__name__))
-
-

@@ -46,7 +46,7 @@ class Selector:
             for name, wanted in self.arguments.items():
                 value = found.get(name, _MISSING)
                 # The matcher's own opinion comes first, as with `unittest.mock.ANY`.
-                if value is _MISSING or not (wanted == value):
+                if value is _MISSING or not (wanted == value):  # noqa: SIM201 - its __eq__, not its __ne__
                     return False
         return self.where is None or bool(self.where(entry))
 
