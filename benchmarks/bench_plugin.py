@@ -40,6 +40,7 @@ _CONFIGURATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "plain": (),
     "off": ("-p", "isolation_pytest.plugin", "--isolation=off"),
     "restore": ("-p", "isolation_pytest.plugin", "--isolation=restore"),
+    "every": ("-p", "isolation_pytest.plugin", "--isolation=restore", "--isolation-packages=*"),
     "hygiene": ("-p", "pytest_hygiene.plugin", "--hygiene"),
     "forked": ("-p", "pytest_forked", "--forked"),
 }
@@ -57,6 +58,7 @@ class Suite:
         aim: what it is hoped to add.
         arguments: of pytest.
         heavy: needs the environment with the large libraries.
+        every_bar: what looking at the attributes of every loaded module may add; None: that is not measured.
         forked_tests: how many of the tests pytest-forked runs, in whole files of 50; 0: none.
     """
 
@@ -66,7 +68,12 @@ class Suite:
     aim: float | None = field(default=None, kw_only=True)
     arguments: tuple[str, ...] = field(default=(), kw_only=True)
     heavy: bool = field(default=False, kw_only=True)
+    every_bar: float | None = field(default=None, kw_only=True)
     forked_tests: int = field(default=0, kw_only=True)
+
+    def bar_of(self, configuration: str) -> float | None:
+        """Return what *configuration* may add per test, milliseconds."""
+        return {"restore": self.bar, "every": self.every_bar}.get(configuration)
 
 
 _SUITES: Final[Mapping[str, Suite]] = {
@@ -88,7 +95,12 @@ _SUITES: Final[Mapping[str, Suite]] = {
         arguments=("-p", "anyio"),
     ),
     "heavy": Suite(
-        lambda folder, tests: _suites.write_heavy(folder, tests=tests), bar=0.35, aim=0.10, heavy=True, forked_tests=50
+        lambda folder, tests: _suites.write_heavy(folder, tests=tests),
+        bar=0.35,
+        aim=0.10,
+        every_bar=1.0,
+        heavy=True,
+        forked_tests=50,
     ),
     "leaking": Suite(lambda folder, tests: _suites.write_leaking(folder, tests=tests), bar=0.5),
 }
@@ -167,6 +179,8 @@ def measure(name: str, *, rounds: int, tests: int | None) -> list[Figure]:
     folder = suite.write(CACHE / "bench" / name, tests or suite.tests)
     forked_files = min(suite.forked_tests, tests or suite.forked_tests) // 50 or (1 if suite.forked_tests else 0)
     arguments = {each: (*suite.arguments, *extra) for each, extra in _CONFIGURATIONS.items()}
+    if suite.every_bar is None:
+        del arguments["every"]
     files: dict[str, int | None] = dict.fromkeys(arguments)
     if forked_files:
         # A fork a test is too dear for all of them; a plain run of the same few is what it is compared with.
@@ -191,7 +205,8 @@ def _show(figures: list[Figure]) -> None:
             print(_ROW.format(figure.suite, figure.configuration, "-", "-", "-", "-", "-", "-", "did not run"))
             print(figure.remark.splitlines()[-1])
             continue
-        base = off if figure.configuration == "restore" and off.p10 else plain
+        bar = suite.bar_of(figure.configuration)
+        base = off if figure.configuration in ("restore", "every") and off.p10 else plain
         added = ratio = None
         if figure.configuration == "forked":
             added = figure.run - by_name["plain, few"].run
@@ -200,10 +215,9 @@ def _show(figures: list[Figure]) -> None:
         elif figure.p10 is not None and base.p10 and figure is not plain and figure.configuration != "plain, few":
             added, ratio = figure.p10 - base.p10, figure.p10 / base.p10
         note = f"{figure.failed} did not pass" if figure.failed else ""
-        if figure.configuration == "restore" and added is not None and suite.bar is not None:
-            note = f"{'within' if added <= suite.bar else 'OVER'} {suite.bar:.2f}" + (
-                f" (aim {suite.aim:.2f})" if suite.aim else ""
-            )
+        if added is not None and bar is not None:
+            aim = f" (aim {suite.aim:.2f})" if suite.aim and figure is restore else ""
+            note = f"{'within' if added <= bar else 'OVER'} {bar:.2f}{aim}"
             if figure.failed:
                 note += f", {figure.failed} did not pass"
         print(

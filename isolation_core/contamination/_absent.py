@@ -7,6 +7,8 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 
+from isolation_core.contamination._territory import EVERY
+
 __all__ = ["absent_packages"]
 
 
@@ -15,7 +17,8 @@ def absent_packages(packages: Iterable[str] | None) -> dict[str, str]:
 
     One that exists and was not needed in this run is none of them. Imports nothing.
     """
-    return {name: _text(name) for name in packages or () if name not in sys.modules and not _exists(name)}
+    named = (name for name in packages or () if name != EVERY)
+    return {name: _text(name) for name in named if name not in sys.modules and not _exists(name)}
 
 
 def _exists(name: str) -> bool:

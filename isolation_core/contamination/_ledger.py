@@ -137,13 +137,17 @@ class Ledger:
 
     def add_foreign_module(self, name: str, module: types.ModuleType) -> None:
         """Watch the attributes of a module the tests import, and of the classes it defines."""
-        if self._add_root(name, module, [names.ShallowModuleFacet(module)]) is None:
+        if self._add_root(name, module, [names.ShallowModuleFacet(module)]) is None and not self._nodes.get(id(module)):
             return
         top = name.partition(".")[0]
         for key, value in tuple(module.__dict__.items()):
             # Its own classes, also those a package gathers from its submodules.
             if issubclass(type(value), type) and module_of(value).partition(".")[0] == top:
                 self.add_foreign_class(f"{name}.{key}", value)
+
+    def add_distant_module(self, name: str, module: types.ModuleType) -> None:
+        """Watch the attributes of a module nobody under test imports, and nothing below them."""
+        self._add_root(name, module, [names.ShallowModuleFacet(module)])
 
     def add_foreign_class(self, label: str, cls: type) -> None:
         """Watch the namespace of a class the tests import."""

@@ -9,17 +9,43 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-__all__ = ["PROBED_MODULES", "Territory", "foreign_classes_in", "imports_of", "is_installed", "leave_to_runner"]
+__all__ = [
+    "EVERY",
+    "PROBED_MODULES",
+    "Territory",
+    "foreign_classes_in",
+    "imports_of",
+    "is_installed",
+    "is_of_runner",
+    "leave_to_runner",
+]
 
 _OURS: Final = ("isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest")
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STDLIB: Final = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 _TOP_MODULES: Final = sys.stdlib_module_names
 
+EVERY: Final = "*"
+"""In place of a package's name: the attributes of every module that is loaded."""
+
 PROBED_MODULES: Final = frozenset(
     {"builtins", "gc", "locale", "logging", "mimetypes", "signal", "sys", "typing", "warnings"}
 )
 """Watched slot by slot by probes of their own, or (typing) nothing but caches."""
+
+
+_RUNNERS: Final = frozenset(
+    {
+        "_hypothesis_pytestplugin", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pytest", "bdb",
+        "coverage", "debugpy", "execnet", "hypothesis", "ipdb", "isolation_core", "isolation_pytest",
+        "isolation_script", "isolation_unittest", "pdb", "pluggy", "pudb", "pydevd", "pytest", "xdist",
+    }
+)  # fmt: skip
+
+
+def is_of_runner(package: str) -> bool:
+    """Tell whether *package* runs, traces, debugs or measures tests: what it owns is not contamination."""
+    return package in _RUNNERS or package.startswith("pytest_")
 
 
 def _file_of(module: Any) -> str | None:
@@ -56,14 +82,20 @@ class Territory:
             and not in an installation folder or the standard library, and every
             module of a top-level package whose sources lie there (as they do
             when a project with a ``src`` folder tests its installed copy).
+            `EVERY` among them leaves that as it is, and adds the attributes of
+            all other modules.
         root: the folder; the current one by default.
     """
 
     def __init__(self, packages: Iterable[str] | None = None, *, root: str | os.PathLike[str] | None = None) -> None:
         self.packages = None if packages is None else tuple(packages)
+        self.every = self.packages is not None and EVERY in self.packages
+        named = tuple(name for name in self.packages or () if name != EVERY)
+        # Nothing but the star: first-party is what it would be without it.
+        self._named = None if self.packages is None or (self.every and not named) else named
         self.root = os.path.realpath(root if root is not None else _current_folder())
         self._verdicts: dict[str, bool] = {}
-        self._here = self._packages_below_root() if packages is None else frozenset()
+        self._here = self._packages_below_root() if self._named is None else frozenset()
 
     def _packages_below_root(self) -> frozenset[str]:
         found: set[str] = set()
@@ -90,8 +122,8 @@ class Territory:
         top = name.partition(".")[0]
         if top in _OURS or name in _runner_modules:
             return False
-        if self.packages is not None:
-            return any(name == package or name.startswith(f"{package}.") for package in self.packages)
+        if self._named is not None:
+            return any(name == package or name.startswith(f"{package}.") for package in self._named)
         if module is None:
             return False
         path = _file_of(module)
@@ -105,6 +137,10 @@ class Territory:
             return False
         path = os.path.realpath(path)
         return path.startswith(self.root + os.sep) and not is_installed(path)
+
+    def is_runners(self, name: str) -> bool:
+        """Tell whether a module belongs to the runner, its plugins, or to this library."""
+        return name in _runner_modules or is_of_runner(name.partition(".")[0])
 
     def is_users(self, name: str, module: Any) -> bool:
         """Tell whether a module is somebody's own code: not installed, not the standard library."""

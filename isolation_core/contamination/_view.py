@@ -192,8 +192,13 @@ class View:
             wanted |= imports_of(module)
             for label, cls in foreign_classes_in(module, self.is_users):
                 ledger.add_foreign_class(label, cls)
-        for name in sorted(wanted - PROBED_MODULES):
+        distant = set(fresh) if any(territory.every for territory in self.territories) else set()
+        for name in sorted((wanted | distant) - PROBED_MODULES):
             imported = sys.modules.get(name)
-            if type(imported) is types.ModuleType and not self.is_users(name, imported):
+            if type(imported) is not types.ModuleType or self.is_users(name, imported):
+                continue
+            if name in wanted:
                 ledger.add_foreign_module(name, imported)
+            elif not self.territory.is_runners(name):
+                ledger.add_distant_module(name, imported)
         ledger.write()

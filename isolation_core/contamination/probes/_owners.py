@@ -9,17 +9,10 @@ from typing import Any, Final
 
 from isolation_core.contamination._anatomy import module_of
 from isolation_core.contamination._probe import MISSING
-from isolation_core.contamination._territory import is_installed
+from isolation_core.contamination._territory import is_installed, is_of_runner
 
 __all__ = ["home_of", "is_library_code", "is_loop_hook", "is_runners"]
 
-_RUNNERS: Final = frozenset(
-    {
-        "_hypothesis_pytestplugin", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pytest", "bdb",
-        "coverage", "debugpy", "execnet", "hypothesis", "ipdb", "isolation_core", "isolation_pytest",
-        "isolation_script", "isolation_unittest", "pdb", "pluggy", "pudb", "pydevd", "pytest", "xdist",
-    }
-)  # fmt: skip
 _LOOPS: Final = frozenset({"asyncio", "trio", "uvloop", "winloop"})
 
 
@@ -50,7 +43,7 @@ def is_runners(value: Any) -> bool:
     if value is MISSING:
         return False
     top = home_of(value).partition(".")[0]
-    if top in _RUNNERS or top.startswith("pytest_"):
+    if is_of_runner(top):
         return True
     # A project's own subclass of a debugger is still a debugger.
     if type(value) is types.MethodType and not isinstance(value.__self__, type):

@@ -1,0 +1,78 @@
+"""Whose modules are looked at, and how closely."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+
+from isolation_core import isolation_barrier
+from isolation_core.contamination._absent import absent_packages
+from isolation_core.contamination._territory import Territory
+
+
+@pytest.fixture
+def distant() -> Iterator[types.ModuleType]:
+    """A module nobody under test imports."""
+    module = types.ModuleType("distant_library")
+    module.__spec__ = None
+    exec("limit = 3\ndef work(): return 1\nclass Tool:\n    size = 1\nitems = []", module.__dict__)
+    module.__file__ = f"{sys.prefix}/lib/site-packages/distant_library.py"
+    sys.modules["distant_library"] = module
+    yield module
+    del sys.modules["distant_library"]
+
+
+def test_a_star_watches_the_attributes_of_every_module(distant: types.ModuleType) -> None:
+    """With "*" a rebound attribute of a module that no test imports is named and put back."""
+    work = distant.work
+    with isolation_barrier(packages=["*"]) as barrier:
+        distant.work = lambda: 2  # type: ignore[attr-defined]
+        distant.limit = 4  # type: ignore[attr-defined]
+        del distant.Tool
+    assert {change.path for change in barrier.changes} == {f"distant_library.{n}" for n in ("work", "limit", "Tool")}
+    assert distant.work is work
+    assert distant.limit == 3
+    assert hasattr(distant, "Tool")
+
+
+def test_without_a_star_distant_modules_are_nobodys_business(distant: types.ModuleType) -> None:
+    """What no code under test imports is not watched by default."""
+    with isolation_barrier(packages=()) as barrier:
+        distant.limit = 4  # type: ignore[attr-defined]
+    assert barrier.changes == ()
+
+
+def test_a_star_looks_no_deeper(distant: types.ModuleType) -> None:
+    """Containers and classes of distant modules are as private as those of any installed package."""
+    with isolation_barrier(packages=["*"]) as barrier:
+        distant.items.append(1)
+        distant.Tool.size = 2
+    assert barrier.changes == ()
+
+
+def test_a_quiet_barrier_over_every_module_reports_nothing() -> None:
+    """All modules of this process, looked at twice, and nothing to say."""
+    with isolation_barrier(packages=["*"]) as barrier:
+        pass
+    assert barrier.changes == ()
+
+
+def test_a_star_alone_leaves_what_is_first_party_as_it_is() -> None:
+    """The star adds; with names beside it the names say what is watched deeply."""
+    assert Territory(["*"]).includes(__name__) == Territory(None).includes(__name__)
+    assert Territory(["*", "shop"]).includes("shop.cart")
+    assert not Territory(["*", "shop"]).includes(__name__)
+
+
+def test_a_star_is_no_absent_package() -> None:
+    """Only names can be misspelt."""
+    assert absent_packages(["*"]) == {}
+
+
+def test_modules_of_the_runner_are_never_watched() -> None:
+    """Plugins keep their own state in their modules."""
+    assert all(Territory(["*"]).is_runners(name) for name in ("_pytest.config", "pytest_cov.plugin", "coverage"))
+    assert not Territory(["*"]).is_runners("json")
