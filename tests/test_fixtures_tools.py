@@ -202,7 +202,7 @@ async def test_cancelling_a_request_leaves_the_rest_up_and_can_be_repeated(log: 
 def test_a_name_defined_in_two_modules_is_open_unless_one_is_near(registry: FixtureRegistry) -> None:
     """The module of who asks comes first; otherwise both are named."""
     scope: dict[str, Any] = {"__name__": "elsewhere"}
-    exec(  # noqa: S102 - a module of another name
+    exec(
         "from isolation_core import managed_fixture\n@managed_fixture\ndef db():\n    return 'elsewhere'\n"
         "@managed_fixture\ndef repo(db):\n    return db\n",
         scope,
@@ -273,7 +273,7 @@ async def test_a_manager_of_asynchronous_scopes(log: list[str]) -> None:
 def test_a_manager_refuses_scopes_in_the_wrong_order() -> None:
     """A wide scope inside a narrow one, and a scope that is closed before those inside it."""
     manager = FixtureManager(mode="off")
-    with pytest.raises(RuntimeError, match="open one with `with manager.scope"):
+    with pytest.raises(RuntimeError, match=r"open one with `with manager\.scope"):
         manager.get("anything")
     with manager.scope("class"), pytest.raises(ConfigurationError, match="cannot be opened inside class"):
         manager.scope("module").__enter__()
