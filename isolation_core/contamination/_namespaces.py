@@ -49,20 +49,13 @@ class _NamesFacet(DictFacet):
         return "" if key is ORDER else f".{key}"
 
 
-class ModuleFacet(_NamesFacet):
-    """The globals of a first-party module."""
+class _NamespaceFacet(_NamesFacet):
+    """Base of the facets of modules and classes, whose namespace is one dict for life."""
 
     __slots__ = ("_namespace",)
-    kind = "module"
-    code = "MOD001"
-    # Written by the import system and by runners, never by tests on purpose;
-    # __warningregistry__ belongs to the warnings probe's family and is a note.
-    hidden = frozenset(
-        {"__builtins__", "__cached__", "__file__", "__loader__", "__path__", "__spec__", "@py_builtins", "@pytest_ar"}
-    )
 
-    def __init__(self, holder: types.ModuleType) -> None:
-        self._namespace: dict[str, Any] = types.ModuleType.__getattribute__(holder, "__dict__")
+    def __init__(self, holder: Any, namespace: dict[str, Any]) -> None:
+        self._namespace = namespace
         super().__init__(holder)
 
     @property
@@ -79,6 +72,22 @@ class ModuleFacet(_NamesFacet):
     def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
         hidden = self.hidden
         return ((key, value) for key, value in snapshot.items() if key not in hidden)
+
+
+class ModuleFacet(_NamespaceFacet):
+    """The globals of a first-party module."""
+
+    __slots__ = ()
+    kind = "module"
+    code = "MOD001"
+    # Written by the import system and by runners, never by tests on purpose;
+    # __warningregistry__ belongs to the warnings probe's family and is a note.
+    hidden = frozenset(
+        {"__builtins__", "__cached__", "__file__", "__loader__", "__path__", "__spec__", "@py_builtins", "@pytest_ar"}
+    )
+
+    def __init__(self, holder: types.ModuleType) -> None:
+        super().__init__(holder, types.ModuleType.__getattribute__(holder, "__dict__"))
 
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         for difference in super().diff(before, after):
@@ -177,32 +186,16 @@ _CLASS_CACHES: Final = frozenset(
 )
 
 
-class ClassFacet(_NamesFacet):
+class ClassFacet(_NamespaceFacet):
     """The namespace of a class, written through `type` itself: no metaclass is asked."""
 
-    __slots__ = ("_namespace",)
+    __slots__ = ()
     kind = "class"
     code = "CLS001"
     hidden = _CLASS_CACHES
 
     def __init__(self, holder: type) -> None:
-        self._namespace = class_dict(holder)
-        super().__init__(holder)
-
-    @property
-    def targets(self) -> tuple[Any, ...]:
-        return (self._namespace,)
-
-    @property
-    def keyed(self) -> dict[Any, Any] | None:
-        return self._namespace
-
-    def read(self) -> dict[Any, Any]:
-        return dict.copy(self._namespace)
-
-    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
-        hidden = self.hidden
-        return ((key, value) for key, value in snapshot.items() if key not in hidden)
+        super().__init__(holder, class_dict(holder))
 
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         for difference in super().diff(before, after):
