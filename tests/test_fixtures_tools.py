@@ -81,9 +81,9 @@ async def test_inject_fills_in_what_a_call_does_not_give() -> None:
     async with isolation_barrier() as barrier:
         assert await barrier.inject(body)() == ("client of db", "db", 3)  # type: ignore[call-arg]
         assert await barrier.inject(body)(db="mine", retries=1) == ("client of db", "mine", 1)  # type: ignore[call-arg]
-        assert barrier.inject(lambda number, db: (number, db))(1) == (1, "db")  # type: ignore[misc, call-arg]
+        assert barrier.inject(lambda number, db: (number, db))(1) == (1, "db")  # type: ignore[call-arg]
         with pytest.raises(GraphError, match="did you mean 'client'"):
-            barrier.inject(lambda clint: clint)()  # type: ignore[misc, call-arg]
+            barrier.inject(lambda clint: clint)()  # type: ignore[call-arg]
 
 
 def test_fixtures_at_entry_are_torn_down_when_one_of_them_fails(log: list[str]) -> None:
@@ -337,8 +337,8 @@ def test_a_thread_that_goes_on_is_reported_and_one_that_was_joined_is_not() -> N
         thread = threading.Thread(target=(mine if join else stop).wait, name="joined" if join else "left")
         thread.start()
         if join:
+            request.add_cleanup(thread.join)
             request.add_cleanup(mine.set)
-            request.add_cleanup(lambda: (mine.set(), thread.join()))
 
     managed_fixture(name="leaky")(lambda request: start(request, join=False))
     managed_fixture(name="tidy")(lambda request: start(request, join=True))
@@ -404,7 +404,11 @@ def test_a_journal_that_is_written_counts_the_same(tmp_path: Path, journal: Jour
     from isolation_core.journal import read_journal, totals_of
 
     journal.write_to(tmp_path / "run.jsonl")
-    managed_fixture(name="db")(db := lambda: {})
+
+    @managed_fixture
+    def db() -> dict[str, int]:
+        return {}
+
     with isolation_barrier() as barrier:
         barrier.fixture(db)
         barrier.fixture(db)
