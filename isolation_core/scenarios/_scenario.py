@@ -176,8 +176,14 @@ class IntegrationScenario:
             )
         # The block that ends it is the barrier's, around whatever scopes are open here.
         await self._enter(self._orchestration.start)
-        barrier.on_cleanup(lambda: self.__aexit__(None, None, None), name=f"the scenario {self.name!r}")
+        barrier.on_cleanup(self._end, name=f"the scenario {self.name!r}")
         return self
+
+    def _end(self) -> Awaitable[None] | None:
+        if any(double.needs_await for double in self.mocks.values()):
+            return self.__aexit__(None, None, None)
+        self.__exit__(None, None, None)
+        return None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from isolation_core._ambient import current_barrier
-from isolation_core.errors import ConfigurationError, ForeignMockUseError, LifecycleClosedError, MockDiscardedError
+from isolation_core.errors import ConfigurationError, ForeignMockUseError, LifecycleClosedError
 from isolation_core.journal import get_journal
 from isolation_core.lifecycle import Lifecycle
 from isolation_core.mocks import MockRegistry
@@ -182,7 +182,7 @@ class MockContext:
         double = operable.double
         name = f"{double.name}.{operable.label}" if operable.label else double.name
         if self._closed:
-            raise MockDiscardedError(name, owner=self.owner, made_at="an unknown place", operation="use")
+            self.mocks.tomb_for(None, name, None).refuse("use")
         return self.mocks.create(type(operable)._shape_class, name=name)
 
     def check_arguments(

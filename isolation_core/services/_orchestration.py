@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from isolation_core.errors import ConfigurationError, ServiceRuleError, UnknownServiceError
@@ -17,7 +17,6 @@ from isolation_core.services._registry import service_spec
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from isolation_core._shapes import Kind
     from isolation_core.services._double import ServiceDouble
     from isolation_core.services._rules import ServiceRule
 
@@ -81,9 +80,8 @@ class Orchestration:
         options = services if isinstance(services, Mapping) else {name: {} for name in services}
         self._options: dict[str, Mapping[str, Any]] = {str(name): dict(given) for name, given in options.items()}
         self._wanted = _needs(self._options, dependencies or {})
-        self.graph = self._graph(is_async=True)
+        self.graph = self._graph()
         self._lifecycle: Lifecycle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -93,16 +91,14 @@ class Orchestration:
     def __repr__(self) -> str:
         return f"<Orchestration of {', '.join(self._wanted)} for {self.context.owner}>"
 
-    def _graph(self, *, is_async: bool) -> DependencyGraph:
-        factory: Callable[[str], Any] = self._serve if is_async else self._serve_now
-        kind: Kind = "async generator" if is_async else "generator"
+    def _graph(self) -> DependencyGraph:
         nodes = [
             Node(
                 name,
-                _Bound(factory, name),
+                _Bound(self._serve, name),
                 dependencies=needs,
                 arguments=(),
-                kind=kind,
+                kind="async generator",
                 defined_at="services" if name in self._options else "register_service()",
                 index=index,
             )
@@ -117,27 +113,9 @@ class Orchestration:
                 await double.connect()
             yield double
         finally:
-            self._note(double, mine)
-            try:
-                if mine:
-                    await double.close()
-            finally:
-                self._let_go(name, double, mine)
-
-    def _serve_now(self, name: str) -> Iterator[ServiceDouble]:
-        double, mine = self._make(name)
-        try:
-            if self._connect:
-                assert self._loop is not None
-                self._loop.run_until_complete(double.connect())
-            yield double
-        finally:
-            self._note(double, mine)
-            try:
-                if mine:
-                    double.close_now()
-            finally:
-                self._let_go(name, double, mine)
+            if mine:
+                self.context._note_problems(double)
+                await self._finish_async(double)
 
     def _make(self, name: str) -> tuple[ServiceDouble, bool]:
         # One that is there already belongs to somebody else, who ends it.
@@ -146,12 +124,21 @@ class Orchestration:
         self.mocks[name] = double
         return double, mine
 
-    def _note(self, double: ServiceDouble, mine: bool) -> None:  # noqa: FBT001
-        if mine:
-            self.context._note_problems(double)
+    def _finish(self, double: ServiceDouble) -> object:
+        """End one of our doubles; what has to be awaited is returned."""
+        self.context._note_problems(double)
+        if double.needs_await:
+            return self._finish_async(double)
+        try:
+            double.close_now()
+        finally:
+            self.context._release(double)
+        return None
 
-    def _let_go(self, name: str, double: ServiceDouble, mine: bool) -> None:  # noqa: FBT001
-        if mine:
+    async def _finish_async(self, double: ServiceDouble) -> None:
+        try:
+            await double.close()
+        finally:
             self.context._release(double)
 
     # -- with and async with ---------------------------------------------------------
@@ -169,17 +156,20 @@ class Orchestration:
         return self.mocks
 
     async def start(self) -> ServiceMocks:
-        """Like ``__aenter__``, for a caller that does not end it in the same block: ``__aexit__`` may come anywhere."""
-        lifecycle = self._begin(self.graph)
+        """Like ``__aenter__``, for a caller that ends it elsewhere: nothing stays open in the task meanwhile."""
+        lifecycle = self._begin(DependencyGraph())
         try:
-            await lifecycle.aset_up(late=True)
+            for node in self.graph.order:
+                double = self._make_for(lifecycle, node.name)
+                if self._connect:
+                    await double.connect()
         except BaseException as error:
             await lifecycle.atear_down(error)
             raise
         return self.mocks
 
     def __enter__(self) -> ServiceMocks:
-        lifecycle = self._begin(self._graph(is_async=False))
+        lifecycle = self._begin(DependencyGraph())
         if task_name() is not None:
             raise ConfigurationError(
                 f"{self!r} was entered by `with` inside of an event loop, where connecting cannot wait; "
@@ -188,13 +178,25 @@ class Orchestration:
             )
         # A loop of our own, and not the current one of this thread: that belongs to the test. Doubles are
         # bound to no loop, they may be used in another one later.
-        self._loop = asyncio.new_event_loop()
+        loop = asyncio.new_event_loop()
         try:
-            lifecycle.set_up()
+            for node in self.graph.order:
+                double = self._make_for(lifecycle, node.name)
+                if self._connect:
+                    loop.run_until_complete(double.connect())
+        except BaseException as error:
+            lifecycle.tear_down(error)
+            raise
         finally:
-            self._loop.close()
-            self._loop = None
+            loop.close()
         return self.mocks
+
+    def _make_for(self, lifecycle: Lifecycle, name: str) -> ServiceDouble:
+        double, mine = self._make(name)
+        if mine:
+            lifecycle.add_cleanup(lambda: self._finish(double), name=f"the service {name!r}")
+        return double
+
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
