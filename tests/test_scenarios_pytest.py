@@ -31,7 +31,7 @@ for each in ServiceType:
     register_service(each, type(each.name, (Fake,), {"service": each}))
 '''
 
-ASYNC = '''
+ASYNC = """
 async def test_double(isolated_kafka_mock, mock_context, isolation):
     await isolated_kafka_mock.connect()
     assert await isolated_kafka_mock.send(1) == 1
@@ -74,9 +74,9 @@ async def test_full(full_service_integration_scenario):
     for double in service_mocks.values():
         await double.send(1)
     assert scenario.requirements.unused == ()
-'''
+"""
 
-SYNC = '''
+SYNC = """
 import asyncio
 
 def test_sync(kafka_postgres_integration_scenario, isolated_redis_mock):
@@ -106,7 +106,7 @@ def test_uses_it_later(kept):
     from isolation_core.errors import MockDiscardedError
     with pytest.raises(MockDiscardedError, match="test_keeps_a_double had ended, during .*test_uses_it_later"):
         kept.pop().send
-'''
+"""
 
 
 def run(pytester: pytest.Pytester, source: str, *options: str) -> pytest.RunResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import anyio
 import pytest
@@ -164,7 +165,12 @@ async def test_a_timer_wakes_an_untimed_wait() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.wait, lambda: True if done else None)
         await anyio.wait_all_tasks_blocked()
-        clock.call_at(3, lambda: (done.append(clock.now()), clock.notify()))
+
+        def ring() -> None:
+            done.append(clock.now())
+            clock.notify()
+
+        clock.call_at(3, ring)
     assert done == [3.0]
 
 
@@ -192,8 +198,12 @@ def test_advance_fires_what_is_due_in_order(due: list[float], seconds: float) ->
     """Whatever is due fires once, at its own moment, in order; the rest does not."""
     clock = VirtualClock()
     fired: list[tuple[float, float]] = []
+
+    def note(when: float) -> None:
+        fired.append((when, clock.now()))
+
     for when in due:
-        clock.call_at(when, lambda when=when: fired.append((when, clock.now())))
+        clock.call_at(when, partial(note, when))
     clock.advance(seconds)
     assert fired == [(when, when) for when in sorted(due) if when <= seconds]
     assert clock.now() == seconds

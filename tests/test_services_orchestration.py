@@ -313,7 +313,7 @@ async def test_requests_without_reply() -> None:
         assert list(one_reply_per_request(context.log)) == []
         forgotten = base.request()
         assert len(list(one_reply_per_request(context.log))) == 1
-        forgotten.close()  # type: ignore[attr-defined]
+        forgotten.close()
 
 
 async def test_an_orchestration_is_entered_once() -> None:

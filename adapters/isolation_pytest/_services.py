@@ -39,43 +39,43 @@ def mock_context(isolation: Barrier) -> MockContext:
 @pytest.fixture
 def isolated_kafka_mock(mock_context: MockContext) -> KafkaDouble:
     """A Kafka double that belongs to this test, not connected yet."""
-    return mock_context.service("kafka")  # type: ignore[no-any-return]
+    return mock_context.service("kafka")
 
 
 @pytest.fixture
 def isolated_postgres_mock(mock_context: MockContext) -> PostgresDouble:
     """A PostgreSQL double that belongs to this test, not connected yet."""
-    return mock_context.service("postgres")  # type: ignore[no-any-return]
+    return mock_context.service("postgres")
 
 
 @pytest.fixture
 def isolated_redis_mock(mock_context: MockContext) -> RedisDouble:
     """A Redis double that belongs to this test, not connected yet."""
-    return mock_context.service("redis")  # type: ignore[no-any-return]
+    return mock_context.service("redis")
 
 
 @pytest.fixture
 def isolated_rabbitmq_mock(mock_context: MockContext) -> RabbitMQDouble:
     """A RabbitMQ double that belongs to this test, not connected yet."""
-    return mock_context.service("rabbitmq")  # type: ignore[no-any-return]
+    return mock_context.service("rabbitmq")
 
 
 @pytest.fixture
 def isolated_nats_mock(mock_context: MockContext) -> NatsDouble:
     """A NATS double that belongs to this test, not connected yet."""
-    return mock_context.service("nats")  # type: ignore[no-any-return]
+    return mock_context.service("nats")
 
 
 @pytest.fixture
 def isolated_http_mock(mock_context: MockContext) -> HttpDouble:
     """An HTTP double that belongs to this test, not connected yet."""
-    return mock_context.service("http")  # type: ignore[no-any-return]
+    return mock_context.service("http")
 
 
 @pytest.fixture
 def isolated_workflow_coordinator_mock(mock_context: MockContext) -> WorkflowCoordinatorDouble:
     """A workflow coordinator that belongs to this test, not connected yet."""
-    return mock_context.service("workflow_coordinator")  # type: ignore[no-any-return]
+    return mock_context.service("workflow_coordinator")
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from isolation_core.errors import IsolationError
 __all__ = ["client_class"]
 
 
-@cache
 def client_class(module: str, name: str, base: type[BaseException] | str = Exception) -> type[BaseException]:
     """Return the exception class *name* of a client's *module*, or a look-alike if that client is not installed.
 
@@ -23,9 +22,14 @@ def client_class(module: str, name: str, base: type[BaseException] | str = Excep
     Returns:
         The real class, or always the same look-alike.
     """
+    return _found(module, name, base)  # type: ignore[arg-type]  # a class is hashable
+
+
+@cache
+def _found(module: str, name: str, base: type[BaseException] | str) -> type[BaseException]:
     try:
         # A client is imported by whoever uses its double; nobody else pays for it.
-        found = getattr(importlib.import_module(module), name)
+        found: type[BaseException] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         parent = client_class(module, base) if isinstance(base, str) else base
         bases = (parent,) if issubclass(parent, IsolationError) else (IsolationError, parent)

@@ -12,7 +12,7 @@ from isolation_core._ambient import current_barrier
 from isolation_core.errors import ConfigurationError, ForeignMockUseError, LifecycleClosedError
 from isolation_core.journal import get_journal
 from isolation_core.lifecycle import Lifecycle
-from isolation_core.mocks import MockRegistry
+from isolation_core.mocks import MockRegistry, current_registry
 from isolation_core.services._clock import VirtualClock
 from isolation_core.services._faults import FaultPlan
 from isolation_core.services._interactions import InteractionLog
@@ -80,7 +80,7 @@ class MockContext:
                 # Its registry is around ours: what belongs to the barrier may be used in here.
                 _ = barrier.mocks
                 strict = barrier.mode == "strict" if strict is None else strict
-            mocks = MockRegistry(self.owner, strict=bool(strict), record=self._record)
+            mocks = MockRegistry(self.owner, strict=bool(strict), record=self._record, running=_users)
         self.mocks = mocks
         self._doubles: dict[str, ServiceDouble] = {}
         self._endings: dict[object, tuple[Callable[[], object], str | None]] = {}
@@ -225,7 +225,10 @@ class MockContext:
     def _end(self, double: ServiceDouble) -> object:
         """Close one double; what has to be awaited is handed to the lifecycle."""
         self._note_problems(double)
-        return double.close() if double.needs_await else double.close_now()
+        if double.needs_await:
+            return double.close()
+        double.close_now()
+        return None
 
     def close(self) -> None:
         """Close every double, newest first, whatever fails. Doing it again does nothing.
@@ -281,8 +284,6 @@ class MockContext:
         return self.__enter__()
 
     def _enter_mocks(self) -> None:
-        from isolation_core.mocks import current_registry
-
         self.mocks.entered_in = current_barrier()
         self._token = current_registry.set(self.mocks)
 
@@ -308,6 +309,14 @@ class MockContext:
             self._leave_mocks()
         finally:
             await self.aclose()
+
+
+def _users() -> tuple[str, ...]:
+    """Return who is using something now: the scenario of this task, else its barrier."""
+    registry, barrier = current_registry.get(), current_barrier()
+    if registry is not None:
+        return (registry.owner,)
+    return () if barrier is None else (barrier.owner,)
 
 
 def current_context() -> MockContext:

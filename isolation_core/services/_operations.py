@@ -125,12 +125,27 @@ class Operation(Generic[P, R]):
         )
 
 
+class _Decorator(Protocol):
+    """What `operation` with arguments returns."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Operation[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[..., R], /) -> Operation[..., R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Operation[..., Any]:
+        """Decorate *function*."""
+        ...
+
+
+# The second one is for methods with ``**options``, of which no parameter can be taken off.
 @overload
 def operation(function: Callable[Concatenate[Any, P], R], /) -> Operation[P, R]: ...
 @overload
+def operation(function: Callable[..., R], /) -> Operation[..., R]: ...
+@overload
 def operation(
     *, name: str | None = None, snapshot: Snapshot = "containers", shape: Shape | None = None
-) -> Callable[[Callable[Concatenate[Any, P], R]], Operation[P, R]]: ...
+) -> _Decorator: ...
 def operation(
     function: Callable[..., Any] | None = None,
     /,

@@ -197,7 +197,6 @@ class Orchestration:
             lifecycle.add_cleanup(lambda: self._finish(double), name=f"the service {name!r}")
         return double
 
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -30,6 +30,10 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(str, (names,) if isinstance(names, str) else names))
 
 
+def _words(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(words)
+
+
 @frozen
 class ServiceSpec:
     """How a service is made.
@@ -44,7 +48,7 @@ class ServiceSpec:
     name: str
     builder: ServiceBuilder | str = field(repr=False)
     depends_on: tuple[str, ...] = field(default=(), converter=_names, kw_only=True)
-    capabilities: frozenset[str] = field(default=frozenset(), converter=frozenset, kw_only=True)
+    capabilities: frozenset[str] = field(default=frozenset(), converter=_words, kw_only=True)
 
     def build(self, context: MockContext, *, name: str | None = None, **options: Any) -> ServiceDouble:
         """Make the double; it belongs to *context*."""
@@ -58,9 +62,7 @@ class ServiceSpec:
 
 _BUILTIN: Final[Mapping[str, ServiceSpec]] = MappingProxyType(
     {
-        str(service): ServiceSpec(
-            str(service), f"isolation_core.services.{package}:{cls}", capabilities=frozenset(capabilities)
-        )
+        str(service): ServiceSpec(str(service), f"isolation_core.services.{package}:{cls}", capabilities=capabilities)
         for service, package, cls, capabilities in (
             (ServiceType.KAFKA, "kafka", "KafkaDouble", ("publish", "consume", "transactions")),
             (ServiceType.POSTGRES, "postgres", "PostgresDouble", ("query", "transactions", "notify")),
@@ -108,7 +110,7 @@ def register_service(
         )
     if not name:
         raise ConfigurationError("a service needs a name, such as 'payments'", name="name", value=name)
-    spec = ServiceSpec(str(name), builder, depends_on=depends_on, capabilities=frozenset(capabilities))
+    spec = ServiceSpec(str(name), builder, depends_on=depends_on, capabilities=capabilities)
     with _lock:
         _registered[spec.name] = spec
     return spec

@@ -20,7 +20,9 @@ Snapshot = Literal["reference", "containers", "deep", "repr"]
 
 _ATOMS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 _DEPTH: Final = 20
-_repr = reprlib.Repr(maxstring=200, maxother=200, maxdict=20, maxlist=20)
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 200
+_repr.maxdict = _repr.maxlist = 20
 
 
 def _containers(value: Any, depth: int = _DEPTH) -> Any:
