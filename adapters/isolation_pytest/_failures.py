@@ -50,7 +50,7 @@ class Failures:
 
     def add(self, instance: Instance, errors: list[Exception]) -> None:
         """Take the errors of the cleanups of *instance*."""
-        if self.collecting and (instance.run.instance.scope is FixtureScope.FUNCTION or not self._may_report):
+        if self.collecting and (instance.run.scope is FixtureScope.FUNCTION or not self._may_report):
             self._narrow += errors
         else:
             self._wide.append((instance, errors))
@@ -71,7 +71,7 @@ class Failures:
     def note_stray(self, instance: Instance, error: BaseException) -> None:
         """Take what the teardown of ordinary fixtures raised that stand on *instance*."""
         if isinstance(error, Exception):
-            error.add_note(f"while taking down what stands on the fixture {instance.run.instance.name!r}")
+            error.add_note(f"while taking down what stands on the fixture {instance.run.name!r}")
             self._wide.append((instance, [error]))
         else:
             self._interrupts.append(error)
@@ -79,7 +79,7 @@ class Failures:
     def note_unreached(self, instance: Instance) -> None:
         """Remember that pytest did not reach the cleanup of *instance*."""
         self._unreached.append(
-            f"{instance.run.instance.name!r} of {instance.run.owner} was still up when its scope had ended; "
+            f"{instance.run.name!r} of {instance.run.owner} was still up when its scope had ended; "
             "it has been torn down"
         )
 
@@ -139,13 +139,13 @@ class Failures:
 
     def _report_of(self, instance: Instance, errors: list[Exception]) -> pytest.TestReport:
         run = instance.run
-        spec = run.instance.spec
+        spec = run.spec
         path, _, line = spec.defined_at.rpartition(":")
         relative = os.path.relpath(path, self._config.rootpath) if os.path.isabs(path) else path
         count = len(instance.users)
         first = instance.users[0] if count else "nobody"
         group = TeardownErrors(
-            f"{len(errors)} cleanup{'s' if len(errors) != 1 else ''} of the {run.instance.scope.value} fixture "
+            f"{len(errors)} cleanup{'s' if len(errors) != 1 else ''} of the {run.scope.value} fixture "
             f"{spec.name!r} failed; {count} test{'s' if count != 1 else ''} used it, first {first}",
             errors,
         )
@@ -157,7 +157,7 @@ class Failures:
             info = pytest.ExceptionInfo.from_current()
         return pytest.TestReport(
             nodeid=f"{relative}::{spec.name}",
-            location=(relative, int(line) - 1 if line.isdigit() else None, f"{run.instance.scope.value} fixture {spec.name!r}"),
+            location=(relative, int(line) - 1 if line.isdigit() else None, f"{run.scope.value} fixture {spec.name!r}"),
             keywords={},
             outcome="failed",
             longrepr=info.getrepr(style="native"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from isolation_core.graph import DependencyGraph, Node
     from isolation_pytest._failures import Failures
+    from isolation_pytest._light import LightRun
     from isolation_pytest._loops import SharedLoop
     from isolation_pytest._session import SessionIsolation
 
@@ -63,6 +64,15 @@ class PytestRun(FixtureRun):
             graph=graph,
         )
         self._pytest_request = request
+        self.name = spec.name
+        self.spec = spec
+        self.scope = self.instance.scope
+        self.param = self.instance.param
+
+    def bindings(self) -> list[tuple[ContextVar[Any], Any]]:
+        """Return the context variables its set-up has changed, with their values."""
+        found = self.lifecycle._bindings
+        return [] if found is None else [(each.variable, each.value) for each in found._bindings]
 
     def inject(self, node: Node) -> dict[str, Any]:
         """Return further arguments for the function."""
@@ -87,7 +97,7 @@ class Instance:
     __slots__ = ("fixturedef", "loop", "node", "request", "run", "users")
 
     def __init__(
-        self, run: PytestRun, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, node: Any
+        self, run: PytestRun | LightRun, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, node: Any
     ) -> None:
         self.run = run
         self.fixturedef = fixturedef
@@ -102,7 +112,7 @@ class Instance:
         if name not in names:
             return False
         callspec = getattr(item, "callspec", None)
-        return callspec is None or name not in callspec.params or callspec.params[name] is self.run.instance.param
+        return callspec is None or name not in callspec.params or callspec.params[name] is self.run.param
 
     def tear_down(self, failures: Failures) -> None:
         """Run its teardown and all its cleanups; what goes wrong is kept by *failures*."""
@@ -110,7 +120,7 @@ class Instance:
             self.run.used_by(user)
         if len(self.users) > _MOST_USERS:
             self.run.used_by(f"{len(self.users) - _MOST_USERS} more")
-        wanted = self.run.instance.spec.sees_errors and self.run.instance.scope is FixtureScope.FUNCTION
+        wanted = self.run.spec.sees_errors and self.run.scope is FixtureScope.FUNCTION
         body = failures.body_error if wanted else None
         try:
             self.run.tear_down(body)
@@ -120,8 +130,3 @@ class Instance:
             failures.add_other(self, error, body)
         for leak in self.run.leaks:
             failures.note_leak(leak)
-
-    def bindings(self) -> list[tuple[ContextVar[Any], Any]]:
-        """Return the context variables its set-up has changed, with their values."""
-        found = self.run.lifecycle._bindings
-        return [] if found is None else [(each.variable, each.value) for each in found._bindings]

@@ -61,6 +61,10 @@ class LoopChooser:
         """Take note of a fixture that a loop comes from."""
         self._sources[fixturedef.argname] = fixturedef
 
+    def is_coroutine_test(self, item: pytest.Item) -> bool:
+        """Tell whether the body of *item* is a coroutine function, which those of Hypothesis are not."""
+        return inspect.iscoroutinefunction(getattr(item, "obj", None))
+
     # -- choosing ---------------------------------------------------------------
 
     def wanted_by(self, item: pytest.Item, scope: str) -> tuple[str, ...] | None:
@@ -99,7 +103,7 @@ class LoopChooser:
         else:
             loop = self._of_anyio(item, request, instance)
         if loop.is_running:
-            name = instance.run.instance.name
+            name = instance.run.name
             raise SetupError(
                 name,
                 f"the asynchronous fixture {name!r} is asked for inside of a coroutine, whose event loop it would live "
@@ -152,13 +156,13 @@ class LoopChooser:
         loop = instance.loop
         if loop is None:
             return False
-        wanted = self.wanted_by(item, instance.run.instance.scope.value)
+        wanted = self.wanted_by(item, instance.run.scope.value)
         if wanted is None or wanted == loop.key or wanted == loop.key[: len(wanted)]:
             return False
         if wanted[0] == "anyio" and loop.key[0] == "anyio":
             # anyio's plugin has one runner at a time, and ours would be taken for that of the test.
             return True
-        return instance.run.instance.name in getattr(item, "fixturenames", ())
+        return instance.run.name in getattr(item, "fixturenames", ())
 
     # -- the body of an asynchronous test -----------------------------------------
 
@@ -170,11 +174,8 @@ class LoopChooser:
     @contextmanager
     def around_body(self, item: pytest.Item, live: Iterable[Instance]) -> Generator[None]:
         """Have the body of an asynchronous test see the variables its fixtures have set, and end when one crashes."""
-        body = getattr(item, "obj", None)
-        if body is None or not inspect.iscoroutinefunction(body) or not any(True for _ in live):
-            yield
-            return
-        bindings = [each for instance in live for each in instance.bindings()]
+        body = item.obj  # type: ignore[attr-defined]
+        bindings = [each for instance in live for each in instance.run.bindings()]
 
         @functools.wraps(body)
         async def watched(**arguments: Any) -> None:

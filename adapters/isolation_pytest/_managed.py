@@ -14,7 +14,7 @@ from isolation_core.errors import ConfigurationError
 from isolation_core.fixtures import FixtureScope, FixtureSpec, OnContamination, current_registry, spec_of
 from isolation_core.fixtures._scope import as_scope
 from isolation_core.fixtures._spec import REQUEST, make_spec
-from isolation_pytest._manager import ManagedFixtures, manager_of
+from isolation_pytest._manager import ManagedFixtures, manager_of, requested
 
 if TYPE_CHECKING:
     from isolation_core.fixtures._scope import DynamicScope
@@ -272,16 +272,18 @@ def _definition(
 
     if method is None:
 
-        def front(*, request: pytest.FixtureRequest, **values: Any) -> Any:
+        def front(**values: Any) -> Any:
             __tracebackhide__ = True
-            return manager_of(request.config).set_up(spec, request, _arguments(passed, values))
+            manager, fixturedef, request = requested()
+            return manager.set_up(spec, fixturedef, request, _arguments(passed, values) if values else values)
 
     else:
 
-        def front(self: object, *, request: pytest.FixtureRequest, **values: Any) -> Any:  # type: ignore[misc]
+        def front(self: object, **values: Any) -> Any:  # type: ignore[misc]
             __tracebackhide__ = True
             bound = evolve(spec, function=MethodType(method, self))
-            return manager_of(request.config).set_up(bound, request, _arguments(passed, values))
+            manager, fixturedef, request = requested()
+            return manager.set_up(bound, fixturedef, request, _arguments(passed, values))
 
     function = spec.function if method is None else method
     described: Any = front
@@ -290,7 +292,7 @@ def _definition(
     described.__name__ = spec.name
     # Leads `pytest --fixtures` and error messages to the source.
     described.__wrapped__ = function
-    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in (REQUEST, *dependencies)]
+    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in dependencies]
     first = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)] if method is not None else []
     described.__signature__ = inspect.Signature([*first, *named])
     setattr(described, _MARK, spec)

@@ -13,25 +13,36 @@ that is during collection, and not at all where there is none.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from isolation_core.fixtures import FixtureScope, FixtureSpec
 from isolation_pytest import _failures
+from isolation_pytest._light import LightRun, is_light
 from isolation_pytest._instances import Instance, PytestRun
 from isolation_pytest._loop_choice import LoopChooser
 
 if TYPE_CHECKING:
     from isolation_core.barrier import Barrier
     from isolation_core.graph import DependencyGraph
+    from isolation_pytest._session import SessionIsolation
 
-__all__ = ["ManagedFixtures", "manager_of"]
+__all__ = ["ManagedFixtures", "manager_of", "requested"]
 
 _PLUGIN: Final = "isolation-managed-fixtures"
 _KEY: Final[pytest.StashKey[ManagedFixtures]] = pytest.StashKey()
 _WIDE: Final = frozenset({"class", "module", "package", "session"})
+
+
+_requested: Final[list[tuple[ManagedFixtures, pytest.FixtureDef[Any], pytest.FixtureRequest]]] = []
+"""What pytest is setting up at the moment, innermost last; also across sessions inside of one another."""
+
+
+def requested() -> tuple[ManagedFixtures, pytest.FixtureDef[Any], pytest.FixtureRequest]:
+    """Return the manager, the fixture and the request of the function that pytest calls now."""
+    return _requested[-1]
 
 
 def manager_of(config: pytest.Config) -> ManagedFixtures:
@@ -45,9 +56,8 @@ class ManagedFixtures:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._definitions: dict[str, list[tuple[FixtureSpec, str]]] = {}
+        self._light: dict[FixtureSpec, DependencyGraph] = {}
         self._graphs: dict[tuple[FixtureSpec, str], DependencyGraph] = {}
-        # What pytest is setting up at the moment, innermost last.
-        self._requested: list[pytest.FixtureDef[Any]] = []
         self._live: dict[Instance, None] = {}
         self._loops = LoopChooser(config)
         self._failures = _failures.Failures(config)
@@ -71,7 +81,9 @@ class ManagedFixtures:
         known = self._definitions.setdefault(spec.name, [])
         if all(each is not spec for each, _ in known):
             known.append((spec, scope))
-            self._graphs[spec, scope] = PytestRun.graph_of(spec, FixtureScope(scope))
+            graph = self._graphs[spec, scope] = PytestRun.graph_of(spec, FixtureScope(scope))
+            if is_light(spec, scope):
+                self._light[spec] = graph
             self._problems.clear()
         if spec.is_async:
             self._loops.prepare()
@@ -82,27 +94,41 @@ class ManagedFixtures:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
-        """Know whose function is being called: the request of a fixture does not tell in public."""
-        self._requested.append(fixturedef)
+        """Know whose function is being called, and for whom.
+
+        Were the function to ask for ``request`` like others do, that alone would
+        cost as much as the whole fixture.
+        """
+        _requested.append((self, fixturedef, request))
         try:
             value = yield
         finally:
-            self._requested.pop()
+            _requested.pop()
         if self._loops.concerns(fixturedef.argname):
             self._loops.came_up(fixturedef, value)
         return value
 
-    def set_up(self, spec: FixtureSpec, request: pytest.FixtureRequest, arguments: Mapping[str, Any]) -> Any:
+    def set_up(
+        self,
+        spec: FixtureSpec,
+        fixturedef: pytest.FixtureDef[Any],
+        request: pytest.FixtureRequest,
+        arguments: Mapping[str, Any],
+    ) -> Any:
         """Set one managed fixture up for pytest, and have it torn down by pytest."""
         __tracebackhide__ = True
-        session = self._config.pluginmanager.get_plugin("isolation-session")
-        run = PytestRun(spec, arguments, request, session, self._graphs.get((spec, request.scope)))
-        instance = Instance(run, self._requested[-1], request, request.node)
         item = self._item
-        if item is not None:
-            instance.users.append(item.nodeid)
-            if spec.is_async:
-                self._loops.choose(instance, item, arguments, self._live)
+        assert item is not None
+        run: PytestRun | LightRun
+        graph = self._light.get(spec)
+        if graph is not None and fixturedef.scope == "function" and not hasattr(request, "param"):
+            run = LightRun(spec, arguments, item.nodeid, self._timeout, graph)
+        else:
+            run = PytestRun(spec, arguments, request, self._session(), self._graphs.get((spec, fixturedef.scope)))
+        instance = Instance(run, fixturedef, request, request.node)
+        instance.users.append(item.nodeid)
+        if spec.is_async:
+            self._loops.choose(instance, item, arguments, self._live)
         try:
             value = run.set_up()
         except BaseException as error:
@@ -110,8 +136,16 @@ class ManagedFixtures:
         self._live[instance] = None
         if spec.sees_errors:
             self._failures.remember_bodies()
-        request.addfinalizer(partial(self._tear_down, instance))
+        fixturedef.addfinalizer(partial(self._tear_down, instance))
         return value
+
+    def _session(self) -> SessionIsolation | None:
+        return self._config.pluginmanager.get_plugin("isolation-session")
+
+    @cached_property
+    def _timeout(self) -> float:
+        session = self._session()
+        return 10.0 if session is None else session.settings.timeout
 
     def _tear_down(self, instance: Instance) -> None:
         """Tear one down; what goes wrong is raised later, or reported under its own name."""
@@ -157,7 +191,7 @@ class ManagedFixtures:
             raise problem.with_traceback(None)
 
     @pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
-    def explain_lookup_error(self, item: pytest.Item) -> Generator[None, object, object]:
+    def pytest_runtest_setup_explained(self, item: pytest.Item) -> Generator[None, object, object]:
         """Say what was meant by a name that nobody defines."""
         __tracebackhide__ = True
         try:
@@ -196,11 +230,15 @@ class ManagedFixtures:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Let an asynchronous test see the context variables of its fixtures, and their crashes."""
-        session = self._config.pluginmanager.get_plugin("isolation-session")
-        if session is not None and self._live:
-            self._barrier = session.function_barrier
-        with self._loops.around_body(item, self._live):
+        if not self._live:
             return (yield)
+        session = self._session()
+        if session is not None:
+            self._barrier = session.function_barrier
+        if self._loops.is_coroutine_test(item):
+            with self._loops.around_body(item, self._live):
+                return (yield)
+        return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
