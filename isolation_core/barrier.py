@@ -445,6 +445,8 @@ class Barrier:
                 self._lifecycle.tear_down(error)
         except BaseException as failure:
             teardown = failure
+        if self._fixtures is not None:
+            self._fixtures.close()
         if self._mocks is not None:
             try:
                 self._mocks.close()
@@ -466,6 +468,8 @@ class Barrier:
                 await self._lifecycle.atear_down(error)
         except BaseException as failure:
             teardown = failure
+        if self._fixtures is not None:
+            self._fixtures.close()
         if self._mocks is not None:
             try:
                 await self._mocks.aclose()

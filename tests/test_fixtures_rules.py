@@ -458,7 +458,7 @@ def test_l8_cleanup_errors_are_one_group_with_notes() -> None:
         yield "session"
         raise ValueError("uncommitted")
 
-    with pytest.raises(ExceptionGroup) as caught, isolation_barrier(owner="test_shop") as barrier:  # noqa: PT012
+    with pytest.raises(ExceptionGroup) as caught, isolation_barrier(owner="test_shop") as barrier:
         barrier.fixture("session")
         raise AssertionError("the body")
     body, cleanups = caught.value.exceptions

@@ -370,6 +370,65 @@ def test_sockets_and_tasks_are_reported() -> None:
     kept[0].close()
 
 
+def test_a_fixture_that_is_up_after_its_scope_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A teardown that ended before it was done."""
+    from isolation_core.lifecycle import Lifecycle
+
+    @managed_fixture
+    def db() -> Iterator[str]:
+        yield "db"
+
+    def broken(self: Lifecycle, error: BaseException | None = None) -> None:
+        raise RuntimeError("out of memory")
+
+    barrier = isolation_barrier()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"), barrier:
+        barrier.fixture("db")
+        patch.setattr(Lifecycle, "tear_down", broken)
+    assert [(leak.code, leak.owner) for leak in barrier.leaks] == [("FIX001", "fixture 'db'")]
+    barrier._living().tear_down()
+
+
+def test_a_failing_teardown_of_a_rebuilt_fixture_is_told_at_the_end_of_its_scope() -> None:
+    """Whoever asks next gets the new value; the error comes out where the fixture lives."""
+    built: list[int] = []
+
+    @managed_fixture(scope="session")
+    def db() -> Iterator[int]:
+        built.append(len(built))
+        yield built[-1]
+        if built[-1] == 0:
+            raise OSError("did not close")
+
+    with pytest.raises(TeardownErrors) as caught, isolation_barrier(), isolation_barrier() as inner:
+        assert inner.fixture("db") == 0
+        inner.fixtures.mark_dirty("db", "broken")
+        assert inner.fixture("db") == 1
+    leaf: BaseException = caught.value
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    assert str(leaf) == "did not close"
+    assert "while tearing down 'db'" in leaf.__notes__[0]
+
+
+def test_values_are_let_go_when_they_are_down() -> None:
+    """By reference count, also where a cleanup has held them."""
+    import gc
+    from weakref import ref
+
+    class Value:
+        pass
+
+    managed_fixture(name="value", cleanup_callbacks=[lambda value: None])(Value)
+    gc.disable()
+    try:
+        with isolation_barrier(mode="off") as barrier:
+            alive = ref(barrier.fixture("value"))
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_the_event_loop_of_a_portal_is_no_leak() -> None:
     """What the machinery opens is not the fixture's."""
 

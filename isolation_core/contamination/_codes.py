@@ -439,6 +439,13 @@ _LIVING: Final = (
         "Use `with open(...)`, or close it in a fixture after yield.",
     ),
     _code(
+        "FIX001",
+        "fixture",
+        "fixture up after its scope",
+        "A managed fixture was still up when the barrier it lives in had been torn down: its cleanup was never begun.",
+        "Look at the error of the teardown that ended early. Leave a barrier in the way it was entered.",
+    ),
+    _code(
         "FIX002",
         "fixture",
         "cleanup of a fixture cut short",
