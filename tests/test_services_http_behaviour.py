@@ -66,10 +66,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._json(404, {"detail": "not found"})
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _answer
-
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+
+for _method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"):
+    setattr(_Handler, f"do_{_method}", _Handler._answer)
 
 
 @pytest.fixture(scope="module")

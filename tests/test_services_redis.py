@@ -218,7 +218,7 @@ def test_trio_is_refused_with_advice() -> None:
     async def main() -> None:
         async with MockContext("a test") as context:
             r: Any = RedisDouble(context)
-            for attempt in (lambda: r.get("k"), lambda: r.connect()):
+            for attempt in (lambda: r.get("k"), r.connect):
                 with pytest.raises(RedisLoopError, match="asyncio only"):
                     await attempt()
             assert r.sync_client().get("k") is None

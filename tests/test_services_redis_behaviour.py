@@ -102,8 +102,8 @@ async def test_wrong_type(r: Any, key: str) -> None:
     await r.lpush(key, "a")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await r.get(key)
+    await r.set(f"{key}:n", "x")
     with pytest.raises(ResponseError, match="not an integer"):
-        await r.set(f"{key}:n", "x")
         await r.incr(f"{key}:n")
     assert await r.lrange(key, 0, -1) == [b"a"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -47,13 +47,13 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def context() -> Iterator[MockContext]:
+def context() -> MockContext:
     """Give a context of its own; the test closes it in its loop if tasks may still run."""
     return MockContext("a test")
 
 
 @pytest.fixture
-async def coordinator(context: MockContext) -> Any:
+async def coordinator(context: MockContext) -> AsyncIterator[WorkflowCoordinatorDouble]:
     """Give a connected coordinator, ended in the loop of the test."""
     async with context:
         yield await WorkflowCoordinatorDouble(context).connect()
@@ -225,7 +225,9 @@ async def test_heartbeat_keeps_alive_and_carries_details(
 async def test_schedule_to_start_with_limited_slots(context: MockContext) -> None:
     """Where slots are limited, activities queue; one that waits too long fails, the others run one by one."""
     async with context:
-        coordinator = await WorkflowCoordinatorDouble(context, max_concurrent_activities=1).connect()
+        coordinator: WorkflowCoordinatorDouble = await WorkflowCoordinatorDouble(
+            context, max_concurrent_activities=1
+        ).connect()
         most = running = 0
 
         @coordinator.register_activity
@@ -708,7 +710,8 @@ async def test_mock_api(coordinator: WorkflowCoordinatorDouble) -> None:
     coordinator.start_workflow.assert_any_await("pay", 2)
     assert coordinator.execute_activity.await_count == 4
     coordinator.start_workflow.return_value = "handle"
-    assert await coordinator.start_workflow("pay", 4) == "handle"
+    configured: object = await coordinator.start_workflow("pay", 4)
+    assert configured == "handle"
     with pytest.raises(NotRegisteredError, match="Did you mean 'charge'"):
         coordinator.activity("charg")
 
@@ -736,7 +739,7 @@ async def test_everything_is_logged(coordinator: WorkflowCoordinatorDouble, cont
 async def test_problems(context: MockContext) -> None:
     """What still runs, and signals nobody received, are told at the end."""
     async with context:
-        coordinator = await WorkflowCoordinatorDouble(context).connect()
+        coordinator: WorkflowCoordinatorDouble = await WorkflowCoordinatorDouble(context).connect()
 
         @coordinator.register_activity
         async def hang() -> None:
@@ -758,7 +761,7 @@ async def test_problems(context: MockContext) -> None:
 async def test_closing_ends_activities_and_keeps_their_errors(context: MockContext) -> None:
     """At the end activities are cancelled and waited for; what they raise on the way out is raised, not lost."""
     ended: list[str] = []
-    coordinator = await WorkflowCoordinatorDouble(context).connect()
+    coordinator: WorkflowCoordinatorDouble = await WorkflowCoordinatorDouble(context).connect()
 
     @coordinator.register_activity
     async def tidy(name: str) -> None:
@@ -847,7 +850,7 @@ def test_every_history_replays(plan: list[str], signals: int, backend: str, canc
 
     async def main() -> None:
         async with MockContext("h") as context:
-            coordinator = await WorkflowCoordinatorDouble(context).connect()
+            coordinator: WorkflowCoordinatorDouble = await WorkflowCoordinatorDouble(context).connect()
             coordinator.register_workflow(anything)
             coordinator.register_workflow(child)
             coordinator.register_activity(act)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urljoin
@@ -125,7 +126,7 @@ class HttpDouble(ServiceDouble):
     # -- its own client ------------------------------------------------------------------
 
     @operation
-    async def request(self, method: str, url: str, **options: Any) -> Any:
+    async def request(self, /, method: str, url: str, **options: Any) -> Any:
         """Send a request; *options* are those of ``httpx.AsyncClient.request``.
 
         Returns:
@@ -137,37 +138,37 @@ class HttpDouble(ServiceDouble):
         return await self._send(method, url, options)
 
     @operation
-    async def get(self, url: str, **options: Any) -> Any:
+    async def get(self, /, url: str, **options: Any) -> Any:
         """Send a GET request; see `request`."""
         return await self._send("GET", url, options)
 
     @operation
-    async def post(self, url: str, **options: Any) -> Any:
+    async def post(self, /, url: str, **options: Any) -> Any:
         """Send a POST request; see `request`."""
         return await self._send("POST", url, options)
 
     @operation
-    async def put(self, url: str, **options: Any) -> Any:
+    async def put(self, /, url: str, **options: Any) -> Any:
         """Send a PUT request; see `request`."""
         return await self._send("PUT", url, options)
 
     @operation
-    async def patch(self, url: str, **options: Any) -> Any:
+    async def patch(self, /, url: str, **options: Any) -> Any:
         """Send a PATCH request; see `request`."""
         return await self._send("PATCH", url, options)
 
     @operation
-    async def delete(self, url: str, **options: Any) -> Any:
+    async def delete(self, /, url: str, **options: Any) -> Any:
         """Send a DELETE request; see `request`."""
         return await self._send("DELETE", url, options)
 
     @operation
-    async def head(self, url: str, **options: Any) -> Any:
+    async def head(self, /, url: str, **options: Any) -> Any:
         """Send a HEAD request; see `request`."""
         return await self._send("HEAD", url, options)
 
     @operation
-    async def options(self, url: str, **options: Any) -> Any:
+    async def options(self, /, url: str, **options: Any) -> Any:
         """Send an OPTIONS request; see `request`."""
         return await self._send("OPTIONS", url, options)
 
@@ -227,8 +228,8 @@ class HttpDouble(ServiceDouble):
         if hasattr(request, "aread"):
             await request.aread()
         route, captured = self._find(request)
-        answer = self._take(route, request, captured)
-        try:
+        with _noting_failure(route, request, captured):
+            answer = self._take(route, request, captured)
             if inspect.isawaitable(answer):
                 answer = await answer
             canned = self._canned(route, answer)
@@ -237,16 +238,13 @@ class HttpDouble(ServiceDouble):
                 await self.context.clock.sleep(seconds)
                 if too_short:
                     raise self._timeout(request)
-        except BaseException:
-            route.calls.append(Call(request, None, captured))
-            raise
         return self._respond(route, request, captured, canned)
 
     def _answer_now(self, request: Any) -> Any:
         request.read()
         route, captured = self._find(request)
-        answer = self._take(route, request, captured)
-        try:
+        with _noting_failure(route, request, captured):
+            answer = self._take(route, request, captured)
             if inspect.isawaitable(answer):
                 if inspect.iscoroutine(answer):
                     answer.close()
@@ -261,9 +259,6 @@ class HttpDouble(ServiceDouble):
                 self.context.clock.advance(seconds)
                 if too_short:
                     raise self._timeout(request)
-        except BaseException:
-            route.calls.append(Call(request, None, captured))
-            raise
         return self._respond(route, request, captured, canned)
 
     def _find(self, request: Any) -> tuple[Route, dict[str, str]]:
@@ -283,13 +278,9 @@ class HttpDouble(ServiceDouble):
 
     def _take(self, route: Route, request: Any, captured: dict[str, str]) -> Any:
         answer = route.take()
-        try:
-            if isinstance(answer, BaseException) or (isinstance(answer, type) and issubclass(answer, BaseException)):
-                raise _error(answer)
-            return arguments_for(answer, request, captured) if callable(answer) else answer
-        except BaseException:
-            route.calls.append(Call(request, None, captured))
-            raise
+        if isinstance(answer, BaseException) or (isinstance(answer, type) and issubclass(answer, BaseException)):
+            raise _error(answer)
+        return arguments_for(answer, request, captured) if callable(answer) else answer
 
     def _canned(self, route: Route, answer: Any) -> Canned:
         if isinstance(answer, Canned):
@@ -356,6 +347,16 @@ class HttpDouble(ServiceDouble):
         self._unexpected.clear()
         self._streams.clear()
         self._client = None
+
+
+@contextmanager
+def _noting_failure(route: Route, request: Any, captured: dict[str, str]) -> Iterator[None]:
+    """Count a request that ends in an exception among those the route answered."""
+    try:
+        yield
+    except BaseException:
+        route.calls.append(Call(request, None, captured))
+        raise
 
 
 def _error(error: BaseException | type[BaseException]) -> BaseException:

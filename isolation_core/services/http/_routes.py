@@ -240,9 +240,9 @@ class Route:
             if found is None:
                 return f"the path is {parts.path!r}"
             captured.update(found.groupdict())
-        return self._body_mismatch(request, url) or captured
+        return self._query_mismatch(request, url) or self._body_mismatch(request) or captured
 
-    def _body_mismatch(self, request: Any, url: str) -> str | None:
+    def _query_mismatch(self, request: Any, url: str) -> str | None:
         actual: dict[str, list[str]] = {}
         for key, value in query_of(url):
             actual.setdefault(key, []).append(value)
@@ -252,6 +252,9 @@ class Route:
         for key, wanted in self._headers.items():
             if not _fits(wanted, request.headers.get(key)):
                 return f"header {key!r} is {request.headers.get(key)!r}, not {_told(wanted)}"
+        return None
+
+    def _body_mismatch(self, request: Any) -> str | None:
         if self._content is None and self._json is None and self._data is None and self._when is None:
             return None
         body = request.read()

@@ -54,7 +54,7 @@ class Connected:
         return _pipeline_class()(self._double_of(), self._real.pipeline(transaction, shard_hint))
 
     @operation(shape="sync")
-    def pubsub(self, **options: Any) -> RedisPubSub:
+    def pubsub(self, /, **options: Any) -> RedisPubSub:
         """Return a subscription, to nothing yet."""
         return RedisPubSub(self._double_of(), self._real.pubsub(**options))
 
@@ -109,12 +109,12 @@ class Connected:
         return client_class()(self._double_of(), self._options)
 
     @operation(shape="sync")
-    def new_client(self, **options: Any) -> RedisClient:
+    def new_client(self, /, **options: Any) -> RedisClient:
         """Return a further client of the same server, with options of ``redis.asyncio.Redis``."""
         return client_class()(self._double_of(), {**self._options, **options})
 
     @operation(shape="sync")
-    def from_url(self, url: str, **options: Any) -> RedisClient:
+    def from_url(self, /, url: str, **options: Any) -> RedisClient:
         """Return a further client of the same server: of the URL only the database and the options count."""
         from redis.asyncio.connection import parse_url
 

@@ -49,9 +49,15 @@ class RedisDouble(Connected, ServiceDouble):
     service: ClassVar[str] = ServiceType.REDIS
 
     def __new__(
-        cls, context: MockContext | None = None, *, name: str | None = None, url: str | None = None, **options: Any
+        cls,
+        context: MockContext | None = None,  # noqa: ARG004 - for __init__, as all of them
+        *,
+        name: str | None = None,  # noqa: ARG004
+        url: str | None = None,  # noqa: ARG004
+        **options: Any,  # noqa: ARG004
     ) -> Self:
-        return object.__new__(_with_commands(cls))
+        made: Self = object.__new__(_with_commands(cls))
+        return made
 
     def __init__(
         self, context: MockContext | None = None, *, name: str | None = None, url: str | None = None, **options: Any
@@ -62,6 +68,7 @@ class RedisDouble(Connected, ServiceDouble):
         self._passing: list[Any] = []
         self._server: Any = None if url is not None else fake_server(self.context.clock)
         self._prefixes = [_new_prefix()]
+        self._opened: list[tuple[object, Any]] = []  # over a real server, with the loop of each
 
     def _double_of(self) -> Self:
         return self
@@ -80,6 +87,7 @@ class RedisDouble(Connected, ServiceDouble):
     def _make_real(self, url: str, options: dict[str, Any]) -> Any:
         client = prefixed_client_class().from_url(url, **options)
         client.prefix = self._prefixes[-1]
+        self._opened.append((asyncio._get_running_loop(), client))
         return client
 
     @property
@@ -117,7 +125,7 @@ class RedisDouble(Connected, ServiceDouble):
             await self._per_loop[1].aclose()
 
     @operation(shape="sync")
-    def sync_client(self, **options: Any) -> Any:
+    def sync_client(self, /, **options: Any) -> Any:
         """Return a synchronous client (`redis.Redis`) of the same server; its commands are logged as `command`.
 
         Blocking commands of it wait in real time.
@@ -191,7 +199,12 @@ class RedisDouble(Connected, ServiceDouble):
     async def _remove(self, url: str) -> None:
         from redis.asyncio import Redis
 
-        await self._close_connections()
+        loop = asyncio.get_running_loop()
+        for opened_in, opened in self._opened:
+            # Those of a loop that has ended went with it.
+            if opened_in is loop:
+                await opened.aclose()
+        self._opened.clear()
         async with Redis.from_url(url) as client:
             for prefix in self._prefixes:
                 keys = [key async for key in client.scan_iter(match=prefix.put("*"), count=1000)]
@@ -238,7 +251,7 @@ def _plain_lock_class() -> Any:
 def _sync_class() -> Any:
     import fakeredis
 
-    class SyncRedis(fakeredis.FakeRedis):  # type: ignore[misc]
+    class SyncRedis(fakeredis.FakeRedis):
         """A synchronous client whose commands are operations of a double."""
 
         def __init__(self, double: RedisDouble, options: dict[str, Any]) -> None:
@@ -250,6 +263,6 @@ def _sync_class() -> Any:
             return self._double.command(*args)
 
         def _execute(self, *args: Any, **options: Any) -> Any:
-            return super().execute_command(*args, **options)
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     return SyncRedis

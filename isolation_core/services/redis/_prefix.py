@@ -14,8 +14,8 @@ __all__ = ["Prefix", "prefixed_client_class"]
 _CHANNELS: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE"})
 _FIRST_IS_CHANNEL: Final = frozenset({"PUBLISH", "SPUBLISH"})
 _WHOLE_SERVER: Final = frozenset(
-    {"FLUSHDB", "FLUSHALL", "SWAPDB", "RANDOMKEY", "DBSIZE", "SHUTDOWN", "CONFIG SET", "SCRIPT FLUSH", "SORT", "SORT_RO",
-     "MIGRATE", "MONITOR"}
+    {"FLUSHDB", "FLUSHALL", "SWAPDB", "RANDOMKEY", "DBSIZE", "SHUTDOWN", "CONFIG SET", "SCRIPT FLUSH", "SORT",
+     "SORT_RO", "MIGRATE", "MONITOR"}
 )  # fmt: skip
 _CONTAINERS: Final = frozenset({"XGROUP", "XINFO", "OBJECT", "MEMORY"})
 _NAMED_IN_REPLY: Final = frozenset(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import math
 from collections import defaultdict
 from collections.abc import Callable
@@ -27,15 +28,12 @@ def required() -> Any:
     Raises:
         MissingRedisError: if that or redis is not installed.
     """
-    try:
-        import redis.asyncio
-    except ImportError as error:
-        raise MissingRedisError("redis") from error
-    try:
-        import fakeredis
-    except ImportError as error:
-        raise MissingRedisError("fakeredis") from error
-    return fakeredis
+    for package in ("redis", "fakeredis"):
+        try:
+            found = importlib.import_module(package)
+        except ImportError as error:
+            raise MissingRedisError(package) from error
+    return found
 
 
 def fake_server(clock: VirtualClock) -> Any:
@@ -76,7 +74,7 @@ def _database_class(base: Any) -> Any:
 
 
 @cache
-def _socket_class() -> Any:
+def _socket_class() -> Any:  # noqa: C901 - one class, of short methods
     from fakeredis._helpers import NoResponse
     from fakeredis.aioredis import AsyncFakeSocket
 

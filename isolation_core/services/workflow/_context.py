@@ -274,13 +274,12 @@ class WorkflowContext:
         if timeout is None or future.done:
             return await future
         timer = self.sleep(timeout)
-        # The timer ends the wait with an error of its own, unless that came first.
-        timer.when_done(
-            lambda: (
-                timer.error is None
-                and future.set_error(TimeoutError(f"{what} within {timeout:g} s (workflow {self.workflow_id!r})"))
-            )
-        )
+
+        def give_up() -> None:
+            if timer.error is None:
+                future.set_error(TimeoutError(f"{what} within {timeout:g} s (workflow {self.workflow_id!r})"))
+
+        timer.when_done(give_up)
         try:
             return await future
         finally:

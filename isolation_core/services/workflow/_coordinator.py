@@ -294,9 +294,7 @@ class Coordinator:
         self._drain()
 
     def _record(self, run: Run, kind: EventType, attributes: Mapping[str, Any], refers_to: int | None) -> Event:
-        event = Event(
-            len(run.events) + 1, kind, time=self.clock.time(), attributes=dict(attributes), refers_to=refers_to
-        )
+        event = Event(len(run.events) + 1, kind, time=self.clock.time(), attributes=attributes, refers_to=refers_to)
         run.events.append(event)
         return event
 

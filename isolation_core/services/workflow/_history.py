@@ -9,9 +9,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, overload
 
-from attrs import asdict, field, frozen, has
+from attrs import asdict, field, frozen
 
 from isolation_core.services.workflow._errors import ActivityError, ApplicationError, ChildWorkflowError
+from isolation_core.services.workflow._policies import ActivityOptions, RetryPolicy
 
 __all__ = ["Event", "EventType", "History", "copied"]
 
@@ -70,11 +71,15 @@ _DECIDING = ("activity", "workflow", "seconds", "workflow_id", "signal", "marker
 
 
 def copied(value: Any) -> Any:
-    """Return a copy of a payload: what is changed later must not change the history. What cannot be copied is shared."""
+    """Return a copy of a payload, for the history must not change with it; what cannot be copied is shared."""
     try:
         return copy.deepcopy(value)
     except Exception:
         return value
+
+
+def _read_only(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(attributes))
 
 
 @frozen
@@ -92,7 +97,7 @@ class Event:
     id: int
     type: EventType
     time: float = field(kw_only=True)
-    attributes: Mapping[str, Any] = field(kw_only=True, converter=MappingProxyType, factory=dict)
+    attributes: Mapping[str, Any] = field(kw_only=True, converter=_read_only, factory=dict)
     refers_to: int | None = field(kw_only=True, default=None)
 
     @property
@@ -183,7 +188,7 @@ def _encoded(value: object) -> Any:
     if isinstance(value, BaseException):
         kind = value.type if isinstance(value, ApplicationError) else type(value).__name__
         return {"__failure__": str(value), "type": kind}
-    if has(type(value)):
+    if isinstance(value, (ActivityOptions, RetryPolicy)):
         return asdict(value, recurse=False)
     if isinstance(value, (set, frozenset, tuple)):
         return list(value)
@@ -202,7 +207,8 @@ def _decoded(value: dict[str, Any]) -> object:
             facts["activity"], attempt=facts["attempt"], retry_state=facts["retry_state"], cause=value["cause"]
         )
     if "__child__" in value:
-        return ChildWorkflowError(*value["__child__"], value["cause"])
+        workflow_id, workflow_type = value["__child__"]
+        return ChildWorkflowError(workflow_id, workflow_type, value["cause"])
     if "__failure__" in value:
         return ApplicationError(value["__failure__"], type=value["type"])
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -174,10 +175,9 @@ class Machine:
         self.closed = True
         self._ready.clear()
         for routine in tuple(self._routines):
-            try:
+            # Its last words: nobody is left to hear them.
+            with contextlib.suppress(Exception):
                 self._context.run(routine.coroutine.close)
-            except Exception:  # noqa: S110 - its last words: nobody is left to hear them
-                pass
         self._routines.clear()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from attrs import field, frozen
@@ -55,6 +56,10 @@ class ParentClosePolicy(StrEnum):
     ABANDON = "abandon"
 
 
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 @frozen
 class RetryPolicy:
     """When and how often something is tried again; the defaults are Temporal's.
@@ -71,7 +76,7 @@ class RetryPolicy:
     backoff_coefficient: float = field(default=2.0, kw_only=True)
     maximum_interval: float | None = field(default=None, kw_only=True)
     maximum_attempts: int = field(default=0, kw_only=True)
-    non_retryable_error_types: tuple[str, ...] = field(default=(), kw_only=True, converter=tuple)
+    non_retryable_error_types: tuple[str, ...] = field(default=(), kw_only=True, converter=_names)
 
     def __attrs_post_init__(self) -> None:
         for name, value, least in (

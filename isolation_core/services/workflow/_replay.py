@@ -60,7 +60,7 @@ class _Replay:
             raise self._parted
 
     def _emit(self, kind: EventType, attributes: Mapping[str, Any], refers_to: int | None = None) -> int:
-        given = Event(self._next + 1, kind, time=self._machine.now, attributes=dict(attributes), refers_to=refers_to)
+        given = Event(self._next + 1, kind, time=self._machine.now, attributes=attributes, refers_to=refers_to)
         if self._parted is not None:
             return given.id
         expected = self._history[self._next] if self._next < len(self._history) else None
