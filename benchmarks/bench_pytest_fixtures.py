@@ -90,9 +90,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     runs = parser.parse_args().runs
     rows = {mode: measure(mode, runs) for mode in ("off", "restore")}
-    print(
-        f"\n{'us per test, p10 of CPU':<26} {'without':>9} {'ordinary':>9} {'managed':>9} {'fixture':>9} {'managed':>9}  ratio"
-    )
+    heads = ("without", "ordinary", "managed", "ordinary", "managed")
+    print(f"\n{'us per test, p10 of CPU':<26}" + "".join(f"{head:>10}" for head in heads) + "  ratio")
     for mode, (without, ordinary, managed) in rows.items():
         first, second = ordinary - without, managed - without
         print(

@@ -77,7 +77,7 @@ def test_it(): assert five.spec.function() == 5 and five.spec.priority == 3 and 
 
 
 def test_pytest_lists_them_with_docstring_and_place(pytester: pytest.Pytester) -> None:
-    """pytest --fixtures shows scope, file, line of the definition and the docstring."""
+    """The list of fixtures shows scope, file, line of the definition and the docstring."""
     pytester.makeconftest(
         HEADER + "\n@managed_fixture(scope='session')\ndef db():\n    '''The one database.'''\n    yield 1\n"
     )
@@ -120,7 +120,7 @@ def test_it(repo, db): assert repo is db
 
 
 def test_parameters_ids_autouse_and_late_requests(pytester: pytest.Pytester) -> None:
-    """params and ids make tests, autouse and getfixturevalue work, the request is pytest's and the core's."""
+    """Values and ids make tests, autouse and getfixturevalue work, the request is pytest's and the core's."""
     result = run(
         pytester,
         """
@@ -143,7 +143,7 @@ def test_cleanups(): assert LOG == ["test_number[1]", "test_number[zwei]", "test
 
 
 def test_in_classes_in_unittest_and_overridden_nearer(pytester: pytest.Pytester) -> None:
-    """Methods get their test instance, TestCases use fixtures, a nearer definition of a name may use the farther one."""
+    """Methods get their test instance, TestCases use fixtures, a nearer definition may use the farther one."""
     pytester.makeconftest(
         "from isolation_pytest import managed_fixture\n@managed_fixture\ndef db(): yield ['conftest']\n"
     )
@@ -389,7 +389,7 @@ def test_ran(): assert LOG == ["rollback", "normal"]
 
 
 def test_a_skip_in_a_set_up_skips(pytester: pytest.Pytester) -> None:
-    """pytest's outcomes pass through."""
+    """Outcomes of pytest pass through."""
     run(
         pytester,
         "@managed_fixture\ndef a(): pytest.skip('not here')\ndef test_it(a): pass",
@@ -564,7 +564,7 @@ def test_five(): assert VAR.get() == "unset"
 
 
 def test_l12_a_changed_value_is_restored_or_rebuilt_and_named(pytester: pytest.Pytester) -> None:
-    """restore puts it back in place; recreate builds it and its dependents anew; report leaves it."""
+    """With "restore" it is put back in place; "recreate" builds it and its dependents anew; "report" leaves it."""
     result = run_in_process_of_its_own(
         pytester,
         """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import isolation_core
-from isolation_core.errors import CleanupError, GraphError, TeardownErrors
+from isolation_core.errors import GraphError, TeardownErrors
 from isolation_core.fixtures import FixtureScope, FixtureSpec, node_of
 from isolation_core.graph import DependencyGraph
 from isolation_pytest._relay import LISTENER, WORKER_REPORTS
@@ -167,8 +167,7 @@ class Failures:
     def summary(self, counts: Mapping[str, int]) -> list[str]:
         """Return the lines for the end of the session; none if nothing happened."""
         lines = [*self._unreached]
-        for leak in self._leaks:
-            lines.append(f"{leak.owner}: {leak.kind} {leak.path} {leak.reason}")
+        lines += [f"{leak.owner}: {leak.kind} {leak.path} {leak.reason}" for leak in self._leaks]
         if any(counts[what] for what in counts if what != "reused"):
             lines.append("values of wide fixtures: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
         return lines
@@ -194,9 +193,7 @@ def without_our_frames(error: BaseException) -> BaseException:
     return error if found is None else error.with_traceback(found)
 
 
-def problems_of(
-    names: Sequence[str], definitions: Mapping[str, list[tuple[FixtureSpec, str]]]
-) -> GraphError | None:
+def problems_of(names: Sequence[str], definitions: Mapping[str, list[tuple[FixtureSpec, str]]]) -> GraphError | None:
     """Return what is wrong between the managed fixtures among *names*: circles, and wide ones that need narrow ones.
 
     Names that nobody manages may be those of ordinary fixtures, and a name with several definitions

@@ -12,6 +12,7 @@ from isolation_core.fixtures import REQUEST, FixtureRequest, FixtureRun, Fixture
 if TYPE_CHECKING:
     import pytest
 
+    from isolation_core._portal import RemoteLoop
     from isolation_core.graph import DependencyGraph, Node
     from isolation_pytest._failures import Failures
     from isolation_pytest._light import LightRun
@@ -36,7 +37,9 @@ class Request:
 
     def __getattr__(self, name: str) -> Any:
         # An attribute of pytest's that is not there, such as param, is so for us too.
-        return getattr(self._core, name) if hasattr(FixtureRequest, name) and name != "param" else getattr(self._own, name)
+        return (
+            getattr(self._core, name) if hasattr(FixtureRequest, name) and name != "param" else getattr(self._own, name)
+        )
 
     def __repr__(self) -> str:
         return repr(self._core)
@@ -73,6 +76,10 @@ class PytestRun(FixtureRun):
         """Return the context variables its set-up has changed, with their values."""
         found = self.lifecycle._bindings
         return [] if found is None else [(each.variable, each.value) for each in found._bindings]
+
+    def live_on(self, loop: RemoteLoop) -> None:
+        """Have the fixture set up on *loop*, which is closed after its teardown."""
+        self.lifecycle._portal = loop
 
     def inject(self, node: Node) -> dict[str, Any]:
         """Return further arguments for the function."""

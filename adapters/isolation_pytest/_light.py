@@ -7,8 +7,8 @@ needed to tell of a failure are made when there is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextvars import Context, copy_context
+from collections.abc import Mapping
+from contextvars import copy_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,13 +16,13 @@ from isolation_core._bindings import Bindings, changes
 from isolation_core._shapes import start
 from isolation_core._teardown import Entry, Outcome
 from isolation_core.errors import TeardownTimeout
-from isolation_core.fixtures import FixtureScope, FixtureSpec
-from isolation_core.fixtures import _audit
+from isolation_core.fixtures import FixtureScope, FixtureSpec, _audit
 from isolation_core.journal import get_journal
 
 if TYPE_CHECKING:
     from contextvars import ContextVar
 
+    from isolation_core._portal import RemoteLoop
     from isolation_core.findings import Leak
     from isolation_core.graph import DependencyGraph
 
@@ -86,7 +86,9 @@ class LightRun:
         return self.value
 
     def _entry(self) -> Entry:
-        return Entry(self.spec.name, self._finish, self.spec.timeout, node=self.graph[self.spec.name], context=self._context)
+        return Entry(
+            self.spec.name, self._finish, self.spec.timeout, node=self.graph[self.spec.name], context=self._context
+        )
 
     def tear_down(self, body: BaseException | None = None) -> None:
         """Tear it down; see `FixtureRun.tear_down`."""
@@ -131,6 +133,9 @@ class LightRun:
         )
         for leak in self.leaks:
             get_journal().record_finding(leak)
+
+    def live_on(self, loop: RemoteLoop) -> None:
+        """It needs no event loop."""
 
     def used_by(self, user: str) -> None:
         """It has one user, the test it was set up for."""

@@ -110,7 +110,7 @@ class LoopChooser:
                 "on; ask for it as a parameter of the test, or with @pytest.mark.usefixtures",
             )
         instance.loop = loop
-        instance.run.lifecycle._portal = loop.lease()
+        instance.run.live_on(loop.lease())
 
     def _without_plugin(self, arguments: Mapping[str, Any], live: Iterable[Instance]) -> SharedLoop:
         """Return a loop for a synchronous test: that of the values it stands on, one that is there, or a new one."""

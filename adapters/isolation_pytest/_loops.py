@@ -18,7 +18,7 @@ from isolation_core._portal import Portal, RemoteLoop
 if TYPE_CHECKING:
     from isolation_core.graph import Node
 
-__all__ = ["AnyioLoop", "AsyncioLoop", "PluginLoop", "SharedPortal", "SharedLoop"]
+__all__ = ["AnyioLoop", "AsyncioLoop", "PluginLoop", "SharedLoop", "SharedPortal"]
 
 T = TypeVar("T")
 
@@ -219,6 +219,6 @@ def _poster() -> Callable[[Callable[[], object]], object]:
 def _step(awaitable: Awaitable[object]) -> None:
     """Run *awaitable*, which has nothing to wait for."""
     try:
-        awaitable.__await__().send(None)  # type: ignore[attr-defined]
+        awaitable.__await__().send(None)
     except StopIteration:
         return

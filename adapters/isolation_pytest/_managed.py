@@ -182,9 +182,7 @@ def as_pytest_fixture(
         spec = evolve(spec, name=name)
     if scope is not None:
         spec = evolve(spec, scope=_core_scope(scope))
-    return _definition(
-        spec, None, autouse=autouse, params=spec.params or None, ids=spec.ids or None, scope=spec.scope
-    )
+    return _definition(spec, None, autouse=autouse, params=spec.params or None, ids=spec.ids or None, scope=spec.scope)
 
 
 def expose(*things: object) -> dict[str, ManagedFixture]:

@@ -20,8 +20,8 @@ import pytest
 
 from isolation_core.fixtures import FixtureScope, FixtureSpec
 from isolation_pytest import _failures
-from isolation_pytest._light import LightRun, is_light
 from isolation_pytest._instances import Instance, PytestRun
+from isolation_pytest._light import LightRun, is_light
 from isolation_pytest._loop_choice import LoopChooser
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class ManagedFixtures:
         try:
             value = run.set_up()
         except BaseException as error:
-            raise _failures.without_our_frames(error)  # noqa: B904, TRY201 - the same object, with less of a traceback
+            raise _failures.without_our_frames(error)  # noqa: B904 - the same object, with less of a traceback
         self._live[instance] = None
         if spec.sees_errors:
             self._failures.remember_bodies()
@@ -269,9 +269,7 @@ class ManagedFixtures:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Have fixtures of high priority set up before others of their scope."""
-        priorities = {
-            name: (found[-1][0].priority, found[-1][1]) for name, found in self._definitions.items() if found
-        }
+        priorities = {name: (found[-1][0].priority, found[-1][1]) for name, found in self._definitions.items() if found}
         if any(priority for priority, _ in priorities.values()):
             for item in session.items:
                 names = getattr(item, "fixturenames", None)
