@@ -6,7 +6,7 @@ import pytest
 
 from isolation_core.services import ServiceType
 
-SUITE = '''
+SUITE = """
 import sys
 import pytest
 from isolation_core import (
@@ -15,7 +15,7 @@ from isolation_core import (
 from isolation_core.services import ServiceDouble, operation
 
 class Fake(ServiceDouble):
-    """Stands in for the built-in doubles: these tests are about the fixtures."""
+    # Stands in for the built-in doubles: these tests are about the fixtures.
 
     def __init__(self, context=None, *, name=None):
         super().__init__(context, name=name)
@@ -29,7 +29,7 @@ class Fake(ServiceDouble):
 
 for each in ServiceType:
     register_service(each, type(each.name, (Fake,), {"service": each}))
-'''
+"""
 
 ASYNC = """
 async def test_double(isolated_kafka_mock, mock_context, isolation):
@@ -45,7 +45,9 @@ async def test_double_is_fresh(isolated_kafka_mock):
 
 async def test_orchestration(mock_context):
     async with cross_service_mock_orchestration(
-        [ServiceType.KAFKA, ServiceType.POSTGRES], mock_context, dependencies={ServiceType.KAFKA: [ServiceType.POSTGRES]}
+        [ServiceType.KAFKA, ServiceType.POSTGRES],
+        mock_context,
+        dependencies={ServiceType.KAFKA: [ServiceType.POSTGRES]},
     ) as services:
         await services[ServiceType.KAFKA].send("x")
         await services["postgres"].send("y")
