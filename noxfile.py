@@ -110,6 +110,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Inject every fault and every pair of faults into a graph of twelve fixtures (``-- --part 1/20`` for a part)."""
+    session.install("-q", ".", "trio")
+    session.run("python", "-m", "benchmarks.fixture_faults", *session.posargs)
+
+
+@nox.session
 def realworld(session: nox.Session) -> None:
     """Run recorded order-dependent tests of real projects without and with isolation (``-- NAME`` for one project)."""
     session.install("-q", "attrs")

@@ -268,10 +268,11 @@ def cases(count: int) -> Iterator[tuple[Mode, Faults]]:
     """Yield every mode with every combination of *count* faults that there can be in it."""
     for mode in MODES:
         # Without an event loop there is nobody to cancel.
-        kinds = [kind for kind in KINDS if kind != "cancel" or mode.backend is not None]
+        kinds: list[Kind] = [kind for kind in KINDS if kind != "cancel" or mode.backend is not None]
         for positions in itertools.combinations(POSITIONS, count):
             for chosen in itertools.product(kinds, repeat=count):
-                yield mode, dict(zip(positions, chosen, strict=True))
+                faults: Faults = dict(zip(positions, chosen, strict=True))
+                yield mode, faults
 
 
 def main() -> int:
