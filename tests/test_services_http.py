@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isolation_core.errors import ConfigurationError
-from isolation_core.services import MockContext
+from isolation_core.services import MockContext, delay, fail
 from isolation_core.services.http import HttpDouble, RoutesNotCalledError, UnexpectedRequestError
 
 pytestmark = pytest.mark.anyio
@@ -178,7 +178,7 @@ async def test_mock_api(http: HttpDouble) -> None:
     with pytest.raises(AttributeError, match="patch"):
         http.pathc  # noqa: B018 - the look is the point
     with pytest.raises(TypeError):
-        await http.get()  # type: ignore[call-arg]
+        await http.get()
 
 
 async def test_log_has_both_kinds_of_traffic(http: HttpDouble) -> None:
@@ -285,3 +285,21 @@ def test_without_httpx() -> None:
     done = subprocess.run([sys.executable, "-c", _WITHOUT], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "http.transport needs httpx: pip install httpx\n"
+
+
+async def test_faults_reach_both_kinds_of_clients(http: HttpDouble) -> None:
+    """A rule fails or delays a request of its own client, and one that came through the transport."""
+    http.route(url="/a").respond(200).reusable()
+    faults = http.context.faults
+    faults.add("http.get", fail("timeout"), times=1)
+    faults.add("http.handle", fail("unavailable"), where=lambda entry: entry.args[0] == "POST", times=1)
+    faults.add("http.handle", delay(5), nth=2)
+    with pytest.raises(httpx.ReadTimeout):
+        await http.get("/a")
+    async with httpx.AsyncClient(transport=http.transport, base_url="https://api.test") as client:
+        with pytest.raises(httpx.ConnectError) as caught:
+            await client.post("/a")
+        assert caught.value.request.method == "POST"
+        assert (await client.get("/a")).status_code == 200
+    assert http.context.clock.now() == 5
+    faults.assert_all_used()

@@ -19,7 +19,7 @@ import redis.exceptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isolation_core.services import MockContext
+from isolation_core.services import MockContext, delay, fail, lose_reply
 from isolation_core.services.redis import RedisDouble, RedisLoopError
 
 pytestmark = pytest.mark.anyio
@@ -304,3 +304,28 @@ def test_missing_packages_are_named(package: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout == f"the Redis double needs {package}: pip install 'isolation-core[redis]'\n", done.stderr
+
+
+async def test_faults_reach_single_commands(r: Any) -> None:
+    """A rule fails one command, in a pipeline, a lock or a synchronous client too, with redis's own exceptions."""
+    faults = r.context.faults
+    faults.add("redis.incr", fail("timeout"), nth=2)
+    faults.add("redis.execute", lose_reply("disconnected"), times=1)
+    faults.add("redis.acquire", fail("unavailable"), times=1)
+    faults.add("redis.command", fail("rejected"), times=1)
+    faults.add("redis.get", delay(30), times=1)
+    assert await r.incr("n") == 1
+    async with r.pipeline() as pipe:
+        with pytest.raises(redis.exceptions.TimeoutError):
+            pipe.incr("n")
+        pipe.set("lost", 1)
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await pipe.execute()
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await r.lock("l").acquire()
+    with pytest.raises(redis.exceptions.ResponseError):
+        r.sync_client().get("n")
+    # The reply was lost, not the command.
+    assert await r.get("lost") == b"1"
+    assert r.context.clock.now() == 30
+    faults.assert_all_used()

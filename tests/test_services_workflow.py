@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isolation_core.errors import ConfigurationError, IsolationError, ServiceNotConnectedError
-from isolation_core.services import MockContext
+from isolation_core.services import MockContext, fail
 from isolation_core.services.workflow import (
     ActivityError,
     ActivityTimeoutError,
     ApplicationError,
     ChildWorkflowError,
+    CoordinatorTimeoutError,
     ForeignAwaitError,
     HandlerError,
     History,
@@ -98,7 +99,7 @@ async def test_synchronous_activity(coordinator: WorkflowCoordinatorDouble) -> N
     async def work(ctx: WorkflowContext) -> Any:
         return await ctx.activity(double, 21)
 
-    assert await (await coordinator.start_workflow(work)).result() == 42  # type: ignore[arg-type]
+    assert await (await coordinator.start_workflow(work)).result() == 42
 
 
 async def test_retries_with_backoff(coordinator: WorkflowCoordinatorDouble, context: MockContext) -> None:
@@ -902,3 +903,40 @@ async def act(number: int) -> int:
     """Give up the processor once."""
     await anyio.lowlevel.checkpoint()
     return number
+
+
+async def test_concurrent_activities_begin_in_order(coordinator: WorkflowCoordinatorDouble) -> None:
+    """Activities scheduled together begin in that order, on every event loop, so that histories repeat."""
+    began: list[int] = []
+
+    @coordinator.register_activity
+    async def note(number: int) -> None:
+        began.append(number)
+        await anyio.lowlevel.checkpoint()
+
+    @coordinator.register_workflow
+    async def many(ctx: WorkflowContext) -> None:
+        await ctx.gather(*(ctx.activity(note, number) for number in range(20)))
+
+    await (await coordinator.start_workflow("many")).result()
+    assert began == list(range(20))
+
+
+async def test_faults(coordinator: WorkflowCoordinatorDouble, context: MockContext) -> None:
+    """A rule fails single attempts of one activity, which is retried, and requests of callers."""
+
+    @coordinator.register_activity
+    async def charge(amount: int) -> str:
+        return f"charged {amount}"
+
+    @coordinator.register_workflow
+    async def pay(ctx: WorkflowContext, amount: int) -> Any:
+        return await ctx.activity(charge, amount)
+
+    context.faults.add("workflow_coordinator.execute_activity", fail("unavailable"), activity="charge", nth=(1, 2))
+    context.faults.add("workflow_coordinator.start_workflow", fail("timeout"), times=1)
+    with pytest.raises(CoordinatorTimeoutError):
+        await coordinator.start_workflow("pay", 5)
+    assert await (await coordinator.start_workflow("pay", 5)).result() == "charged 5"
+    assert context.clock.now() == 3
+    context.faults.assert_all_used()

@@ -287,9 +287,9 @@ def _compiled(path: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def _fits(wanted: Any, actual: str | None) -> bool:
+def _fits(wanted: Any, actual: str | int | None) -> bool:
     if isinstance(wanted, re.Pattern):
-        return actual is not None and wanted.search(actual) is not None
+        return isinstance(actual, str) and wanted.search(actual) is not None
     if isinstance(wanted, (int, float)) and not isinstance(wanted, bool) and isinstance(actual, str):
         return str(wanted) == actual
     return bool(wanted == actual)

@@ -296,7 +296,7 @@ class RedisPubSub(ClientObject):
     @operation
     async def get_message(
         self,
-        ignore_subscribe_messages: bool = False,
+        ignore_subscribe_messages: bool = False,  # noqa: FBT001, FBT002 - the real one's
         timeout: float | None = 0.0,
     ) -> Any:
         """Return the next message; None after *timeout* virtual seconds without one. None waits on."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
 from isolation_core.services.redis._errors import RedisPrefixError
+from isolation_core.services.redis._virtual import member
 
 __all__ = ["Prefix", "prefixed_client_class"]
 
@@ -145,10 +145,9 @@ def _command_of(args: Sequence[Any]) -> str:
 @cache
 def prefixed_client_class() -> Any:
     """Return the class of clients that stay inside a prefix."""
-    from redis.asyncio import Redis
-    from redis.asyncio.client import Pipeline, PubSub
+    client, pipeline, pubsub = (member("redis.asyncio.client", name) for name in ("Redis", "Pipeline", "PubSub"))
 
-    class PrefixedRedis(Redis):  # type: ignore[misc]
+    class PrefixedRedis(client):  # type: ignore[misc, valid-type]
         """A client of the real server."""
 
         prefix: Prefix
@@ -170,11 +169,12 @@ def prefixed_client_class() -> Any:
             subscription.prefix = self.prefix
             return subscription
 
-    class PrefixedPipeline(Pipeline):  # type: ignore[misc]
+    class PrefixedPipeline(pipeline):  # type: ignore[misc, valid-type]
         """A pipeline of such a client; the prefix is put on when it is sent."""
 
         prefix: Prefix
         plain: Any
+        command_stack: list[Any]
 
         async def watch(self, *names: Any) -> Any:
             if self.explicit_transaction:
@@ -196,7 +196,7 @@ def prefixed_client_class() -> Any:
                 for (args, _), reply in zip(written, replies, strict=True)
             ]
 
-    class PrefixedPubSub(PubSub):  # type: ignore[misc]
+    class PrefixedPubSub(pubsub):  # type: ignore[misc, valid-type]
         """A subscription of such a client."""
 
         prefix: Prefix
@@ -215,5 +215,4 @@ def prefixed_client_class() -> Any:
             names = 2 if kind == "pmessage" else 1
             return [response[0], *map(self.prefix.take, response[1 : 1 + names]), *response[1 + names :]]
 
-    assert inspect.iscoroutinefunction(Redis.execute_command)
     return PrefixedRedis

@@ -19,7 +19,7 @@ from typing import Any
 from isolation_core.services._clock import VirtualClock
 from isolation_core.services.redis._errors import MissingRedisError
 
-__all__ = ["connection_class", "fake_server", "lock_class", "required"]
+__all__ = ["connection_class", "fake_server", "lock_class", "member", "required"]
 
 
 def required() -> Any:
@@ -36,6 +36,11 @@ def required() -> Any:
     return found
 
 
+def member(module: str, name: str) -> Any:
+    """Return what *module* calls *name*; Any, for what is derived from it bends its types."""
+    return getattr(importlib.import_module(module), name)
+
+
 def fake_server(clock: VirtualClock) -> Any:
     """Return a new server of its own; keys expire by *clock*.
 
@@ -43,7 +48,7 @@ def fake_server(clock: VirtualClock) -> Any:
         MissingRedisError: if redis or fakeredis is not installed.
     """
     server = required().FakeServer()
-    database = _database_class(type(server.dbs[0]))
+    database = _database_class()
 
     def new_database() -> Any:
         created = database(server.lock)
@@ -56,7 +61,9 @@ def fake_server(clock: VirtualClock) -> Any:
 
 
 @cache
-def _database_class(base: Any) -> Any:
+def _database_class() -> Any:
+    base: Any = type(required().FakeServer().dbs[0])
+
     class VirtualDatabase(base):  # type: ignore[misc]
         """A database whose time is that of the virtual clock, whatever fakeredis sets."""
 
@@ -75,10 +82,10 @@ def _database_class(base: Any) -> Any:
 
 @cache
 def _socket_class() -> Any:  # noqa: C901 - one class, of short methods
-    from fakeredis._helpers import NoResponse
-    from fakeredis.aioredis import AsyncFakeSocket
+    no_response = member("fakeredis._helpers", "NoResponse")
+    base = member("fakeredis.aioredis", "AsyncFakeSocket")
 
-    class VirtualSocket(AsyncFakeSocket):  # type: ignore[misc]
+    class VirtualSocket(base):  # type: ignore[misc, valid-type]
         """A socket whose blocking commands wait on the virtual clock."""
 
         clock: VirtualClock
@@ -98,7 +105,7 @@ def _socket_class() -> Any:  # noqa: C901 - one class, of short methods
             self.pause()
             self._db.add_change_callback(self._woken)
             self.waiting = asyncio.get_running_loop().create_task(self._wait(timeout, func, shape))
-            return NoResponse()
+            return no_response()
 
         def _name_to_func(self, cmd_name: str) -> Any:
             function, signature = super()._name_to_func(cmd_name)
@@ -173,9 +180,10 @@ def _socket_class() -> Any:  # noqa: C901 - one class, of short methods
 @cache
 def connection_class() -> Any:
     """Return the class of connections to a `fake_server`."""
-    from fakeredis.aioredis import FakeAsyncRedisConnection, FakeReader, FakeWriter
+    base = member("fakeredis.aioredis", "FakeAsyncRedisConnection")
+    reader, writer = member("fakeredis.aioredis", "FakeReader"), member("fakeredis.aioredis", "FakeWriter")
 
-    class VirtualConnection(FakeAsyncRedisConnection):  # type: ignore[misc]
+    class VirtualConnection(base):  # type: ignore[misc, valid-type]
         """A connection that waits for replies on the virtual clock."""
 
         async def _connect(self) -> None:
@@ -183,7 +191,7 @@ def connection_class() -> Any:
             # The socket was made a moment ago and has no state yet but its class.
             self._sock.__class__ = _socket_class()
             self._sock.clock = self._server.clock
-            self._reader, self._writer = FakeReader(self._sock), FakeWriter(self._sock)
+            self._reader, self._writer = reader(self._sock), writer(self._sock)
 
         async def disconnect(self, nowait: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002
             sock = self._sock
@@ -202,11 +210,12 @@ def connection_class() -> Any:
             if sock is None:
                 return False
             try:
-                return await self._server.clock.wait(
+                await self._server.clock.wait(
                     lambda: True if sock.responses is None or not sock.responses.empty() else None, timeout=timeout
                 )
             except TimeoutError:
                 return False
+            return True
 
     return VirtualConnection
 
@@ -214,10 +223,11 @@ def connection_class() -> Any:
 @cache
 def lock_class() -> Any:
     """Return the class of locks: waits on the virtual clock, and needs no Lua on the server."""
-    from redis.asyncio.lock import Lock
     from redis.exceptions import LockNotOwnedError, WatchError
 
-    class VirtualLock(Lock):  # type: ignore[misc]
+    base = member("redis.asyncio.lock", "Lock")
+
+    class VirtualLock(base):  # type: ignore[misc, valid-type]
         """A lock of redis.asyncio whose scripts are transactions, for fakeredis runs Lua with an extra only."""
 
         clock: VirtualClock

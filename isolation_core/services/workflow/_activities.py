@@ -101,6 +101,7 @@ class ActivityExecution:
         self._timers: dict[str, TimerHandle] = {}
         self._scope: anyio.CancelScope | None = None
         self._cut: BaseException | None = None
+        self._turn: tuple[anyio.Event | None, anyio.Event] | None = None
 
     @property
     def info(self) -> ActivityInfo:
@@ -127,21 +128,36 @@ class ActivityExecution:
         self._limit("schedule_to_start", self._options.schedule_to_start_timeout, self._expire)
         self._pool.enter(self)
 
-    def begin(self) -> None:
-        """Start an attempt; there is a free slot and an event loop."""
+    def begin(self, before: anyio.Event | None) -> anyio.Event:
+        """Start an attempt; there is a free slot and an event loop.
+
+        Args:
+            before: set when the attempt that was started before this one has begun.
+
+        Returns:
+            What is set when this one has.
+        """
+        self._turn = before, anyio.Event()
         self._stop("schedule_to_start")
         self.attempt += 1
         self._cut = None
         self._limit("start_to_close", self._options.start_to_close_timeout, self._cut_short)
         self._limit("heartbeat", self._options.heartbeat_timeout, self._cut_short)
+        return self._turn[1]
 
     async def perform(self) -> None:
         """Run one attempt to its end; raises nothing but what must end the process."""
+        assert self._turn is not None
+        before, begun = self._turn
         token = _running.set(self)
         error: BaseException | None = None
         result: Any = None
         try:
             with anyio.CancelScope() as self._scope:
+                # Trio starts the tasks of one batch in any order; the history is to be the same every time.
+                if before is not None and not before.is_set():
+                    await before.wait()
+                begun.set()
                 if self.closed:
                     return
                 result = self._pool.function(self.name)(*copied(self._arguments))
@@ -150,6 +166,7 @@ class ActivityExecution:
         except BaseException as raised:
             error = raised
         finally:
+            begun.set()
             _running.reset(token)
             caught = self._scope.cancelled_caught if self._scope is not None else False
             self._scope = None
@@ -246,6 +263,7 @@ class ActivityPool:
         self.late_errors: list[Exception] = []
         self._queue: list[ActivityExecution] = []
         self._busy: dict[ActivityExecution, anyio.Event] = {}
+        self._begun: anyio.Event | None = None
 
     @property
     def busy(self) -> bool:
@@ -269,7 +287,7 @@ class ActivityPool:
         while self._queue and (self.limit is None or len(self._busy) < self.limit):
             execution = self._queue.pop(0)
             self._busy[execution] = anyio.Event()
-            execution.begin()
+            self._begun = execution.begin(self._begun)
             spawn(execution.perform, execution.context.copy(), f"activity {execution.name}")
 
     def leave(self, execution: ActivityExecution) -> None:
