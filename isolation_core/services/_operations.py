@@ -125,27 +125,12 @@ class Operation(Generic[P, R]):
         )
 
 
-class _Decorator(Protocol):
-    """What `operation` with arguments returns."""
-
-    @overload
-    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Operation[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[..., R], /) -> Operation[..., R]: ...
-    def __call__(self, function: Callable[..., Any], /) -> Operation[..., Any]:
-        """Decorate *function*."""
-        ...
-
-
-# The second one is for methods with ``**options``, of which no parameter can be taken off.
 @overload
 def operation(function: Callable[Concatenate[Any, P], R], /) -> Operation[P, R]: ...
 @overload
-def operation(function: Callable[..., R], /) -> Operation[..., R]: ...
-@overload
 def operation(
     *, name: str | None = None, snapshot: Snapshot = "containers", shape: Shape | None = None
-) -> _Decorator: ...
+) -> Callable[[Callable[Concatenate[Any, P], R]], Operation[P, R]]: ...
 def operation(
     function: Callable[..., Any] | None = None,
     /,
@@ -155,6 +140,8 @@ def operation(
     shape: Shape | None = None,
 ) -> Any:
     """Make a method, sync or async, of a double or client object an operation.
+
+    In a method with ``**options`` write ``self, /``: the type checkers then know that no option can be called self.
 
     Args:
         function: the method, when used without arguments.
