@@ -103,7 +103,7 @@ class Failures:
             KeyboardInterrupt, SystemExit: the first that was held back, caused by the rest.
             BaseException: *error*, in a group with the others if there are any.
         """
-        __tracebackhide__ = True
+        # No frame of this is hidden: pytest 8 cannot show an exception that has no other.
         narrow, self._narrow = self._narrow, []
         interrupts, self._interrupts = self._interrupts, []
         self.body_error = None

@@ -243,7 +243,6 @@ class ManagedFixtures:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         """See to it that every cleanup runs, and raise only then what they have raised."""
-        __tracebackhide__ = True
         self._failures.collecting = True
         error: BaseException | None = None
         result: object = None
