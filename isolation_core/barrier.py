@@ -18,12 +18,13 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, get_args
 from weakref import ref
 
+from isolation_core._alive import register_live_sources
 from isolation_core._ambient import current_barrier, open_barriers, task_barrier
 from isolation_core._baseline import mark_known
 from isolation_core._modes import Mode
-from isolation_core.contamination import Probe, default_probes, register_live_source
+from isolation_core._watched import check_kinds, territory_of
+from isolation_core.contamination import default_probes
 from isolation_core.contamination._ignore import IgnoreRules
-from isolation_core.contamination._territory import Territory
 from isolation_core.contamination._tracker import Frame, get_tracker
 from isolation_core.errors import ConfigurationError, ContaminationError
 from isolation_core.findings import Change, Leak
@@ -45,7 +46,6 @@ __unittest = True
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MODES: Final = get_args(Mode)
-_territories: dict[tuple[tuple[str, ...] | None, str | None], Territory] = {}
 
 
 def isolation_barrier(
@@ -145,7 +145,7 @@ class Barrier:
         self._ignore = IgnoreRules.parse(ignore)
         self._timeout = timeout
         self._max_concurrency = max_concurrency
-        self._territory = _territory(packages, root)
+        self._territory = territory_of(packages, root)
         self._probe_kinds = None if probes is None else frozenset(probes)
         self._lifecycle: Lifecycle | None = None
         self._mocks: MockRegistry | None = None
@@ -425,7 +425,7 @@ class Barrier:
         )
         probes = default_probes()
         if kinds is not None:
-            _check_kinds(kinds, probes)
+            check_kinds(kinds, probes)
             probes = tuple(probe for probe in probes if probe.kind in kinds)
         get_tracker().enter(
             frame, territory=self._territory, probes=probes, heap=kinds is None or "heap" in kinds, quiet=self._quiet
@@ -597,70 +597,4 @@ def _both(first: BaseException | None, second: BaseException) -> BaseException:
     return ExceptionGroup(str(first), leaves)
 
 
-def _territory(packages: Iterable[str] | None, root: str | None) -> Territory:
-    if isinstance(packages, str):
-        raise ConfigurationError(
-            f"packages={packages!r} is one text; give a list of package names, such as [{packages!r}]",
-            name="packages",
-            value=packages,
-        )
-    names = None if packages is None else tuple(packages)
-    if names is None and root is None:
-        # The current folder may move between barriers; the answer follows it
-        # only when no barrier is open around this one.
-        outer = current_barrier()
-        if outer is not None:
-            return outer._territory
-    try:
-        place = root if root is not None else (os.getcwd() if names is None else "")
-    except OSError:
-        place = os.sep
-    found = _territories.get((names, place))
-    if found is None:
-        if len(_territories) > 64:
-            _territories.clear()
-        found = _territories[names, place] = Territory(names, root=place or None)
-    return found
-
-
-def _check_kinds(kinds: frozenset[str], probes: tuple[Probe, ...]) -> None:
-    known = {probe.kind for probe in probes} | {"heap"}
-    for kind in sorted(kinds - known):
-        import difflib
-
-        near = difflib.get_close_matches(kind, sorted(known), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(sorted(known))}"
-        raise ConfigurationError(f"probes={kind!r} is not a kind of probe; {hint}", name="probes", value=kind)
-
-
-def _barriers_alive() -> Iterator[str]:
-    for reference in tuple(open_barriers.values()):
-        barrier = reference()
-        if barrier is not None and barrier.is_open:
-            yield f"{barrier.owner} ({barrier.scope})"
-
-
-def _mocks_alive() -> Iterator[str]:
-    # Who has not imported the mocks has none, and must not be made to import them.
-    mocks = sys.modules.get("isolation_core.mocks")
-    if mocks is None:
-        return
-    rest: int = mocks.live_mocks()
-    for reference in tuple(open_barriers.values()):
-        barrier = reference()
-        if barrier is not None and barrier._mocks is not None:
-            own = len(barrier._mocks)
-            rest -= own
-            yield from [f"a mock of {barrier.owner}"] * own
-    yield from ["a mock of no open barrier"] * rest
-
-
-def _fixtures_alive() -> Iterator[str]:
-    fixtures = sys.modules.get("isolation_core.fixtures")
-    if fixtures is not None:
-        yield from fixtures.live_fixtures()
-
-
-register_live_source("barriers", _barriers_alive)
-register_live_source("fixtures", _fixtures_alive)
-register_live_source("mocks", _mocks_alive)
+register_live_sources()

@@ -1,0 +1,61 @@
+"""What a barrier is asked to watch: packages and kinds of state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from isolation_core._ambient import current_barrier
+from isolation_core.contamination import Probe
+from isolation_core.contamination._territory import Territory
+from isolation_core.errors import ConfigurationError
+
+__all__ = ["check_kinds", "territory_of"]
+
+_territories: dict[tuple[tuple[str, ...] | None, str | None], Territory] = {}
+
+
+def territory_of(packages: Iterable[str] | None, root: str | None) -> Territory:
+    """Return the territory of *packages*; with None: of everything under *root*, or under the current folder.
+
+    Raises:
+        ConfigurationError: if *packages* is one text.
+    """
+    if isinstance(packages, str):
+        raise ConfigurationError(
+            f"packages={packages!r} is one text; give a list of package names, such as [{packages!r}]",
+            name="packages",
+            value=packages,
+        )
+    names = None if packages is None else tuple(packages)
+    if names is None and root is None:
+        # The current folder may move between barriers; the answer follows it
+        # only when no barrier is open around this one.
+        outer = current_barrier()
+        if outer is not None:
+            return outer._territory
+    try:
+        place = root if root is not None else (os.getcwd() if names is None else "")
+    except OSError:
+        place = os.sep
+    found = _territories.get((names, place))
+    if found is None:
+        if len(_territories) > 64:
+            _territories.clear()
+        found = _territories[names, place] = Territory(names, root=place or None)
+    return found
+
+
+def check_kinds(kinds: frozenset[str], probes: tuple[Probe, ...]) -> None:
+    """Check that there is a probe of each of *kinds*.
+
+    Raises:
+        ConfigurationError: naming the first that there is not, and the nearest that there is.
+    """
+    known = {probe.kind for probe in probes} | {"heap"}
+    for kind in sorted(kinds - known):
+        import difflib
+
+        near = difflib.get_close_matches(kind, sorted(known), 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(sorted(known))}"
+        raise ConfigurationError(f"probes={kind!r} is not a kind of probe; {hint}", name="probes", value=kind)
