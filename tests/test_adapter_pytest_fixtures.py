@@ -82,7 +82,7 @@ def test_pytest_lists_them_with_docstring_and_place(pytester: pytest.Pytester) -
         HEADER + "\n@managed_fixture(scope='session')\ndef db():\n    '''The one database.'''\n    yield 1\n"
     )
     result = pytester.runpytest_inprocess(*QUIET, "--isolation=off", "--fixtures")
-    result.stdout.fnmatch_lines(["db [[]session scope[]] -- conftest.py:5", "*The one database.*"])
+    result.stdout.fnmatch_lines(["db [[]session scope[]] -- conftest.py:?", "*The one database.*"])
 
 
 def test_managed_and_ordinary_fixtures_stand_on_one_another(pytester: pytest.Pytester) -> None:
@@ -338,7 +338,7 @@ def test_two(db): pass
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_l8_under_xdist_too(pytester: pytest.Pytester) -> None:
+def test_e20_l8_under_xdist_too(pytester: pytest.Pytester) -> None:
     """Workers hand the report over; nothing is lost and no test is blamed."""
     pytest.importorskip("xdist")
     result = run_in_process_of_its_own(
@@ -536,7 +536,7 @@ async def test_it(server): server(); await anyio.sleep(60)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_e04_l10_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
+def test_e04_e12_e18_l10_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
     """Set in a fixture, seen by dependents and the test body, gone for the next test, also on a runner that is kept."""
     a, mark = ("async ", "@pytest.mark.anyio\n") if asynchronous else ("", "")
     run(
@@ -558,6 +558,58 @@ def sync_setter(): VAR.set("sync"); yield
 def test_five(): assert VAR.get() == "unset"
 """,
     ).assert_outcomes(passed=9 if asynchronous else 5)
+
+
+def test_e13_a_task_group_whose_teardown_hangs_hits_its_budget(pytester: pytest.Pytester) -> None:
+    """The deadline reaches into the group the fixture holds, on both backends; what it stands on goes down after it."""
+    result = run(
+        pytester,
+        """
+import anyio
+@managed_fixture
+async def base(): yield; LOG.append("base")
+@managed_fixture(timeout=0.02)
+async def stuck(base):
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep_forever)
+        yield
+@pytest.mark.anyio
+async def test_it(stuck): pass
+def test_ran(): assert LOG == ["base", "base"]
+""",
+    )
+    result.assert_outcomes(passed=3, errors=2)
+    result.stdout.fnmatch_lines(["*TeardownTimeout*stuck*"])
+
+
+def test_e17_a_late_wide_fixture_is_not_the_tests_doing(pytester: pytest.Pytester) -> None:
+    """A session fixture first asked for inside of a test keeps what it set; the test's own leak beside it goes."""
+    pytester.makepyfile(app="CONFIG = {}")
+    run_in_process_of_its_own(
+        pytester,
+        """
+import app
+@managed_fixture(scope="session")
+def late(): app.CONFIG["late"] = 1; yield app.CONFIG
+def test_one(request): app.CONFIG["mine"] = 1; request.getfixturevalue("late")
+def test_two(late): assert app.CONFIG == {"late": 1}
+""",
+    ).assert_outcomes(passed=2)
+
+
+def test_e19_under_hypothesis_a_fixture_is_set_up_once_for_all_examples(pytester: pytest.Pytester) -> None:
+    """As pytest does it; the test sees the same value in every example."""
+    run(
+        pytester,
+        """
+from hypothesis import given, settings, strategies as st
+@managed_fixture(scope="module")
+def once(): LOG.append("up"); return LOG
+@settings(max_examples=5, database=None)
+@given(n=st.integers())
+def test_it(once, n): assert once == ["up"]
+""",
+    ).assert_outcomes(passed=1)
 
 
 # -- contamination, leaks, reruns --------------------------------------------------------
