@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._json(404, {"detail": "not found"})
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Say nothing."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,17 +23,17 @@ def transport_class(module: ModuleType) -> Callable[..., Any]:
 
         def __init__(
             self,
-            handler: Callable[[httpx.Request], Awaitable[httpx.Response]],
+            handler: Callable[[httpx.Request], Coroutine[None, None, httpx.Response]],
             handler_now: Callable[[httpx.Request], httpx.Response],
         ) -> None:
             super().__init__(handler)
+            self._handler = handler
             self._handler_now = handler_now
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             return self._handler_now(request)
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            response: httpx.Response = await self.handler(request)
-            return response
+            return await self._handler(request)
 
     return DoubleTransport

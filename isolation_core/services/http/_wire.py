@@ -33,7 +33,7 @@ class PlainHeaders(dict[str, str]):
     """Headers whose names are not case sensitive."""
 
     def __init__(self, items: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        pairs = items.items() if isinstance(items, Mapping) else items
+        pairs = dict(items).items()
         super().__init__((name.lower(), str(value)) for name, value in pairs)
 
     def __getitem__(self, name: str) -> str:

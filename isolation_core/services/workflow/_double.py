@@ -154,7 +154,7 @@ class WorkflowCoordinatorDouble(ServiceDouble):
     @operation
     async def start_workflow(
         self,
-        workflow: str,
+        workflow: str | Callable[..., Any],
         *arguments: Any,
         id: str | None = None,  # noqa: A002 - the field's name for it
         id_reuse_policy: IdReusePolicy | str = IdReusePolicy.ALLOW_DUPLICATE,
