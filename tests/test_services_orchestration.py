@@ -229,9 +229,11 @@ async def test_a_failed_start_ends_what_was_started() -> None:
 async def test_failed_cleanups_stop_nothing() -> None:
     """A service that fails to close does not keep the others open; the body's error comes first."""
     async with MockContext() as context:
+        orchestration = cross_service_mock_orchestration(["base", "middle", "top"], context)
         with pytest.raises(ExceptionGroup) as caught:
-            async with cross_service_mock_orchestration(["base", "middle", "top"], context) as mocks:
+            async with orchestration:
                 raise ValueError("body")
+        mocks = orchestration.mocks
         assert isinstance(caught.value.exceptions[0], ValueError)
         assert isinstance(caught.value.exceptions[1], TeardownErrors)
         assert mocks["base"].items == ["flushed by middle"]

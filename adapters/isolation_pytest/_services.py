@@ -39,43 +39,50 @@ def mock_context(isolation: Barrier) -> MockContext:
 @pytest.fixture
 def isolated_kafka_mock(mock_context: MockContext) -> KafkaDouble:
     """A Kafka double that belongs to this test, not connected yet."""
-    return mock_context.service("kafka")
+    double: KafkaDouble = mock_context.service("kafka")
+    return double
 
 
 @pytest.fixture
 def isolated_postgres_mock(mock_context: MockContext) -> PostgresDouble:
     """A PostgreSQL double that belongs to this test, not connected yet."""
-    return mock_context.service("postgres")
+    double: PostgresDouble = mock_context.service("postgres")
+    return double
 
 
 @pytest.fixture
 def isolated_redis_mock(mock_context: MockContext) -> RedisDouble:
     """A Redis double that belongs to this test, not connected yet."""
-    return mock_context.service("redis")
+    double: RedisDouble = mock_context.service("redis")
+    return double
 
 
 @pytest.fixture
 def isolated_rabbitmq_mock(mock_context: MockContext) -> RabbitMQDouble:
     """A RabbitMQ double that belongs to this test, not connected yet."""
-    return mock_context.service("rabbitmq")
+    double: RabbitMQDouble = mock_context.service("rabbitmq")
+    return double
 
 
 @pytest.fixture
 def isolated_nats_mock(mock_context: MockContext) -> NatsDouble:
     """A NATS double that belongs to this test, not connected yet."""
-    return mock_context.service("nats")
+    double: NatsDouble = mock_context.service("nats")
+    return double
 
 
 @pytest.fixture
 def isolated_http_mock(mock_context: MockContext) -> HttpDouble:
     """An HTTP double that belongs to this test, not connected yet."""
-    return mock_context.service("http")
+    double: HttpDouble = mock_context.service("http")
+    return double
 
 
 @pytest.fixture
 def isolated_workflow_coordinator_mock(mock_context: MockContext) -> WorkflowCoordinatorDouble:
     """A workflow coordinator that belongs to this test, not connected yet."""
-    return mock_context.service("workflow_coordinator")
+    double: WorkflowCoordinatorDouble = mock_context.service("workflow_coordinator")
+    return double
 
 
 @pytest.fixture

@@ -203,11 +203,11 @@ class VirtualClock:
                 if due is not None and self._now >= due and looks:
                     raise TimeoutError(f"nothing came within the timeout; it is {self._now:g} s on the virtual clock")
                 changes = self._changes
-                waiter.signal = anyio.Event()
+                signal = waiter.signal = anyio.Event()
                 if self.autojump and self._driver is None and self._next_due() is not None:
                     await self._drive(waiter)
                 else:
-                    await waiter.signal.wait()
+                    await signal.wait()
                 if changes != self._changes or due is not None:
                     value = condition()
                     if value is not None:

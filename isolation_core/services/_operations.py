@@ -212,7 +212,7 @@ class Operable(metaclass=_OperableType):
         """Return the mock that is *operation* here; made on first touch."""
         root = self._root
         if root is None:
-            root = self.__dict__["_root"] = self.context._mock_for(self)
+            root = self._root = self.context._mock_for(self)
         attribute = operation.attribute
         found = root.__dict__.get(attribute)
         if found is None:
@@ -224,7 +224,7 @@ class Operable(metaclass=_OperableType):
     def mock(self) -> Any:
         """The mock all operations hang on: ``double.mock.mock_calls`` has them in order."""
         if self._root is None:
-            self.__dict__["_root"] = self.context._mock_for(self)
+            self._root = self.context._mock_for(self)
         return self._root
 
     def __getattr__(self, name: str) -> Any:
