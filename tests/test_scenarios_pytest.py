@@ -119,11 +119,16 @@ def run(pytester: pytest.Pytester, source: str, *options: str) -> pytest.RunResu
     )
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_async_tests_of_anyio(pytester: pytest.Pytester, backend: str) -> None:
+def test_async_tests_of_anyio(pytester: pytest.Pytester) -> None:
     """All fixtures work in tests that anyio's plugin runs, on both loops."""
-    header = f"\npytestmark = pytest.mark.anyio\n\n@pytest.fixture\ndef anyio_backend():\n    return {backend!r}\n"
-    run(pytester, header + ASYNC, "-p", "no:asyncio").assert_outcomes(passed=7)
+    header = """
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    return request.param
+"""
+    run(pytester, header + ASYNC, "-p", "no:asyncio").assert_outcomes(passed=14)
 
 
 def test_async_tests_of_pytest_asyncio(pytester: pytest.Pytester) -> None:

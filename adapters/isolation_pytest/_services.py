@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from isolation_core.services.kafka import KafkaDouble
-
     from isolation_core.barrier import Barrier
     from isolation_core.scenarios import IntegrationScenario
     from isolation_core.services import MockContext, ServiceMocks
     from isolation_core.services.http import HttpDouble
+    from isolation_core.services.kafka import KafkaDouble
     from isolation_core.services.nats import NatsDouble
     from isolation_core.services.postgres import PostgresDouble
     from isolation_core.services.rabbitmq import RabbitMQDouble
