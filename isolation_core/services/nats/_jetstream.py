@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
 from isolation_core.services.nats._client import Callback, Connection, Msg, Subscription
-from isolation_core.services.nats._errors import nats_error
+from isolation_core.services.nats._errors import api_error, nats_error
 from isolation_core.services.nats._streams import CONSUMER_DEFAULTS, STREAM_DEFAULTS, Consumer, Entry, Stream, Streams
+from isolation_core.services.nats._subjects import fits
 
 __all__ = ["JetStream", "PullSubscription"]
 
@@ -100,8 +101,6 @@ class JetStream(ClientObject):
         self, name: str, seq: int | None = None, subject: str | None = None, keep: int | None = None
     ) -> bool:
         """Drop messages: all, those before *seq*, those of *subject*, all but the newest *keep*."""
-        from isolation_core.services.nats._subjects import fits
-
         stream = self._streams.get(_check_name(name))
         gone = [each.seq for each in stream.entries.values() if not subject or fits(subject, each.subject)]
         if seq:
@@ -135,8 +134,6 @@ class JetStream(ClientObject):
 
     @staticmethod
     def _raw(entry: Entry | None) -> Any:
-        from isolation_core.services.nats._errors import api_error
-
         if entry is None:
             raise api_error(404, 10037, "no message found")
         return SimpleNamespace(
@@ -146,10 +143,11 @@ class JetStream(ClientObject):
     @operation
     async def delete_msg(self, stream_name: str, seq: int) -> bool:
         """Delete a message of a stream."""
-        from isolation_core.services.nats._errors import api_error
-
-        if self._streams.get(_check_name(stream_name)).entries.pop(seq, None) is None:
-            raise api_error(400, 10043, f"sequence {seq} not found")
+        stream = self._streams.get(_check_name(stream_name))
+        if stream.entries.pop(seq, None) is None:
+            if stream.entries and next(iter(stream.entries)) < seq <= stream.last_seq:
+                raise api_error(400, 10043, f"sequence {seq} not found")
+            raise api_error(500, 10057, "no message found")
         return True
 
     # -- publishing --------------------------------------------------------------------
@@ -262,7 +260,6 @@ class JetStream(ClientObject):
         subscription = self._connection._subscribe(
             self._connection.new_inbox(), "", cb if cb is None or manual_ack else _acknowledging(cb)
         )
-        subscription.subject = subject
         PushBinding(self._connection, consumer, subscription)
         return subscription
 
