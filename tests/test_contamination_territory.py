@@ -76,3 +76,22 @@ def test_modules_of_the_runner_are_never_watched() -> None:
     """Plugins keep their own state in their modules."""
     assert all(Territory(["*"]).is_runners(name) for name in ("_pytest.config", "pytest_cov.plugin", "coverage"))
     assert not Territory(["*"]).is_runners("json")
+
+
+def test_a_library_may_rename_the_home_of_its_classes() -> None:
+    """Packages that publish a class under another module's name do so when first asked: that is no finding."""
+    published = type("Published", (), {"__module__": "published_library", "limit": 1})
+    library = types.ModuleType("published_library")
+    library.__file__ = f"{sys.prefix}/lib/site-packages/published_library.py"
+    library.Published = published  # type: ignore[attr-defined]
+    user = types.ModuleType("published_user")
+    user.__dict__.update(Published=published, __file__="/elsewhere/published_user.py")
+    sys.modules |= {"published_library": library, "published_user": user}
+    try:
+        with isolation_barrier(packages=["published_user"]) as barrier:
+            published.__module__ = "published"
+            published.limit = 2  # type: ignore[attr-defined]
+        assert [change.path for change in barrier.changes] == ["published_library.Published.limit"]
+        assert published.__module__ == "published"
+    finally:
+        del sys.modules["published_library"], sys.modules["published_user"]

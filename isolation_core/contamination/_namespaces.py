@@ -240,7 +240,9 @@ class ShallowClassFacet(ClassFacet):
 
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         for difference in super().diff(before, after):
-            if difference.severity == "note":
+            # Where a class says it is from is the library's own affair: it renames
+            # what it publishes elsewhere, when somebody first asks for it there.
+            if difference.severity == "note" or difference.key == "__module__":
                 continue
             key, older = str(difference.key), difference.before
             private = key.startswith("_") and not (key.startswith("__") and key.endswith("__"))
