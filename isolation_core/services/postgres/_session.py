@@ -170,6 +170,16 @@ class Session:
                 self.fail()
             raise
 
+    def open_script(self) -> None:
+        """Several statements sent at once are one transaction."""
+        if self.work is None:
+            self.work = self.store.begin(implicit=True, began=self._now())
+
+    def close_script(self, *, commit: bool) -> None:
+        """The script is over."""
+        if self.work is not None and self.work.implicit:
+            self._end(commit=commit)
+
     def _in_work(self, statement: ast.Statement, sql: str, args: Sequence[Any]) -> Result:
         store = self.store
         own = self.work is None
@@ -326,6 +336,9 @@ class Session:
         match statement.action:
             case "begin":
                 # A second one only warns.
+                if work is not None and work.implicit:
+                    # In a script of several statements, what went before belongs to it too.
+                    work.implicit = False
                 if work is None:
                     self.work = store.begin(
                         isolation=statement.isolation or "read_committed",

@@ -74,6 +74,7 @@ class Store:
         self.works: dict[int, Work] = {}
         self.locks: dict[tuple[str, int], int] = {}
         self.commits = 0
+        self.version = 0  # changes whenever a lock may have gone
         self._numbers = count(1)
         self._physical = count(1)
         self._database: sqlite3.Connection | None = None
@@ -159,6 +160,7 @@ class Store:
         self.run(f"DROP TABLE {table.physical}")
 
     def _release(self, numbers: list[int]) -> None:
+        self.version += 1
         gone = set(numbers)
         for number in numbers:
             self.works.pop(number, None)

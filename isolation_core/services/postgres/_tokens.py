@@ -65,12 +65,13 @@ def _quoted(sql: str, at: int, quote: str) -> tuple[str, int]:
         place = stop + 2
 
 
-def tokenize(sql: str, *, percent: bool = False) -> list[Token]:
+def tokenize(sql: str, *, percent: bool = False, strict: bool = True) -> list[Token]:
     """Split *sql* into tokens; the last one is of kind ``end``.
 
     Args:
         sql: the text.
         percent: whether ``%s``, ``%(name)s`` and ``%%`` are placeholders.
+        strict: whether what the engine does not know is refused here.
 
     Raises:
         PostgresSyntaxError: for an unterminated string, identifier or comment.
@@ -85,14 +86,14 @@ def tokenize(sql: str, *, percent: bool = False) -> list[Token]:
         if sql.startswith("/*", at):
             at = _comment(sql, at)
             continue
-        token = _token(sql, at, percent=percent)
+        token = _token(sql, at, percent=percent, strict=strict)
         tokens.append(token)
         at = token.stop
     tokens.append(Token("end", "", size, size))
     return tokens
 
 
-def _token(sql: str, at: int, *, percent: bool) -> Token:
+def _token(sql: str, at: int, *, percent: bool, strict: bool) -> Token:
     char = sql[at]
     if percent and (match := _PERCENT.match(sql, at)):
         return Token("percent", match.group(), at, match.end())
@@ -102,7 +103,7 @@ def _token(sql: str, at: int, *, percent: bool) -> Token:
     if char == '"':
         text, stop = _quoted(sql, at, '"')
         return Token("name", text, at, stop)
-    if char in "eEbBxXuUnN" and (sql.startswith("'", at + 1) or sql[at : at + 3].lower() in {"u&'", 'u&"'}):
+    if strict and char in "eEbBxXuUnN" and (sql.startswith("'", at + 1) or sql[at : at + 3].lower() in {"u&'", 'u&"'}):
         raise UnsupportedSQLError(sql, f"the string form {sql[at]}'...'")
     if match := _NUMBER.match(sql, at):
         return Token("number", match.group(), at, match.end())
@@ -124,7 +125,9 @@ def _token(sql: str, at: int, *, percent: bool) -> Token:
         while len(text) > 1 and text[-1] in "+-" and not set(text) & set("~!@#%^&|`?"):
             text = text[:-1]
         if known is None or len(text) > len(known.group()):
-            raise UnsupportedSQLError(sql, f"the operator {text}")
+            if strict:
+                raise UnsupportedSQLError(sql, f"the operator {text}")
+            return Token("op", text, at, at + len(text))
     if known is None:
         raise pg_error("PostgresSyntaxError", f'syntax error at or near "{char}"')
     return Token("op", known.group(), at, known.end())
@@ -133,7 +136,7 @@ def _token(sql: str, at: int, *, percent: bool) -> Token:
 def normalise(sql: str) -> str:
     """Return *sql* with white space, comments, the case of words and a last semicolon evened out."""
     words = []
-    for token in tokenize(sql):
+    for token in tokenize(sql, strict=False):
         if token.kind in {"word", "number", "op"}:
             words.append(token.text)
         elif token.kind != "end":
@@ -146,7 +149,7 @@ def normalise(sql: str) -> str:
 def to_numbered(sql: str, names: list[str | None]) -> str:
     """Return *sql* with ``%s`` and ``%(name)s`` turned into ``$1``, ``$2``...; *names* gets what each one is."""
     parts, at = [], 0
-    for token in tokenize(sql, percent=True):
+    for token in tokenize(sql, percent=True, strict=False):
         if token.kind != "percent":
             continue
         parts.append(sql[at : token.start])
