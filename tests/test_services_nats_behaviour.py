@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import uuid
 from collections.abc import AsyncIterator
@@ -73,16 +74,15 @@ class Side:
         if self.streams:
             connection = await self.connect()
             for name in self.streams:
-                try:
+                with contextlib.suppress(js_errors.NotFoundError):
                     await connection.jetstream().delete_stream(name)
-                except js_errors.NotFoundError:
-                    pass
         for connection in self.connections:
             await connection.close()
 
 
 @pytest.fixture(params=["double", "real"])
 async def side(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Side]:
+    """Give the double, then the server."""
     if request.param == "real":
         if anyio_backend != "asyncio":
             pytest.skip("nats-py runs on asyncio only")
@@ -97,6 +97,7 @@ async def side(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncItera
 
 
 async def received(subscription: Any) -> list[bytes]:
+    """Take what has come."""
     found = []
     while True:
         try:
@@ -109,7 +110,8 @@ async def received(subscription: Any) -> list[bytes]:
     ("pattern", "subject", "fits"),
     [
         ("a.b", "a.b", True), ("a.b", "a.c", False), ("a.*", "a.b", True), ("a.*", "a.b.c", False), ("a.*", "a", False),
-        ("*.b", "a.b", True), ("a.>", "a.b.c", True), ("a.>", "a", False), ("a.*.c", "a.b.c", True), ("a.*.>", "a.b", False),
+        ("*.b", "a.b", True), ("a.>", "a.b.c", True), ("a.>", "a", False),
+        ("a.*.c", "a.b.c", True), ("a.*.>", "a.b", False),
     ],
 )  # fmt: skip
 async def test_subjects(side: Side, pattern: str, subject: str, fits: bool) -> None:

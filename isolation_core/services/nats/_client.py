@@ -7,7 +7,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import anyio
@@ -102,7 +102,7 @@ class Msg(ClientObject):
             raise nats_error("NotJSMessageError")
         consumer, entry, delivered, sequence, pending = self._delivery
         return Metadata(
-            SequencePair(sequence, entry.seq), pending, delivered, datetime.fromtimestamp(entry.time, tz=timezone.utc),
+            SequencePair(sequence, entry.seq), pending, delivered, datetime.fromtimestamp(entry.time, tz=UTC),
             consumer.stream.name, consumer.name,
         )  # fmt: skip
 
@@ -119,7 +119,7 @@ class Msg(ClientObject):
         self._settle("ack")
 
     @operation
-    async def ack_sync(self, timeout: float = 1.0) -> Msg:  # noqa: ASYNC109 - as nats-py has it
+    async def ack_sync(self, timeout: float = 1.0) -> Msg:
         """Acknowledge it, and know that it was."""
         self._settle("ack")
         return Msg(self._connection, self._connection.new_inbox(), "", b"", None)
@@ -215,7 +215,7 @@ class Subscription(ClientObject):
             while self._pending:
                 try:
                     await self._cb(self._pending.popleft())
-                except Exception as error:  # noqa: PERF203 - the next message is delivered nevertheless
+                except Exception as error:
                     await self._connection._failed(error)
         finally:
             self._busy = 0
@@ -227,7 +227,7 @@ class Subscription(ClientObject):
         super().end()
 
     @operation
-    async def next_msg(self, timeout: float | None = 1.0) -> Msg:  # noqa: ASYNC109 - as nats-py has it
+    async def next_msg(self, timeout: float | None = 1.0) -> Msg:
         """Take the next message, waiting for it.
 
         Raises:
@@ -238,7 +238,7 @@ class Subscription(ClientObject):
             raise nats_error("Error", "nats: next_msg cannot be used in async subscriptions")
         return await self._next(timeout)
 
-    async def _next(self, timeout: float | None) -> Msg:  # noqa: ASYNC109
+    async def _next(self, timeout: float | None) -> Msg:
         def look() -> Msg | None:
             if self._pending:
                 return self._pending.popleft()
@@ -438,7 +438,7 @@ class Connection(ClientObject):
         self,
         subject: str,
         payload: bytes = b"",
-        timeout: float = 0.5,  # noqa: ASYNC109 - as nats-py has it
+        timeout: float = 0.5,
         old_style: bool = False,  # noqa: FBT001, FBT002
         headers: dict[str, Any] | None = None,
     ) -> Msg:
@@ -465,7 +465,7 @@ class Connection(ClientObject):
         return f"_INBOX.{self.client_id}.{self._inboxes}"
 
     @operation
-    async def flush(self, timeout: float = 10) -> None:  # noqa: ASYNC109 - as nats-py has it
+    async def flush(self, timeout: float = 10) -> None:
         """Wait until the server has everything: it has."""
         self._require_open()
 
@@ -502,7 +502,7 @@ class Connection(ClientObject):
         self.context.clock.notify()
 
     @operation
-    def jetstream(self, **options: Any) -> JetStream:
+    def jetstream(self, /, **options: Any) -> JetStream:
         """Return the JetStream of the server."""
         from isolation_core.services.nats._jetstream import JetStream
 

@@ -49,7 +49,7 @@ class NatsDouble(ServiceDouble):
     # -- connections -----------------------------------------------------------------
 
     @operation
-    async def open_connection(self, servers: object = None, **options: Any) -> Connection:
+    async def open_connection(self, /, servers: object = None, **options: Any) -> Connection:
         """Open a connection, as ``nats.connect`` does; of the options, the callbacks are used.
 
         It connects the double too.
@@ -115,7 +115,7 @@ class NatsDouble(ServiceDouble):
         subject: str,
         payload: object = b"",
         timeout: float = 0.5,
-        headers: dict[str, Any] | None = None,  # noqa: ASYNC109
+        headers: dict[str, Any] | None = None,
     ) -> Msg:
         """Publish and wait for the first answer, as `Connection.request`."""
         connection = self._connection()
@@ -123,7 +123,7 @@ class NatsDouble(ServiceDouble):
         return answer
 
     @operation
-    def jetstream(self, **options: Any) -> JetStream:
+    def jetstream(self, /, **options: Any) -> JetStream:
         """Return the JetStream of the server."""
         from isolation_core.services.nats._jetstream import JetStream
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -31,7 +31,7 @@ def _settings(defaults: Mapping[str, Any], config: object, changes: Mapping[str,
 
 
 def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=timezone.utc)
+    return datetime.fromtimestamp(seconds, tz=UTC)
 
 
 def _check_name(name: str | None) -> str:
@@ -59,12 +59,12 @@ class JetStream(ClientObject):
     # -- streams -----------------------------------------------------------------------
 
     @operation
-    async def add_stream(self, config: object = None, **params: Any) -> Any:
+    async def add_stream(self, /, config: object = None, **params: Any) -> Any:
         """Make a stream; parameters as ``StreamConfig`` has them."""
         return self._stream_info(self._streams.add(self._config(config, params)))
 
     @operation
-    async def update_stream(self, config: object = None, **params: Any) -> Any:
+    async def update_stream(self, /, config: object = None, **params: Any) -> Any:
         """Change a stream; what is not given is as by default."""
         return self._stream_info(self._streams.update(self._config(config, params)))
 
@@ -157,7 +157,7 @@ class JetStream(ClientObject):
         self,
         subject: str,
         payload: bytes = b"",
-        timeout: float | None = None,  # noqa: ASYNC109 - as nats-py has it
+        timeout: float | None = None,
         stream: str | None = None,
         headers: dict[str, Any] | None = None,
         msg_ttl: float | None = None,
@@ -190,17 +190,18 @@ class JetStream(ClientObject):
     @operation
     async def add_consumer(
         self,
+        /,
         stream: str,
         config: object = None,
         timeout: float | None = None,
-        **params: Any,  # noqa: ASYNC109
+        **params: Any,
     ) -> Any:
         """Make a consumer; parameters as ``ConsumerConfig`` has them."""
         found = self._streams.add_consumer(_check_name(stream), _settings(CONSUMER_DEFAULTS, config, params))
         return self._consumer_info(found)
 
     @operation
-    async def consumer_info(self, stream: str, consumer: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+    async def consumer_info(self, stream: str, consumer: str, timeout: float | None = None) -> Any:
         """Return how a consumer is."""
         return self._consumer_info(self._streams.consumer(_check_name(stream), consumer))
 
@@ -266,7 +267,7 @@ class JetStream(ClientObject):
     # -- key-value -----------------------------------------------------------------------
 
     @operation
-    async def create_key_value(self, config: object = None, **params: Any) -> Any:
+    async def create_key_value(self, /, config: object = None, **params: Any) -> Any:
         """Make a bucket: *bucket*, *history*, *ttl*."""
         from isolation_core.services.nats._keyvalue import KeyValue
 
@@ -345,7 +346,7 @@ class PullSubscription(ClientObject):
         return JetStream._consumer_info(self._consumer)
 
     @operation
-    async def fetch(self, batch: int = 1, timeout: float | None = 5, heartbeat: float | None = None) -> list[Msg]:  # noqa: ASYNC109
+    async def fetch(self, batch: int = 1, timeout: float | None = 5, heartbeat: float | None = None) -> list[Msg]:
         """Take up to *batch* messages, waiting for the first one.
 
         Raises:

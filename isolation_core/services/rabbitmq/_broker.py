@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from attrs import define, evolve, field
@@ -380,7 +380,7 @@ class Broker:
         return self.clock.now() + min(lives) / 1000 if lives else None
 
     def _schedule(self, queue: BrokerQueue) -> None:
-        """See to it that the head of *queue* goes when its time is over; those behind it wait until they are the head."""
+        """See to it that the head of *queue* goes when its time is over; those behind wait to be the head."""
         now = self.clock.now()
         while queue.ready and (due := queue.ready[0].expires) is not None and due <= now:
             self._dead_letter(queue, queue.ready.pop(0), "expired")
@@ -440,9 +440,8 @@ class Broker:
         key = str(queue.arguments.get("x-dead-letter-routing-key", message.routing_key))
         properties = evolve(message.properties, headers=self._deaths(queue, message, reason), expiration=None)
         deaths: list[dict[str, Any]] = properties.headers["x-death"]
-        targets = [
-            each for each in self.route(exchange, key, properties.headers) if not _is_cycle(each.name, deaths, reason)
-        ]
+        found = self.route(exchange, key, properties.headers)
+        targets = [each for each in found if not _is_cycle(each.name, deaths, reason)]
         if exchange in self.exchanges:
             self.publish(Stored(message.body, properties, exchange, key), targets)
 
@@ -458,7 +457,7 @@ class Broker:
                 "count": 1,
                 "reason": reason,
                 "queue": queue.name,
-                "time": datetime.fromtimestamp(int(self.clock.time()), tz=timezone.utc),
+                "time": datetime.fromtimestamp(int(self.clock.time()), tz=UTC),
                 "exchange": message.exchange,
                 "routing-keys": [message.routing_key],
             }

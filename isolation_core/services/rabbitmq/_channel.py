@@ -188,7 +188,7 @@ class Channel(ClientObject):
         internal: bool = False,
         passive: bool = False,
         arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> Exchange:
         """Make an exchange, or find the one that is there; *passive*: only find it."""
         kind = str(getattr(type, "value", type))
@@ -220,7 +220,7 @@ class Channel(ClientObject):
         passive: bool = False,
         auto_delete: bool = False,
         arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> Queue:
         """Make a queue, or find the one that is there; *passive*: only find it."""
         connection = self._connection
@@ -251,9 +251,9 @@ class Channel(ClientObject):
         prefetch_count: int = 0,
         prefetch_size: int = 0,
         global_: bool = False,  # noqa: FBT001, FBT002 - as aio-pika has it
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> Any:
-        """Limit how many unacknowledged messages consumers made from now on get, each; *global_*: the channel in all."""
+        """Limit how many unacknowledged messages each new consumer holds; *global_*: the channel in all."""
         with self._asking():
             if global_:
                 self.global_prefetch = prefetch_count
@@ -265,7 +265,7 @@ class Channel(ClientObject):
     async def queue_delete(
         self,
         queue_name: str,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         if_unused: bool = False,  # noqa: FBT001, FBT002
         if_empty: bool = False,  # noqa: FBT001, FBT002
         nowait: bool = False,  # noqa: FBT001, FBT002
@@ -282,7 +282,7 @@ class Channel(ClientObject):
     async def exchange_delete(
         self,
         exchange_name: str,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         if_unused: bool = False,  # noqa: FBT001, FBT002
         nowait: bool = False,  # noqa: FBT001, FBT002
     ) -> Any:

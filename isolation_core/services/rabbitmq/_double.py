@@ -55,7 +55,7 @@ class RabbitMQDouble(ServiceDouble):
     # -- connections -----------------------------------------------------------------
 
     @operation
-    async def open_connection(self, url: str | None = None, **options: Any) -> Connection:
+    async def open_connection(self, /, url: str | None = None, **options: Any) -> Connection:
         """Open a connection, as ``aio_pika.connect`` and ``connect_robust`` do; arguments are logged and not needed.
 
         It connects the double too.
@@ -85,14 +85,14 @@ class RabbitMQDouble(ServiceDouble):
     # -- without connections ---------------------------------------------------------
 
     @operation
-    async def declare_exchange(self, name: str, type: str = "direct", **options: Any) -> Exchange:  # noqa: A002 - as aio-pika has it
+    async def declare_exchange(self, /, name: str, type: str = "direct", **options: Any) -> Exchange:  # noqa: A002 - as aio-pika has it
         """Declare an exchange; options as `Channel.declare_exchange` has them."""
         exchange: Exchange = await Channel.declare_exchange.function(self._channel(), name, type, **options)
         return exchange
 
     @operation
     async def declare_queue(
-        self, name: str | None = None, *, exchange: str | None = None, routing_key: str | None = None, **options: Any
+        self, /, name: str | None = None, *, exchange: str | None = None, routing_key: str | None = None, **options: Any
     ) -> Queue:
         """Declare a queue, and bind it to *exchange* if that is given; options as `Channel.declare_queue` has them."""
         queue: Queue = await Channel.declare_queue.function(self._channel(), name, **options)
@@ -103,6 +103,7 @@ class RabbitMQDouble(ServiceDouble):
     @operation
     async def publish(
         self,
+        /,
         exchange: str,
         routing_key: str,
         body: object,
@@ -131,7 +132,7 @@ class RabbitMQDouble(ServiceDouble):
         return await Exchange.publish.function(Exchange(self._channel(), exchange, "direct"), message, routing_key)
 
     @operation
-    async def consume(self, queue: str, *, timeout: float | None = None, no_ack: bool = False) -> IncomingMessage:  # noqa: ASYNC109
+    async def consume(self, queue: str, *, timeout: float | None = None, no_ack: bool = False) -> IncomingMessage:
         """Take the next message of *queue*, waiting for it if there is none.
 
         Args:

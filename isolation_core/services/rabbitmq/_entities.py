@@ -74,7 +74,7 @@ class Exchange(_Entity):
         *,
         mandatory: bool = True,
         immediate: bool = False,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> Any:
         """Publish *message*, a message of aio-pika or a `Message`.
 
@@ -124,7 +124,7 @@ class Exchange(_Entity):
         routing_key: str = "",
         *,
         arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> Any:
         """Have messages of *exchange* come here."""
         with self.channel._asking() as broker:
@@ -137,7 +137,7 @@ class Exchange(_Entity):
         exchange: str | Exchange,
         routing_key: str = "",
         arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> Any:
         """Have them come no more."""
         with self.channel._asking() as broker:
@@ -145,7 +145,7 @@ class Exchange(_Entity):
         return frame("Exchange.UnbindOk")
 
     @operation
-    async def delete(self, if_unused: bool = False, timeout: float | None = None) -> Any:  # noqa: ASYNC109, FBT001, FBT002
+    async def delete(self, if_unused: bool = False, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Delete it."""
         with self.channel._asking() as broker:
             broker.delete_exchange(self.name, if_unused=if_unused)
@@ -173,7 +173,7 @@ class Queue(_Entity):
         routing_key: str | None = None,
         *,
         arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> Any:
         """Have messages of *exchange* come here; by default those with the name of the queue as routing key."""
         key = self.name if routing_key is None else routing_key
@@ -188,7 +188,7 @@ class Queue(_Entity):
         exchange: str | Exchange,
         routing_key: str | None = None,
         arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> Any:
         """Have them come no more."""
         key = self.name if routing_key is None else routing_key
@@ -199,7 +199,7 @@ class Queue(_Entity):
     @operation
     async def get(
         self, *, no_ack: bool = False, fail: bool = True, timeout: float | None = 5
-    ) -> IncomingMessage | None:  # noqa: ASYNC109
+    ) -> IncomingMessage | None:
         """Take the first message; it never waits.
 
         Raises:
@@ -221,7 +221,7 @@ class Queue(_Entity):
         exclusive: bool = False,  # noqa: FBT001, FBT002
         arguments: Mapping[str, Any] | None = None,
         consumer_tag: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> str:
         """Have *callback* called with each message, in a task of its own; returns the consumer tag."""
 
@@ -262,7 +262,7 @@ class Queue(_Entity):
         return name
 
     @operation
-    async def cancel(self, consumer_tag: str, timeout: float | None = None, nowait: bool = False) -> Any:  # noqa: ASYNC109, FBT001, FBT002
+    async def cancel(self, consumer_tag: str, timeout: float | None = None, nowait: bool = False) -> Any:  # noqa: FBT001, FBT002
         """Have a consumer called no more; what it has already it may still acknowledge."""
         self._cancel(consumer_tag)
         return None if nowait else frame("Basic.CancelOk", consumer_tag=consumer_tag)
@@ -274,7 +274,7 @@ class Queue(_Entity):
             self.channel.broker.remove_consumer(*known)
 
     @operation
-    async def purge(self, no_wait: bool = False, timeout: float | None = None) -> Any:  # noqa: ASYNC109, FBT001, FBT002
+    async def purge(self, no_wait: bool = False, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Drop what is ready in it; what is delivered stays with whom it was delivered to."""
         found = self._find()
         count = len(found.ready)
@@ -282,7 +282,7 @@ class Queue(_Entity):
         return None if no_wait else frame("Queue.PurgeOk", message_count=count)
 
     @operation
-    async def delete(self, *, if_unused: bool = True, if_empty: bool = True, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+    async def delete(self, *, if_unused: bool = True, if_empty: bool = True, timeout: float | None = None) -> Any:
         """Delete it; by default only if it has no consumers and no messages."""
         count = 0
         with self.channel._asking() as broker:
@@ -292,7 +292,7 @@ class Queue(_Entity):
         return frame("Queue.DeleteOk", message_count=count)
 
     def iterator(self, **options: Any) -> QueueIterator:
-        """Return an iterator over its messages, to be used with ``async with``; options as for `consume`, and *timeout*."""
+        """Return an iterator over its messages, for ``async with``; options as for `consume`, and *timeout*."""
         return QueueIterator(self, **options)
 
     def __aiter__(self) -> QueueIterator:

@@ -9,9 +9,9 @@ from attrs import define, field
 
 from isolation_core.services._clients import client_class
 
-__all__ = ["EXCEPTIONS", "Frame", "amqp_error", "delivered_message", "frame", "publish_error"]
+__all__ = ["EXCEPTIONS", "Frame", "amqp_class", "amqp_error", "delivered_message", "frame", "publish_error"]
 
-EXCEPTIONS: Final = {
+EXCEPTIONS: Final[dict[str, str | type[BaseException]]] = {
     "AMQPError": Exception,
     "AMQPConnectionError": "AMQPError",
     "ConnectionClosed": "AMQPConnectionError",
@@ -33,11 +33,7 @@ EXCEPTIONS: Final = {
 def amqp_error(name: str, *args: object) -> BaseException:
     """Build the exception *name*."""
     if name in {"QueueEmpty", "MessageProcessError"}:
-        amqp_error("AMQPError")
-        return client_class("aio_pika.exceptions", name, client_class("aiormq.exceptions", "AMQPError"))(*args)
-    base = EXCEPTIONS[name]
-    if isinstance(base, str):
-        amqp_class(base)
+        return client_class("aio_pika.exceptions", name, amqp_class("AMQPError"))(*args)
     return amqp_class(name)(*args)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -72,7 +72,7 @@ def properties_of(message: Any, now: float) -> Properties:
         reply_to=message.reply_to,
         expiration=_milliseconds(message.expiration, now),
         message_id=message.message_id,
-        timestamp=message.timestamp.astimezone(timezone.utc) if message.timestamp else None,
+        timestamp=message.timestamp.astimezone(UTC) if message.timestamp else None,
         type=message.type,
         user_id=message.user_id,
         app_id=message.app_id,
@@ -152,7 +152,9 @@ class IncomingMessage(ClientObject):
         ignore_processed: bool = False,  # noqa: FBT001, FBT002
     ) -> ProcessContext:
         """Return what acknowledges it at the end of an ``async with``, and rejects it when that raises."""
-        return ProcessContext(self, requeue, reject_on_redelivered, ignore_processed)
+        return ProcessContext(
+            self, requeue=requeue, reject_on_redelivered=reject_on_redelivered, ignore_processed=ignore_processed
+        )
 
     @operation
     async def ack(self, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 - as aio-pika has it
@@ -188,8 +190,8 @@ class ProcessContext:
     """See `IncomingMessage.process`."""
 
     def __init__(
-        self, message: IncomingMessage, requeue: bool, reject_on_redelivered: bool, ignore_processed: bool
-    ) -> None:  # noqa: FBT001
+        self, message: IncomingMessage, *, requeue: bool, reject_on_redelivered: bool, ignore_processed: bool
+    ) -> None:
         self.message = message
         self.requeue = requeue
         self.reject_on_redelivered = reject_on_redelivered
