@@ -45,7 +45,7 @@ async def test_operations_are_mocks() -> None:
     """A configured effect wins; wrong signatures and unknown names raise; calls of client objects are logged."""
     async with MockContext("test") as context:
         double = NatsDouble(context)
-        nc = await double.open_connection("nats://somewhere")
+        nc: Any = await double.open_connection("nats://somewhere")
         js = nc.jetstream()
         js.publish.side_effect = errors.TimeoutError
         with pytest.raises(errors.TimeoutError):

@@ -56,7 +56,7 @@ async def test_operations_are_mocks() -> None:
         rabbit = RabbitMQDouble(context)
         connection = await rabbit.open_connection("amqp://somewhere")
         channel = await connection.channel()
-        queue = await channel.declare_queue("q")
+        queue: Any = await channel.declare_queue("q")
         queue.get.side_effect = amqp.QueueEmpty
         with pytest.raises(amqp.QueueEmpty):
             await queue.get()
@@ -95,8 +95,8 @@ async def test_what_is_left_open_is_told() -> None:
     }
     tidy = MockContext("tidy")
     async with tidy:
-        rabbit = RabbitMQDouble(tidy)
-        async with await rabbit.open_connection() as connection, connection.channel() as channel:
+        opened: Any = await RabbitMQDouble(tidy).open_connection()
+        async with opened, opened.channel() as channel:
             await channel.declare_queue("q")
     assert not tidy.problems
 
@@ -136,7 +136,7 @@ async def test_messages_of_aio_pika_and_ours_are_alike() -> None:
     """What one publishes is received as what the other does."""
     async with MockContext("test") as context:
         channel = await (await RabbitMQDouble(context).open_connection()).channel()
-        queue = await channel.declare_queue("q")
+        queue: Any = await channel.declare_queue("q")
         infos = []
         for cls in (Message, RealMessage):
             await channel.default_exchange.publish(cls(b"x", headers={"a": 1}, expiration=2, message_id="m"), "q")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -81,7 +81,22 @@ class Consumer:
     @property
     def num_pending(self) -> int:
         """How many messages are still to come."""
-        return sum(1 for each in self.stream.entries.values() if each.seq >= self.next_seq and self._wants(each))
+        stream = self.stream
+        whole = self.only is None and self.config["filter_subject"] in {None, *stream.config["subjects"]}
+        if (
+            whole
+            and len(stream.config["subjects"]) == 1
+            and len(stream.entries) == stream.last_seq - stream.first_seq + 1
+        ):
+            return max(0, stream.last_seq - max(self.next_seq, stream.first_seq) + 1)
+        return sum(1 for _ in self._to_come())
+
+    def _to_come(self) -> Iterator[Entry]:
+        entries = self.stream.entries
+        for seq in range(max(self.next_seq, self.stream.first_seq), self.stream.last_seq + 1):
+            entry = entries.get(seq)
+            if entry is not None and self._wants(entry):
+                yield entry
 
     def take(self) -> tuple[Entry, int, int, int] | None:
         """Take the next message, redeliveries first: entry, deliveries, its number, how many are to come."""
@@ -97,9 +112,7 @@ class Consumer:
             limit = self.config["max_ack_pending"]
             if acked and 0 < limit <= len(self.pending):
                 return None
-            entry = next(
-                (each for each in self.stream.entries.values() if each.seq >= self.next_seq and self._wants(each)), None
-            )
+            entry = next(self._to_come(), None)
             if entry is None:
                 return None
             self.next_seq = entry.seq + 1
@@ -188,6 +201,11 @@ class Stream:
     def name(self) -> str:
         """Its name."""
         return str(self.config["name"])
+
+    @property
+    def first_seq(self) -> int:
+        """The sequence of its oldest message, or of the next one if it is empty."""
+        return next(iter(self.entries), self.last_seq + 1)
 
     @property
     def size(self) -> int:
