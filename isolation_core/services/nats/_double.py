@@ -41,7 +41,7 @@ class NatsDouble(ServiceDouble):
         super().__init__(context, name=name)
         self.streams = Streams(self.context.clock)
         self.background = Background()
-        self.acknowledgement: tuple[str, int, bool] | BaseException | None = None
+        self._acknowledgement: tuple[str, int, bool] | BaseException | None = None
         self._connections = 0
         self._own: Connection | None = None
         self._turns: dict[tuple[str, str], int] = {}
@@ -61,10 +61,16 @@ class NatsDouble(ServiceDouble):
 
     def _connection(self) -> Connection:
         self._require_connected()
-        if self._own is None or self._own.is_closed:
+        own = self._own
+        if own is None or own.is_closed:
             self._connections += 1
-            self._own = Connection(self, self._connections, internal=True)
-        return self._own
+            own = self._own = Connection(self, self._connections, internal=True)
+        return own
+
+    def acknowledgement(self) -> tuple[str, int, bool] | BaseException | None:
+        """Return what a stream has answered since it was last asked: its name, sequence, duplicate or not."""
+        found, self._acknowledgement = self._acknowledgement, None
+        return found
 
     def deliver(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str] | None) -> int:
         """Give a message to everybody who asks for it, and to the stream that keeps it; returns to how many."""
@@ -90,9 +96,9 @@ class NatsDouble(ServiceDouble):
         if stream is not None:
             try:
                 seq, duplicate = stream.store(subject, data, headers)
-                self.acknowledgement = stream.name, seq, duplicate
+                self._acknowledgement = stream.name, seq, duplicate
             except nats_class("js.APIError") as error:
-                self.acknowledgement = error
+                self._acknowledgement = error
         return len(chosen) + (stream is not None)
 
     # -- without connections ---------------------------------------------------------

@@ -173,11 +173,9 @@ class JetStream(ClientObject):
         if stream is not None:
             sent["Nats-Expected-Stream"] = stream
         double = self._connection._nats
-        double.acknowledgement = None
-        try:
-            self._connection._publish(subject, payload, "", sent or None)
-        finally:
-            acknowledgement, double.acknowledgement = double.acknowledgement, None
+        double.acknowledgement()
+        self._connection._publish(subject, payload, "", sent or None)
+        acknowledgement = double.acknowledgement()
         if acknowledgement is None:
             raise nats_error("js.NoStreamResponseError")
         if isinstance(acknowledgement, BaseException):

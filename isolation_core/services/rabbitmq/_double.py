@@ -75,12 +75,13 @@ class RabbitMQDouble(ServiceDouble):
 
     def _channel(self) -> Channel:
         self._require_connected()
-        if self._own is None or self._own.is_closed:
+        own = self._own
+        if own is None or own.is_closed:
             self._connections += 1
             connection = Connection(self, self._connections, internal=True)
-            self._own = Channel(connection, 1, publisher_confirms=True, on_return_raises=False)
-            connection._channels.append(self._own)
-        return self._own
+            own = self._own = Channel(connection, 1, publisher_confirms=True, on_return_raises=False)
+            connection._channels.append(own)
+        return own
 
     # -- without connections ---------------------------------------------------------
 
