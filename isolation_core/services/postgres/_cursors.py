@@ -143,9 +143,10 @@ class PreparedStatement(ClientObject):
     def _check(self, method: str) -> None:
         self._connection._check_resource("PreparedStatement", method)
 
-    async def _run(self, args: Sequence[Any], timeout: float | None) -> list[Record]:
+    async def _run(self, args: Sequence[Any], timeout: float | None, *, first: bool = False) -> list[Record]:
         result = await self._connection._run(self._query, args, timeout)
-        self._status = result.tag
+        # asyncpg stops after the first row, and then the server does not say how it ended.
+        self._status = None if first and result.rows else result.tag
         return records([name for name, _ in result.columns], result.rows)
 
     @operation
@@ -192,14 +193,14 @@ class PreparedStatement(ClientObject):
     async def fetchrow(self, *args: Any, timeout: float | None = None) -> Record | None:
         """Return the first row; None if there is none."""
         self._check("fetchrow")
-        rows = await self._run(args, timeout)
+        rows = await self._run(args, timeout, first=True)
         return rows[0] if rows else None
 
     @operation
     async def fetchval(self, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
         """Return one value of the first row; None if there is no row."""
         self._check("fetchval")
-        rows = await self._run(args, timeout)
+        rows = await self._run(args, timeout, first=True)
         return rows[0][column] if rows else None
 
     @operation

@@ -146,7 +146,7 @@ class EngineLink:
                 raise pg_error("PostgresSyntaxError", "cannot insert multiple commands into a prepared statement")
             if len(statements) > 1:
                 return await self._script(statements, timeout)
-            return await self._one(*statements[0], args, timeout) if statements else Result()
+            return await self._one(*statements[0], args, timeout, simple=script) if statements else Result()
         except Exception as error:
             if getattr(error, "severity", None) == "ERROR":
                 self.session.fail()
@@ -162,24 +162,24 @@ class EngineLink:
         try:
             for sql, tokens in statements:
                 self.session.open_script()
-                result = await self._one(sql, tokens, (), timeout)
+                result = await self._one(sql, tokens, (), timeout, simple=True)
             done = True
         finally:
             self.session.close_script(commit=done)
         return result
 
-    async def _one(self, sql: str, tokens: list[Token], args: Sequence[Any], timeout: float | None) -> Result:
+    async def _one(
+        self, sql: str, tokens: list[Token], args: Sequence[Any], timeout: float | None, *, simple: bool
+    ) -> Result:
         clock = self.engine.clock
         deadline = None if timeout is None else clock.now() + timeout
         while True:
-            version = self.engine.store.version
             try:
-                return self.session.execute(sql, tokens, args)
+                return self.session.execute(sql, tokens, args, simple=simple)
             except Blocked as blocked:
                 holder = blocked.holder
-            if self.engine.store.version != version:
-                # What it undid of itself counts as a change; nobody else has run meanwhile.
-                version = self.engine.store.version
+            # What it undid of itself counts as a change, and nobody else has run meanwhile.
+            version = self.engine.store.version
             try:
                 await self._wait(holder, version, deadline)
             except BaseException:

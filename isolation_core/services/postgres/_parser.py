@@ -171,9 +171,7 @@ class _Parser(SchemaParser, ExpressionParser):
             self.unsupported("DISTINCT ON")
         self.word("all")
         empty = self.token.kind == "end" or self.is_word("from")
-        if empty:
-            self.unsupported("a SELECT of no columns")
-        items = self._items()
+        items = () if empty else self._items()
         if self.is_word("into"):
             self.unsupported("SELECT INTO")
         sources = self._sources() if self.word("from") else ()
@@ -186,6 +184,8 @@ class _Parser(SchemaParser, ExpressionParser):
         having = self.expression() if self.word("having") else None
         if self.is_word("window"):
             self.unsupported("window functions")
+        if empty:
+            self.unsupported("a SELECT of no columns")
         return ast.Select(items, sources, where, group, having, distinct)
 
     def _items(self) -> tuple[ast.Item, ...]:

@@ -147,8 +147,14 @@ class Session:
             "current transaction is aborted, commands ignored until end of transaction block",
         )
 
-    def execute(self, sql: str, tokens: list[Token], args: Sequence[Any]) -> Result:
+    def execute(self, sql: str, tokens: list[Token], args: Sequence[Any], *, simple: bool = False) -> Result:
         """Run one statement.
+
+        Args:
+            sql: the text it is in.
+            tokens: of it.
+            args: its arguments.
+            simple: whether it is sent as text alone, which can have no parameters.
 
         Raises:
             Blocked: if it has to wait; nothing has happened then.
@@ -162,7 +168,7 @@ class Session:
             if isinstance(statement, ast.Transaction):
                 _expect(args, 0)
                 return self._transaction(statement)
-            return self._in_work(statement, sql, args)
+            return self._in_work(statement, sql, None if simple else args)
         except (Blocked, UnsupportedSQLError):
             raise
         except Exception as error:
@@ -180,7 +186,7 @@ class Session:
         if self.work is not None and self.work.implicit:
             self._end(commit=commit)
 
-    def _in_work(self, statement: ast.Statement, sql: str, args: Sequence[Any]) -> Result:
+    def _in_work(self, statement: ast.Statement, sql: str, args: Sequence[Any] | None) -> Result:
         store = self.store
         own = self.work is None
         if own:
@@ -212,10 +218,10 @@ class Session:
                 sql, f"a {work.isolation.replace('_', ' ')} transaction while another one has committed, which"
             )
 
-    def _run(self, statement: ast.Statement, sql: str, args: Sequence[Any], work: Work) -> Result:
+    def _run(self, statement: ast.Statement, sql: str, args: Sequence[Any] | None, work: Work) -> Result:
         if isinstance(statement, (ast.Query, ast.Insert, ast.Update, ast.Delete)):
             return self._planned(statement, sql, args, work)
-        _expect(args, 0)
+        _expect(args or (), 0)
         match statement:
             case ast.CreateTable():
                 self._refuse_readonly(work, "CREATE TABLE")
@@ -312,10 +318,13 @@ class Session:
             found.append(type_)
         return tuple(found)
 
-    def _planned(self, statement: ast.Statement, sql: str, args: Sequence[Any], work: Work) -> Result:
+    def _planned(self, statement: ast.Statement, sql: str, args: Sequence[Any] | None, work: Work) -> Result:
         plan = self._plan(statement, sql, work)
         if plan.verb != "SELECT" or (isinstance(statement, ast.Query) and statement.locks):
             self._refuse_readonly(work, plan.verb if plan.verb != "SELECT" else "SELECT FOR UPDATE")
+        if args is None and plan.compiler.binder.params:
+            raise pg_error("UndefinedParameterError", f"there is no parameter ${min(plan.compiler.binder.params)}")
+        args = args or ()
         parameters = self._parameters(plan)
         _expect(args, len(parameters))
         values = {
