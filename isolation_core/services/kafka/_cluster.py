@@ -188,6 +188,6 @@ def offsets_of(offsets: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Of
             raise ValueError("Key should be TopicPartition instance")  # noqa: TRY004 - what the client raises
         offset, metadata = (entry, "") if isinstance(entry, int) else entry
         if not isinstance(offset, int) or not isinstance(metadata, str):
-            raise ValueError(f"{partition}: {entry!r} is neither an offset nor (offset, metadata)")
+            raise ValueError(f"{partition}: {entry!r} is neither an offset nor (offset, metadata)")  # noqa: TRY004 - as above
         found[partition] = OffsetAndMetadata(offset, metadata)
     return found

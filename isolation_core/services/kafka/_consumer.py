@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
+
 from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
 from isolation_core.services.kafka._assignors import assignor_name
@@ -252,7 +254,7 @@ class KafkaConsumer(ClientObject):
             await self._group.settle()
 
     def _in_callback(self) -> bool:
-        return self._kafka._callback_of is self
+        return self._kafka._callback_task == anyio.get_current_task().id
 
     async def _revoke(self) -> None:
         self._commit_quietly()
@@ -269,13 +271,13 @@ class KafkaConsumer(ClientObject):
     async def _tell(self, name: str, partitions: set[TopicPartition]) -> None:
         if self._listener is None:
             return
-        before, self._kafka._callback_of = self._kafka._callback_of, self
+        before, self._kafka._callback_task = self._kafka._callback_task, anyio.get_current_task().id
         try:
             told = getattr(self._listener, name)(partitions)
             if inspect.isawaitable(told):
                 await told
         finally:
-            self._kafka._callback_of = before
+            self._kafka._callback_task = before
 
     def _overdue(self, now: float) -> bool:
         return not self._waiting and now - self._last_poll > self._max_poll_interval
@@ -502,6 +504,10 @@ class KafkaConsumer(ClientObject):
         while True:
             self._require_open()
             await self._settle()
+            if self._unsettled():
+                raise kafka_error(
+                    "IllegalStateError", "a rebalance listener cannot read: its group is being rebalanced"
+                )
             self._require(partitions)
             self._waiting += 1
             try:

@@ -8,7 +8,7 @@ from isolation_core.services._clients import client_class
 
 __all__ = ["kafka_class", "kafka_error"]
 
-_BASES: Final = {
+_BASES: Final[dict[str, type[Exception] | str]] = {
     "KafkaError": RuntimeError,
     "ConsumerStoppedError": Exception,
     "IllegalOperation": Exception,

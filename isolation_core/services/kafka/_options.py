@@ -9,12 +9,40 @@ from typing import Final
 __all__ = ["CONSUMER_OPTIONS", "PRODUCER_OPTIONS", "check_options"]
 
 _COMMON: Final = frozenset(
-    ["loop", "bootstrap_servers", "client_id", "metadata_max_age_ms", "request_timeout_ms", "api_version", "retry_backoff_ms", "security_protocol", "ssl_context", "connections_max_idle_ms", "sasl_mechanism", "sasl_plain_password", "sasl_plain_username", "sasl_kerberos_service_name", "sasl_kerberos_domain_name", "sasl_oauth_token_provider"]
+    {
+        "loop",
+        "bootstrap_servers",
+        "client_id",
+        "metadata_max_age_ms",
+        "request_timeout_ms",
+        "api_version",
+        "retry_backoff_ms",
+        "security_protocol",
+        "ssl_context",
+        "connections_max_idle_ms",
+        "sasl_mechanism",
+        "sasl_plain_password",
+        "sasl_plain_username",
+        "sasl_kerberos_service_name",
+        "sasl_kerberos_domain_name",
+        "sasl_oauth_token_provider",
+    }
 )
 PRODUCER_OPTIONS: Final = _COMMON | {"acks", "compression_type", "max_batch_size", "linger_ms", "enable_idempotence"}
-CONSUMER_OPTIONS: Final = _COMMON | frozenset(
-    ["group_instance_id", "fetch_max_wait_ms", "fetch_max_bytes", "fetch_min_bytes", "max_partition_fetch_bytes", "check_crcs", "rebalance_timeout_ms", "session_timeout_ms", "heartbeat_interval_ms", "consumer_timeout_ms", "exclude_internal_topics", "client_rack"]
-)
+CONSUMER_OPTIONS: Final = _COMMON | {
+    "group_instance_id",
+    "fetch_max_wait_ms",
+    "fetch_max_bytes",
+    "fetch_min_bytes",
+    "max_partition_fetch_bytes",
+    "check_crcs",
+    "rebalance_timeout_ms",
+    "session_timeout_ms",
+    "heartbeat_interval_ms",
+    "consumer_timeout_ms",
+    "exclude_internal_topics",
+    "client_rack",
+}
 
 
 def check_options(client: str, given: Iterable[str], known: frozenset[str]) -> None:
