@@ -14,7 +14,7 @@ from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
 from isolation_core.services.kafka._assignors import assignor_name
 from isolation_core.services.kafka._cluster import offsets_of
-from isolation_core.services.kafka._errors import kafka_error
+from isolation_core.services.kafka._errors import kafka_class, kafka_error
 from isolation_core.services.kafka._log import Message
 from isolation_core.services.kafka._options import CONSUMER_OPTIONS, check_options
 from isolation_core.services.kafka._structs import (
@@ -554,7 +554,7 @@ class KafkaConsumer(ClientObject):
     def _turns(self, partitions: tuple[TopicPartition, ...]) -> Iterator[TopicPartition]:
         """Yield what may be read, beginning after what was read last: none is starved."""
         ready = [each for each in partitions or self._positions if each in self._positions and each not in self._paused]
-        first = ready.index(self._last) + 1 if self._last in ready else 0
+        first = ready.index(self._last) + 1 if self._last is not None and self._last in ready else 0
         yield from ready[first:]
         yield from ready[:first]
 
@@ -595,7 +595,5 @@ class KafkaConsumer(ClientObject):
     async def __anext__(self) -> ConsumerRecord:
         try:
             return await self.getone()
-        except Exception as error:
-            if type(error).__name__ == "ConsumerStoppedError":
-                raise StopAsyncIteration from None
-            raise
+        except kafka_class("ConsumerStoppedError"):
+            raise StopAsyncIteration from None
