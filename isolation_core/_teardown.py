@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from isolation_core._owner import Owner
     from isolation_core.graph import Node
 
-__all__ = ["GRACE", "Entry", "Outcome", "Run", "State", "caused_by"]
+__all__ = ["GRACE", "Entry", "Outcome", "Run", "State", "both", "caused_by"]
 
 State: TypeAlias = Literal["up", "tearing down", "down"]
 
@@ -238,3 +238,18 @@ def caused_by(error: BaseException, cause: BaseException | None) -> BaseExceptio
         if last is not cause:
             last.__cause__ = cause
     return error
+
+
+def both(first: BaseException | None, second: BaseException) -> BaseException:
+    """Return one error that holds both, the earlier first; a control-flow error wins alone."""
+    if first is None:
+        return second
+    if not isinstance(first, Exception) or not isinstance(second, Exception):
+        winner, other = (first, second) if not isinstance(first, Exception) else (second, first)
+        winner.__context__ = winner.__context__ or other
+        return winner
+    leaves = [*(first.exceptions if isinstance(first, ExceptionGroup) else [first])]
+    leaves += second.exceptions if isinstance(second, ExceptionGroup) else [second]
+    if isinstance(first, ExceptionGroup):
+        return first.derive(leaves)
+    return ExceptionGroup(str(first), leaves)

@@ -18,10 +18,13 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, get_args
 from weakref import ref
 
+from attrs import evolve
+
 from isolation_core._alive import register_live_sources
 from isolation_core._ambient import current_barrier, open_barriers, task_barrier
 from isolation_core._baseline import mark_known
 from isolation_core._modes import Mode
+from isolation_core._teardown import both
 from isolation_core._watched import check_kinds, territory_of
 from isolation_core.contamination import default_probes
 from isolation_core.contamination._ignore import IgnoreRules
@@ -320,7 +323,7 @@ class Barrier:
             self._require_open("services")
             from isolation_core.services import MockContext
 
-            self._services = MockContext(self.owner, mocks=self.mocks, timeout=self._timeout)
+            self._services = MockContext(self.owner, mocks=self.mocks, timeout=self._timeout, report=self.report_leak)
             self._living().add_cleanup(self._services.end, name="the services")
         return self._services
 
@@ -341,6 +344,17 @@ class Barrier:
         """Say that the process cannot be trusted any more after this barrier, and why."""
         self._dirty.append(reason)
         get_journal().record("dirty", reason=reason, owner=self.owner, scope=self.scope)
+
+    def report_leak(self, leak: Leak) -> None:
+        """Take *leak*, found by something that lived inside, as one of this barrier's; afterwards tell the journal."""
+        if self.mode == "off" or ((ignored := self._ignore.matcher()) and ignored(leak.kind, leak.path)):
+            return
+        if self._state != "open":
+            get_journal().record_finding(leak)
+            return
+        within = leak.owner.removesuffix(f" of {self.owner}")
+        reason = leak.reason if leak.owner == self.owner else f"in {within}"
+        self.leaks += (evolve(leak, owner=self.owner, scope=self.scope, reason=reason),)
 
     def _living(self) -> Lifecycle:
         if self._lifecycle is None:
@@ -451,7 +465,7 @@ class Barrier:
             try:
                 self._mocks.close()
             except BaseException as failure:
-                teardown = _both(teardown, failure)
+                teardown = both(teardown, failure)
             # Also when a cleanup failed: what was found until then is true.
             self.leaks += tuple(self._mocks.leaks)
         self._close(error, teardown)
@@ -474,7 +488,7 @@ class Barrier:
             try:
                 await self._mocks.aclose()
             except BaseException as failure:
-                teardown = _both(teardown, failure)
+                teardown = both(teardown, failure)
             self.leaks += tuple(self._mocks.leaks)
         self._close(error, teardown)
         return False
@@ -497,7 +511,7 @@ class Barrier:
                 # The body's own error is the news; ours must not hide it.
                 error.add_note(str(contamination))
             else:
-                teardown = _both(teardown, contamination)
+                teardown = both(teardown, contamination)
         if teardown is not None:
             raise teardown
 
@@ -580,21 +594,6 @@ def _excuse(error: Exception, where: str) -> None:
     if os.environ.get("ISOLATION_CORE_DEBUG"):
         raise error
     get_journal().record("note", text=f"isolation-core failed in {where}: {type(error).__name__}: {error}")
-
-
-def _both(first: BaseException | None, second: BaseException) -> BaseException:
-    """Return one error that holds both, the earlier first; a control-flow error wins alone."""
-    if first is None:
-        return second
-    if not isinstance(first, Exception) or not isinstance(second, Exception):
-        winner, other = (first, second) if not isinstance(first, Exception) else (second, first)
-        winner.__context__ = winner.__context__ or other
-        return winner
-    leaves = [*(first.exceptions if isinstance(first, ExceptionGroup) else [first])]
-    leaves += second.exceptions if isinstance(second, ExceptionGroup) else [second]
-    if isinstance(first, ExceptionGroup):
-        return first.derive(leaves)
-    return ExceptionGroup(str(first), leaves)
 
 
 register_live_sources()

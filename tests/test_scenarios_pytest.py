@@ -152,6 +152,47 @@ def test_sync_tests(pytester: pytest.Pytester) -> None:
     run(pytester, SYNC, "-p", "no:asyncio").assert_outcomes(passed=4 + len(ServiceType))
 
 
+LEFT = """
+from isolation_core.services import ClientObject, fail
+
+class Channel(ClientObject):
+    def problems(self):
+        return ("a channel was not closed",)
+
+async def test_leaves_a_channel(isolated_kafka_mock):
+    Channel(isolated_kafka_mock)
+
+async def test_plans_a_fault(mock_context):
+    mock_context.faults.add("kafka.send", fail())
+
+async def test_is_tidy(isolated_kafka_mock):
+    await isolated_kafka_mock.connect()
+"""
+
+
+def test_what_a_double_had_open_is_told_at_the_end_of_the_run(pytester: pytest.Pytester) -> None:
+    """The terminal summary lists it under its test; mode strict fails that test alone; unused faults are notes."""
+    header = """
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+    result = run(pytester, header + LEFT, "-p", "no:asyncio", "--isolation=restore", "-v")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "test_suite.py::test_leaves_a_channel",
+            "  SVC001 kafka: a channel was not closed: open or unused at the end, ended",
+        ]
+    )
+    result.stdout.fnmatch_lines(["  SVC002 faults: fail('unavailable') on kafka.send never fired*"])
+    strict = run(pytester, header + LEFT, "-p", "no:asyncio")
+    strict.assert_outcomes(passed=3, errors=1)
+    strict.stdout.fnmatch_lines(["*SVC001 kafka: a channel was not closed*"])
+
+
 def test_nothing_is_imported_unused(pytester: pytest.Pytester) -> None:
     """A suite that asks for none of these fixtures does not import the services."""
     pytester.makepyfile(

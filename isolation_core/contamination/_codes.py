@@ -449,9 +449,25 @@ _LIVING: Final = (
         "FIX002",
         "fixture",
         "cleanup of a fixture cut short",
-        "The teardown of a managed fixture, or a cleanup of it, took longer than its budget and was cancelled: the code "
-        "behind the place where it waited never ran.",
+        "The teardown of a managed fixture, or a cleanup of it, took longer than its budget and was cancelled: the "
+        "code behind the place where it waited never ran.",
         "Find out what it waits for, or raise timeout= of the fixture.",
+    ),
+    _code(
+        "SVC001",
+        "service",
+        "open or unused at the end",
+        "A connection, transaction, producer, subscription or message of a service double was neither closed nor "
+        "consumed when its barrier or scenario ended, or an HTTP route was never called. The double closed what it "
+        "could; the real service would have kept it.",
+        "Use `async with`, or close, stop, acknowledge or consume it.",
+    ),
+    _code(
+        "SVC002",
+        "service",
+        "unused fault rule",
+        "A fault was planned, and no call came that it applied to: the test does not test what it says.",
+        "Correct the pattern and conditions, or add it with optional=True.",
     ),
     _code(
         "PRC001",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from isolation_core._ambient import current_barrier
 from isolation_core.errors import ConfigurationError, ForeignMockUseError, LifecycleClosedError
+from isolation_core.findings import Leak
 from isolation_core.journal import get_journal
 from isolation_core.lifecycle import Lifecycle
 from isolation_core.mocks import MockRegistry, current_registry
@@ -22,6 +23,7 @@ from isolation_core.services._registry import service_spec
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from isolation_core.findings import Severity
     from isolation_core.services._double import ServiceDouble
     from isolation_core.services._operations import Operation
 
@@ -45,6 +47,8 @@ class MockContext:
         timeout: seconds of real time the end of one double may take.
         strict: True: use from another scenario or barrier raises, instead of only being reported;
             None: as the barrier around it, where strict means mode ``strict``.
+        report: told of what was left open and of faults that never fired; by default the barrier around it,
+            without one the journal.
 
     Attributes:
         owner: as given.
@@ -65,8 +69,10 @@ class MockContext:
         clock: VirtualClock | None = None,
         timeout: float | None = 10.0,
         strict: bool | None = None,
+        report: Callable[[Leak], object] | None = None,
     ) -> None:
         barrier = current_barrier()
+        self._report = report or (get_journal().record_finding if barrier is None else barrier.report_leak)
         self.owner = owner or (f"a mock context in {barrier.owner}" if barrier else "a mock context")
         self.seed = zlib.crc32(self.owner.encode()) if seed is None else seed
         self.clock = VirtualClock() if clock is None else clock
@@ -166,11 +172,31 @@ class MockContext:
         self._doubles.pop(double.name, None)
         self._endings.pop(double, None)
 
-    def _note_problems(self, double: ServiceDouble) -> None:
-        problems = double.problems()
-        if problems:
-            self.problems[double.name] = problems
-            get_journal().record("service-problems", service=double.name, problems=problems, owner=self.owner)
+    @contextlib.contextmanager
+    def _closing(self, double: ServiceDouble) -> Iterator[None]:
+        """Around the end of *double*: look before it what is open, tell after it what came of that."""
+        problems: tuple[str, ...] = ()
+        blind: Exception | None = None
+        try:
+            problems = tuple(double.problems())
+        except Exception as error:  # it is closed all the same
+            blind = error
+        ended = False
+        try:
+            yield
+            ended = True
+        finally:
+            if problems:
+                self._tell(double.name, problems, "SVC001", "leak", ended=ended)
+        if blind is not None:
+            raise blind
+
+    def _tell(self, name: str, problems: tuple[str, ...], code: str, severity: Severity, *, ended: bool) -> None:
+        self.problems[name] = problems
+        get_journal().record("service-problems", service=name, problems=problems, owner=self.owner)
+        for problem in dict.fromkeys(problems):
+            leak = Leak("service", f"{name}: {problem}", code=code, owner=self.owner, severity=severity, ended=ended)
+            self._report(leak)
 
     def _record(self, event: str, /, **fields: Any) -> None:
         if event == "cross-scenario":
@@ -224,11 +250,15 @@ class MockContext:
 
     def _end(self, double: ServiceDouble) -> object:
         """Close one double; what has to be awaited is handed to the lifecycle."""
-        self._note_problems(double)
         if double.needs_await:
-            return double.close()
-        double.close_now()
+            return self._aend(double)
+        with self._closing(double):
+            double.close_now()
         return None
+
+    async def _aend(self, double: ServiceDouble) -> None:
+        with self._closing(double):
+            await double.close()
 
     def close(self) -> None:
         """Close every double, newest first, whatever fails. Doing it again does nothing.
@@ -272,8 +302,7 @@ class MockContext:
         self._closed = True
         if self.faults.rules and (unused := self.faults.unused):
             told = tuple(f"{rule} never fired; {rule.seen} calls matched" for rule in unused)
-            self.problems["faults"] = told
-            get_journal().record("service-problems", service="faults", problems=told, owner=self.owner)
+            self._tell("faults", told, "SVC002", "note", ended=False)
 
     def __enter__(self) -> Self:
         if self._own_mocks:

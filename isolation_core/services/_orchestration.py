@@ -114,7 +114,6 @@ class Orchestration:
             yield double
         finally:
             if mine:
-                self.context._note_problems(double)
                 await self._finish_async(double)
 
     def _make(self, name: str) -> tuple[ServiceDouble, bool]:
@@ -126,18 +125,17 @@ class Orchestration:
 
     def _finish(self, double: ServiceDouble) -> object:
         """End one of our doubles; what has to be awaited is returned."""
-        self.context._note_problems(double)
         if double.needs_await:
             return self._finish_async(double)
         try:
-            double.close_now()
+            self.context._end(double)
         finally:
             self.context._release(double)
         return None
 
     async def _finish_async(self, double: ServiceDouble) -> None:
         try:
-            await double.close()
+            await self.context._aend(double)
         finally:
             self.context._release(double)
 
