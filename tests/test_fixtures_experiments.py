@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextvars
 import os
+import sys
 import time
+import types
+import unittest
 from collections.abc import AsyncIterator, Iterator
 from time import perf_counter
 from typing import Any
@@ -19,7 +22,7 @@ from anyio.lowlevel import checkpoint
 
 from isolation_core import FixtureManager, isolation_barrier, managed_fixture
 from isolation_core.errors import GraphError, SetupError, TeardownErrors, TeardownTimeout
-from isolation_core.fixtures import FixtureRegistry, FixtureRequest, use_registry
+from isolation_core.fixtures import FixtureRegistry, FixtureRequest, current_registry, use_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +43,7 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-def test_e1_an_interrupt_in_one_teardown_drops_no_other() -> None:
+def test_e01_an_interrupt_in_one_teardown_drops_no_other() -> None:
     """KeyboardInterrupt in a function fixture: its siblings and the wide ones go down, then it is raised."""
     down: list[str] = []
 
@@ -63,8 +66,8 @@ def test_e1_an_interrupt_in_one_teardown_drops_no_other() -> None:
     assert down == ["b", "a", "m"]
 
 
-def test_e2_e10_a_cycle_and_a_misspelt_name_are_drawn_before_anything_runs() -> None:
-    """One loop, drawn; one near name, not twenty-five; a missing dependency never becomes a node."""
+def test_e02_a_cycle_and_a_misspelt_name_are_drawn_before_anything_runs() -> None:
+    """One loop, drawn; one near name, not twenty-five."""
     managed_fixture(name="a")(lambda b: None)
     managed_fixture(name="b")(lambda c: None)
     managed_fixture(name="c")(lambda a, databse: None)
@@ -79,7 +82,7 @@ def test_e2_e10_a_cycle_and_a_misspelt_name_are_drawn_before_anything_runs() -> 
     assert "other_" not in str(caught.value)
 
 
-async def test_e3_e6_a_wide_fixture_holds_a_task_group_across_tests() -> None:
+async def test_e03_a_wide_fixture_holds_a_task_group_across_tests() -> None:
     """Set-up, requests and teardown may be in different tasks of the runner; the fixture's own is one."""
 
     @managed_fixture(scope="session")
@@ -104,7 +107,7 @@ async def test_e3_e6_a_wide_fixture_holds_a_task_group_across_tests() -> None:
     assert seen[0] is seen[1]
 
 
-def test_e4_a_context_variable_of_a_fixture_ends_with_its_barrier() -> None:
+def test_e04_a_context_variable_of_a_fixture_ends_with_its_barrier() -> None:
     """It reaches the test, and not the next one."""
 
     @managed_fixture
@@ -121,8 +124,89 @@ def test_e4_a_context_variable_of_a_fixture_ends_with_its_barrier() -> None:
     assert number.get(None) is None
 
 
+@pytest.mark.parametrize("where", ["module", "class", "test"])
+def test_e05_unittest_keeps_every_error_of_every_cleanup(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Two cleanups of a module fail, of which unittest's own module cleanups would keep the first."""
+
+    def define(name: str, *needs: str) -> None:
+        def fixture() -> Iterator[str]:
+            yield name
+            raise OSError(f"{name} broke")
+
+        managed_fixture(name=name, scope="session", dependencies=needs)(fixture)
+
+    define("first")
+    define("second", "first")
+
+    class Case(unittest.TestCase):
+        def setUp(self) -> None:
+            if where == "test":
+                self.enterContext(isolation_barrier()).fixture("second")
+
+        @classmethod
+        def setUpClass(cls) -> None:
+            if where == "class":
+                cls.enterClassContext(isolation_barrier()).fixture("second")
+
+        def test_it(self) -> None: ...
+
+    def set_up() -> None:
+        if where == "module":
+            unittest.enterModuleContext(isolation_barrier()).fixture("second")
+
+    module: Any = types.ModuleType("a_module_of_tests")
+    module.setUpModule = set_up
+    monkeypatch.setitem(sys.modules, "a_module_of_tests", module)
+    Case.__module__ = "a_module_of_tests"
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(Case).run(result)
+    ((_, text),) = result.errors
+    assert "first broke" in text
+    assert "second broke" in text
+    assert result.testsRun == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_e06_in_an_asynchronous_test_case_a_fixture_has_one_task_and_learns_of_the_error(fails: bool) -> None:
+    """Each phase of the TestCase is a task of its own; the fixture holds a task group across them."""
+    seen: list[object] = []
+    tasks: list[int] = []
+
+    @managed_fixture(sees_errors=True)
+    async def group() -> AsyncIterator[anyio.abc.TaskGroup]:
+        before = anyio.get_current_task().id
+        async with anyio.create_task_group() as inner:
+            try:
+                yield inner
+            except LookupError:
+                seen.append(LookupError)
+                raise
+            finally:
+                inner.cancel_scope.cancel()
+                seen.append(anyio.get_current_task().id == before)
+
+    class Case(unittest.IsolatedAsyncioTestCase):
+        async def asyncSetUp(self) -> None:
+            tasks.append(anyio.get_current_task().id)
+            self.barrier = await self.enterAsyncContext(isolation_barrier())
+            (await self.barrier.afixture("group")).start_soon(anyio.sleep_forever)
+
+        async def test_it(self) -> None:
+            tasks.append(anyio.get_current_task().id)
+            async with isolation_barrier() as barrier:
+                (await barrier.afixture("group")).start_soon(anyio.sleep_forever)
+                if fails:
+                    raise LookupError("the body")
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(Case).run(result)
+    assert len(result.errors) == fails, result.errors
+    assert len(set(tasks)) == 2
+    assert seen == ([LookupError] if fails else []) + [True, True]
+
+
 @pytest.mark.parametrize("body_fails", [False, True])
-async def test_e5_e7_e9_all_errors_of_all_cleanups_survive(body_fails: bool) -> None:
+async def test_e07_all_errors_of_all_cleanups_survive(body_fails: bool) -> None:
     """Five cleanups that fail are five leaves of one group, beside the error of the body."""
     for place in range(5):
 
@@ -143,7 +227,7 @@ async def test_e5_e7_e9_all_errors_of_all_cleanups_survive(body_fails: bool) -> 
     assert isinstance(caught.value.exceptions[-1] if body_fails else caught.value, TeardownErrors)
 
 
-async def test_e8_all_async_cleanups_finish_under_cancellation() -> None:
+async def test_e08_all_async_cleanups_finish_under_cancellation() -> None:
     """Five of five, where an exit stack finishes none."""
     finished: list[int] = []
     for place in range(5):
@@ -161,6 +245,43 @@ async def test_e8_all_async_cleanups_finish_under_cancellation() -> None:
             scope.cancel()
             await checkpoint()
     assert finished == [4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("broken", [("second",), ("first", "second")])
+def test_e09_one_error_and_two_have_one_shape_and_stop_no_cleanup(broken: tuple[str, ...]) -> None:
+    """Always a group, one leaf for each that failed; the others have run."""
+    down: list[str] = []
+
+    def define(name: str) -> None:
+        def fixture() -> Iterator[None]:
+            yield
+            down.append(name)
+            if name in broken:
+                raise OSError(name)
+
+        managed_fixture(name=name)(fixture)
+
+    with pytest.raises(TeardownErrors) as caught, isolation_barrier() as barrier:
+        for name in ("last", "first", "second"):
+            define(name)
+            barrier.fixture(name)
+    assert [str(each) for each in caught.value.exceptions] == [*reversed(broken)]
+    assert all("while tearing down" in each.__notes__[0] for each in caught.value.exceptions)
+    assert down == ["second", "first", "last"]
+
+
+def test_e10_every_circle_is_told_and_what_is_missing_never_becomes_a_fixture() -> None:
+    """Where graphlib names one circle and makes a node of an unknown name."""
+    for name, needs in {"a": "b", "b": "a", "c": "d", "d": "c", "e": "nowhere"}.items():
+        managed_fixture(name=name, dependencies=[needs])(lambda: None)
+    with pytest.raises(GraphError) as caught:
+        current_registry().resolve("a", "c", "e")
+    assert sorted(problem.nodes for problem in caught.value.problems)[:2] == [("a", "b"), ("c", "d")]
+    assert len(caught.value.problems) == 3
+    managed_fixture(name="nowhere")(lambda: None)
+    graph = current_registry().resolve("e")
+    assert [node.name for node in graph.order] == ["nowhere", "e"]
+    assert "a" not in graph
 
 
 async def test_e11_no_fixture_waits_for_a_level() -> None:
@@ -260,6 +381,32 @@ def test_e15_an_undo_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) 
     assert "SHOP" not in os.environ
 
 
+def test_e16_wide_fixtures_are_before_the_barrier_of_their_first_test_and_narrow_ones_in_it() -> None:
+    """What the wide one sets stays for the next test; what the narrow one leaves is undone, by name."""
+
+    @managed_fixture(scope="module")
+    def wide() -> Iterator[None]:
+        os.environ["WIDE"] = "kept"
+        yield
+        del os.environ["WIDE"]
+
+    @managed_fixture
+    def narrow(wide: None) -> None:
+        os.environ["NARROW"] = os.environ["WIDE"]
+
+    manager = FixtureManager()
+    with manager.scope("module") as module:
+        for owner in ("first", "second"):
+            assert "NARROW" not in os.environ
+            with manager.scope("function", owner) as test:
+                manager.get("narrow")
+                assert os.environ["NARROW"] == "kept"
+            assert [(change.path, change.owner) for change in test.barrier.changes] == [("os.environ['NARROW']", owner)]
+        assert os.environ["WIDE"] == "kept"
+    assert module.barrier.clean
+    assert "WIDE" not in os.environ
+
+
 def test_e17_the_work_of_a_wide_fixture_that_comes_late_is_kept() -> None:
     """Asked for inside a test, it survives that test; the leak of the test beside it is undone."""
 
@@ -279,6 +426,36 @@ def test_e17_the_work_of_a_wide_fixture_that_comes_late_is_kept() -> None:
     assert [change.path for change in test.barrier.changes] == ["os.environ['LEAKED']"]
     assert session.barrier.clean
     assert "LATE" not in os.environ
+
+
+def test_e18_bodies_in_copied_contexts_leave_the_tokens_of_fixtures_valid() -> None:
+    """A test that runs in a copy sees the variables of its fixtures, its own end with it, and each token resets."""
+
+    @managed_fixture(scope="module")
+    def wide() -> Iterator[None]:
+        token = number.set(18)
+        yield
+        number.reset(token)
+
+    @managed_fixture
+    def narrow(wide: None) -> Iterator[None]:
+        token = number.set(number.get() + 1)
+        yield
+        number.reset(token)
+
+    def body() -> None:
+        assert number.get() == 19
+        number.set(0)
+
+    manager = FixtureManager()
+    with manager.scope("module"):
+        for _ in range(2):
+            with manager.scope("function"):
+                manager.get("narrow")
+                contextvars.copy_context().run(body)
+                assert number.get() == 19
+            assert number.get() == 18
+    assert number.get(None) is None
 
 
 def test_e19_fixtures_per_example() -> None:
