@@ -7,6 +7,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache, partial
 from typing import Any, Final
 
 from isolation_core.errors import UnsupportedSQLError
@@ -326,24 +327,32 @@ def register(connection: sqlite3.Connection, clock: Clock, failed: Callable[[Bas
     for name, (count, function) in scalars.items():
         connection.create_function(name, count, guarded(function))
     connection.create_collation("pg_numeric", _compare_numeric)
-    for name in AGGREGATES - {"count"}:
-        for type_ in (*_ORDERED, "bool", "uuid"):
-            if aggregate_result(name, [type_, "text"] if name == "string_agg" else [type_]) is not None:
-                count = 2 if name == "string_agg" else 1
-                factory = _guarded_aggregate(name, type_, failed)
-                connection.create_aggregate(f"pg_{name}_{type_}", count, factory)
+    for name, type_, count in _aggregates():
+        factory: Any = partial(_Guarded, name, type_, failed)
+        connection.create_aggregate(f"pg_{name}_{type_}", count, factory)
 
 
-def _guarded_aggregate(name: str, type_: str, failed: Callable[[BaseException], None]) -> Any:
-    class Guarded(_Aggregate):
-        def __init__(self) -> None:
-            super().__init__(name, type_)
+@cache
+def _aggregates() -> tuple[tuple[str, str, int], ...]:
+    """Return the aggregates with the type and the number of their arguments."""
+    return tuple(
+        (name, type_, 2 if name == "string_agg" else 1)
+        for name in sorted(AGGREGATES - {"count"})
+        for type_ in (*_ORDERED, "bool", "uuid")
+        if aggregate_result(name, [type_, "text"] if name == "string_agg" else [type_]) is not None
+    )
 
-        def finalize(self) -> Any:
-            try:
-                return super().finalize()
-            except BaseException as error:
-                failed(error)
-                raise
 
-    return Guarded
+class _Guarded(_Aggregate):
+    """An aggregate that tells of its errors. One class for all: a class each would be work for the collector."""
+
+    def __init__(self, name: str, type_: str, failed: Callable[[BaseException], None]) -> None:
+        super().__init__(name, type_)
+        self._failed = failed
+
+    def finalize(self) -> Any:
+        try:
+            return super().finalize()
+        except BaseException as error:
+            self._failed(error)
+            raise
