@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final, TypeAlias
+
 import pytest
 
 QUIET = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio")
@@ -18,6 +25,42 @@ def run_in_process_of_its_own(pytester: pytest.Pytester, text: str, *args: str) 
     """Run *text* as a test module in another process."""
     pytester.makepyfile(test_it=HEADER + text)
     return pytester.runpytest_subprocess(*QUIET, *args)
+
+
+# Imported here, these are not imported anew by each of the runs in this process.
+for _name in ("_light", "_loop_choice", "_loops", "_managed", "_manager", "_session"):
+    import_module(f"isolation_pytest.{_name}")
+for _name in ("_asyncio", "_trio"):
+    import_module(f"anyio._backends.{_name}")
+
+SUITE: Final[dict[str, str]] = {}
+"""Modules that one process runs together, with a barrier around each test."""
+
+Passed: TypeAlias = Callable[[str], int]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """Run all modules of SUITE."""
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "app.py").write_text("CONFIG = {}\n")
+    for name, text in SUITE.items():
+        (folder / f"test_{name}.py").write_text(HEADER + text)
+    command = [sys.executable, "-m", "pytest", *QUIET[:4], "-rA", "--isolation=restore", str(folder)]
+    options = ["-o", "asyncio_default_fixture_loop_scope=function", "-p", "no:xdist"]
+    return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def passed(together: subprocess.CompletedProcess[str]) -> Passed:
+    """Return what tells how many tests of a module of SUITE have passed; no other outcome is let through."""
+
+    def count(name: str) -> int:
+        found = re.findall(rf"^([A-Z]+) test_{name}\.py\b", together.stdout, re.MULTILINE)
+        assert set(found) == {"PASSED"}, together.stdout + together.stderr
+        return len(found)
+
+    return count
 
 
 # -- fixtures first ---------------------------------------------------------------
@@ -53,7 +96,7 @@ def test_l1_every_shape_is_a_pytest_fixture(pytester: pytest.Pytester) -> None:
 def test_without_the_plugin_they_are_plain_fixtures(pytester: pytest.Pytester) -> None:
     """With -p no:isolation, as with --isolation=off, everything works."""
     pytester.makepyfile(test_it=HEADER + ALL_SHAPES)
-    pytester.runpytest_subprocess(*QUIET, "-p", "no:isolation").assert_outcomes(passed=2)
+    pytester.runpytest_inprocess(*QUIET, "-p", "no:isolation").assert_outcomes(passed=2)
 
 
 def test_with_a_barrier_around_each_test_they_work_the_same(pytester: pytest.Pytester) -> None:
@@ -282,9 +325,9 @@ def test_misspelt(repository): pass
 def test_e01_an_interrupt_in_one_teardown_drops_no_other(pytester: pytest.Pytester) -> None:
     """KeyboardInterrupt in the teardown of b, managed or ordinary: a and m go down all the same, then it is raised."""
     for decorator in ("managed_fixture", "pytest.fixture"):
-        result = run_in_process_of_its_own(
-            pytester,
-            f"""
+        pytester.makepyfile(
+            test_it=HEADER
+            + f"""
 @managed_fixture(scope="module")
 def m(): yield; print("M-DOWN")
 @managed_fixture
@@ -292,9 +335,9 @@ def a(m): yield; print("A-DOWN")
 @{decorator}
 def b(): yield; raise KeyboardInterrupt
 def test_it(a, b): pass
-""",
-            "-s",
+"""
         )
+        result = pytester.runpytest_inprocess(*QUIET, "--isolation=off", "-s", no_reraise_ctrlc=True)
         result.stdout.fnmatch_lines(["*A-DOWN*", "*M-DOWN*", "*KeyboardInterrupt*"])
         assert result.ret == pytest.ExitCode.INTERRUPTED
 
@@ -338,23 +381,7 @@ def test_two(db): pass
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_e20_l8_under_xdist_too(pytester: pytest.Pytester) -> None:
-    """Workers hand the report over; nothing is lost and no test is blamed."""
-    pytest.importorskip("xdist")
-    result = run_in_process_of_its_own(
-        pytester,
-        """
-@managed_fixture(scope="session")
-def db(): yield; raise OSError("db broke")
-def test_one(db): pass
-""",
-        "-n1",
-    )
-    result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*ERROR at teardown of session fixture 'db'*", "ERROR test_it.py::db*"])
-
-
-def test_l9_e08_a_hanging_teardown_has_a_budget(pytester: pytest.Pytester) -> None:
+def test_e08_l9_a_hanging_teardown_has_a_budget(pytester: pytest.Pytester) -> None:
     """It is cut short and named, and the others run."""
     result = run(
         pytester,
@@ -536,7 +563,7 @@ async def test_it(server): server(); await anyio.sleep(60)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_e04_e12_e18_l10_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
+def test_e04_e12_l10_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
     """Set in a fixture, seen by dependents and the test body, gone for the next test, also on a runner that is kept."""
     a, mark = ("async ", "@pytest.mark.anyio\n") if asynchronous else ("", "")
     run(
@@ -582,44 +609,147 @@ def test_ran(): assert LOG == ["base", "base"]
     result.stdout.fnmatch_lines(["*TeardownTimeout*stuck*"])
 
 
-def test_e17_a_late_wide_fixture_is_not_the_tests_doing(pytester: pytest.Pytester) -> None:
-    """A session fixture first asked for inside of a test keeps what it set; the test's own leak beside it goes."""
-    pytester.makepyfile(app="CONFIG = {}")
-    run_in_process_of_its_own(
-        pytester,
-        """
+SUITE["e14"] = """
+import threading
+LOOPS, initialise = [], asyncio.BaseEventLoop.__init__
+@pytest.fixture(autouse=True)
+def counted(monkeypatch):
+    monkeypatch.setattr(asyncio.BaseEventLoop, "__init__", lambda self: LOOPS.append(self) or initialise(self))
+@managed_fixture(scope="module")
+def wide(counted_threads): yield threading.active_count()
+@managed_fixture(scope="module")
+def counted_threads(): return threading.active_count()
+@managed_fixture
+def narrow(wide): yield wide
+@managed_fixture
+def asking(narrow, request): request.add_cleanup(lambda: None); return narrow
+def test_sync(asking, counted_threads): assert asking == counted_threads == threading.active_count() and not LOOPS
+def test_after(): assert not LOOPS
+@managed_fixture
+async def coroutine(): yield threading.active_count()
+def test_the_check_can_fail(coroutine, counted_threads): assert coroutine > counted_threads and LOOPS
+"""
+
+
+def test_e14_synchronous_fixtures_start_no_event_loop(passed: Passed) -> None:
+    """Neither a loop nor a thread, until a fixture is asynchronous."""
+    assert passed("e14") == 3
+
+
+SUITE["e15"] = """
+import os, app
+class Stubborn:
+    def __delattr__(self, name): raise OSError("it stays")
+@pytest.fixture
+def undone():
+    patch = pytest.MonkeyPatch()
+    yield patch
+    # Undoes the last step first, raises there, and so never comes to the others.
+    with pytest.raises(OSError, match="it stays"): patch.undo()
+    assert os.environ["E15_SHOP"] == app.CONFIG["shop"] == "open"
+@managed_fixture
+def patched(undone):
+    undone.setenv("E15_SHOP", "open")
+    undone.setitem(app.CONFIG, "shop", "open")
+    undone.setattr(Stubborn(), "new", 1, raising=False)
+    yield
+def test_one(patched): assert os.environ["E15_SHOP"] == app.CONFIG["shop"] == "open"
+def test_two(): assert "E15_SHOP" not in os.environ and "shop" not in app.CONFIG
+"""
+
+
+def test_e15_what_an_undo_that_fails_leaves_is_put_back(passed: Passed) -> None:
+    """The environment variable and the entry beside it are as before for the next test."""
+    assert passed("e15") == 2
+
+
+SUITE["e16"] = """
 import app
 @managed_fixture(scope="session")
-def late(): app.CONFIG["late"] = 1; yield app.CONFIG
+def session(): app.CONFIG["session"] = 1; yield; del app.CONFIG["session"]
+@managed_fixture(scope="module")
+async def module(session): app.CONFIG["module"] = 1; yield; del app.CONFIG["module"]
+@pytest.fixture(scope="class")
+def ordinary(module): app.CONFIG["class"] = 1; yield; del app.CONFIG["class"]
+@managed_fixture
+def leaking(): app.CONFIG["function"] = 1
+WIDE = {"session": 1, "module": 1, "class": 1}
+class TestIt:
+    def test_one(self, leaking, ordinary): app.CONFIG["test"] = 1; assert len(app.CONFIG) == 5
+    def test_two(self): assert app.CONFIG == WIDE
+    def test_three(self, leaking): assert app.CONFIG == WIDE | {"function": 1}
+def test_four(): assert app.CONFIG == {"session": 1, "module": 1}
+"""
+
+
+def test_e16_the_barrier_of_a_test_begins_between_wide_and_narrow_fixtures(passed: Passed) -> None:
+    """What wide fixtures set for their first test stays; what function fixtures and the test leave is undone."""
+    assert passed("e16") == 4
+
+
+SUITE["e17"] = """
+import app
+@managed_fixture(scope="module")
+def late(): app.CONFIG["late"] = 1; yield app.CONFIG; del app.CONFIG["late"]
 def test_one(request): app.CONFIG["mine"] = 1; request.getfixturevalue("late")
-def test_two(late): assert app.CONFIG == {"late": 1}
-""",
-    ).assert_outcomes(passed=2)
+def test_two(late): assert "mine" not in app.CONFIG and app.CONFIG["late"] == 1
+"""
 
 
-def test_e19_under_hypothesis_a_fixture_is_set_up_once_for_all_examples(pytester: pytest.Pytester) -> None:
-    """As pytest does it; the test sees the same value in every example."""
-    run(
-        pytester,
-        """
+def test_e17_a_late_wide_fixture_is_not_the_tests_doing(passed: Passed) -> None:
+    """A wide fixture first asked for inside of a test keeps what it set; the test's own leak beside it goes."""
+    assert passed("e17") == 2
+
+
+SUITE["e18"] = """
+import unittest
+VAR = contextvars.ContextVar("VAR", default="unset")
+@managed_fixture(scope="module")
+def wide():
+    token = VAR.set("wide")
+    yield
+    # Belongs to the context it was made in, or this raises.
+    VAR.reset(token)
+def test_sync(wide): assert VAR.get() == "wide"; VAR.set("sync")
+def test_after_sync(wide): assert VAR.get() == "wide"
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.anyio
+async def test_anyio(wide): assert VAR.get() == "wide"; VAR.set("anyio")
+def test_after_anyio(wide): assert VAR.get() == "wide"
+@pytest.mark.usefixtures("wide")
+class Old(unittest.TestCase):
+    def test_a(self): self.assertEqual(VAR.get(), "wide"); VAR.set("unittest")
+    def test_b(self): self.assertEqual(VAR.get(), "wide")
+"""
+
+
+def test_e18_context_variables_that_a_test_sets_end_with_it(passed: Passed) -> None:
+    """Functions, coroutines and TestCases; the token of a wide fixture stays valid all the same."""
+    assert passed("e18") == 7
+
+
+SUITE["e19"] = """
+import app
 from hypothesis import given, settings, strategies as st
 @managed_fixture(scope="module")
-def once(): LOG.append("up"); return LOG
-@settings(max_examples=5, database=None)
+def once(): LOG.append("up"); return ("once",)
+@settings(max_examples=20, database=None, deadline=None)
 @given(n=st.integers())
-def test_it(once, n): assert once == ["up"]
-""",
-    ).assert_outcomes(passed=1)
+def test_it(once, n):
+    assert LOG == ["up"] and "seen" not in app.CONFIG
+    app.CONFIG["seen"] = n
+"""
+
+
+def test_e19_each_example_of_hypothesis_is_isolated(passed: Passed) -> None:
+    """A fixture is set up once for all examples, as pytest does it; what an example leaves is gone for the next."""
+    assert passed("e19") == 1
 
 
 # -- contamination, leaks, reruns --------------------------------------------------------
 
 
-def test_l12_a_changed_value_is_restored_or_rebuilt_and_named(pytester: pytest.Pytester) -> None:
-    """With "restore" it is put back in place; "recreate" builds it and its dependents anew; "report" leaves it."""
-    result = run_in_process_of_its_own(
-        pytester,
-        """
+SUITE["l12"] = """
 @managed_fixture(scope="session")
 def restored(): return {"a": [1]}
 @managed_fixture(scope="session", on_contamination="recreate")
@@ -633,11 +763,16 @@ def test_polluter(restored, recreated, dependent, left):
 def test_victim(restored, recreated, dependent, left):
     assert restored == {"a": [1]} and recreated == {"a": 1} and dependent is recreated
     assert LOG == ["made", "dependent"] * 2 and left == [1]
-""",
-    )
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["*test_it.py::test_polluter*", "*fixture('recreated')*"])
-    result.stdout.fnmatch_lines(["*1 rebuilt*"])
+"""
+
+
+def test_l12_a_changed_value_is_restored_or_rebuilt_and_named(
+    passed: Passed, together: subprocess.CompletedProcess[str]
+) -> None:
+    """With "restore" it is put back in place; "recreate" builds it and its dependents anew; "report" leaves it."""
+    assert passed("l12") == 2
+    assert re.search(r"test_l12\.py::test_polluter.*\n(.*\n)*?.*fixture\('recreated'\)", together.stdout)
+    assert "1 rebuilt" in together.stdout
 
 
 def test_l12_dirty_by_hand(pytester: pytest.Pytester) -> None:
@@ -680,6 +815,63 @@ def test_end_it(): STOP.set(); LOG[1].join(); os.close(LOG[0])
     result.stdout.fnmatch_lines(["*fixture 'leaky'*left behind*"])
 
 
+def test_what_a_set_up_opens_after_something_it_closes_is_noticed(pytester: pytest.Pytester) -> None:
+    """Also where the descriptor that was free before is free again."""
+    result = run(
+        pytester,
+        """
+import os
+@managed_fixture
+def leaky(tmp_path):
+    first = os.open(tmp_path / "first.txt", os.O_CREAT)
+    LOG.append(os.open(tmp_path / "second.txt", os.O_CREAT))
+    os.close(first)
+def test_it(leaky): pass
+def test_end_it(): os.close(LOG[0])
+""",
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*fixture 'leaky'*second.txt*"])
+    result.stdout.no_fnmatch_line("*first.txt*")
+
+
+def test_debug_fixture_state_tells_of_fixtures_of_every_kind(pytester: pytest.Pytester) -> None:
+    """Those that go the short way too: scope, age, users, dependencies, pending cleanups, and the slowest chain."""
+    run(
+        pytester,
+        """
+import json
+from isolation_core import debug_fixture_state
+@managed_fixture(scope="module")
+def wide(request): request.add_cleanup(lambda: None, name="flush"); yield 1
+@managed_fixture
+def light(wide): yield 2
+@managed_fixture
+async def coroutine(light): return 3
+@managed_fixture
+def last(coroutine): return debug_fixture_state
+def test_one(wide): pass
+def test_two(last):
+    state = debug_fixture_state()
+    json.dumps(state)
+    wide, light, coroutine, last = state["fixtures"]
+    assert [each["name"] for each in state["fixtures"]] == ["wide", "light", "coroutine", "last"]
+    assert {each["state"] for each in state["fixtures"]} == {"up"}
+    assert [each["scope"] for each in (wide, light)] == ["module", "function"]
+    assert wide["users"] == ["test_it.py::test_one", "test_it.py::test_two"]
+    assert light["users"] == last["users"] == ["test_it.py::test_two"] and light["owner"] == "test_it.py::test_two"
+    assert [each["dependencies"] for each in (wide, light, coroutine, last)] == [[], ["wide"], ["light"], ["coroutine"]]
+    assert wide["pending_cleanups"] == ["the teardown of 'wide'", "wide: flush"]
+    assert light["pending_cleanups"] == ["the teardown of 'light'"] and last["pending_cleanups"] == []
+    assert wide["age"] >= light["age"] >= last["age"] >= 0 and light["set_up_seconds"] > 0
+    assert state["critical_path"]["path"] == ["wide", "light", "coroutine", "last"]
+    assert "stands on: light" in state["text"] and len(state["alive"]["fixtures"]) == 4
+def test_three():
+    assert [each["name"] for each in debug_fixture_state()["fixtures"]] == ["wide"]
+""",
+    ).assert_outcomes(passed=3)
+
+
 def test_reruns_get_fresh_values(pytester: pytest.Pytester) -> None:
     """pytest-rerunfailures: function fixtures anew for each attempt, every one of them torn down."""
     pytest.importorskip("pytest_rerunfailures")
@@ -695,8 +887,8 @@ def test_down(): assert LOG == ["up", "down"] * 2
     ).assert_outcomes(passed=2)
 
 
-def test_in_random_order_and_by_several_workers(pytester: pytest.Pytester) -> None:
-    """pytest-randomly and pytest-xdist change nothing."""
+def test_e20_l8_in_random_order_and_by_several_workers(pytester: pytest.Pytester) -> None:
+    """pytest-randomly and pytest-xdist change nothing; workers hand reports of wide fixtures over."""
     pytest.importorskip("xdist")
     pytester.makepyfile(
         test_it=HEADER
@@ -707,9 +899,14 @@ def wide(): return {}
 async def narrow(wide, request): yield request.param; assert not wide
 @pytest.mark.parametrize("n", range(4))
 def test_it(narrow, wide, n): assert narrow in (1, 2)
+@managed_fixture(scope="session")
+def db(): yield; raise OSError("db broke")
+def test_one(db): pass
 """
     )
-    pytester.runpytest_subprocess("-n2", "-p", "no:asyncio").assert_outcomes(passed=8)
+    result = pytester.runpytest_subprocess("-n2", "-p", "no:asyncio")
+    result.assert_outcomes(passed=9, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of session fixture 'db'*", "ERROR test_it.py::db*"])
 
 
 def test_suites_without_managed_fixtures_do_not_pay(pytester: pytest.Pytester) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from isolation_core.errors import TeardownErrors
 from isolation_core.fixtures import REQUEST, FixtureRequest, FixtureRun, FixtureScope, FixtureSpec
+from isolation_core.fixtures._host import hosts
 
 if TYPE_CHECKING:
     import pytest
 
     from isolation_core._portal import RemoteLoop
+    from isolation_core.fixtures._instance import Instance as FixtureInstance
     from isolation_core.graph import DependencyGraph, Node
     from isolation_pytest._failures import Failures
     from isolation_pytest._light import LightRun
@@ -66,6 +69,8 @@ class PytestRun(FixtureRun):
             timeout=session.settings.timeout if session is not None else 10.0,
             graph=graph,
         )
+        # The manager tells of it, with what pytest knows.
+        hosts.discard(self)
         self._pytest_request = request
         self.name = spec.name
         self.spec = spec
@@ -76,6 +81,10 @@ class PytestRun(FixtureRun):
         """Return the context variables its set-up has changed, with their values."""
         found = self.lifecycle._bindings
         return [] if found is None else [(each.variable, each.value) for each in found._bindings]
+
+    def described(self) -> FixtureInstance:
+        """Return what there is to tell of it."""
+        return copy(self.instance)
 
     def live_on(self, loop: RemoteLoop) -> None:
         """Have the fixture set up on *loop*, which is closed after its teardown."""

@@ -55,7 +55,7 @@ class Layers:
         make: makes the barrier of a scope for a node of the collection tree.
     """
 
-    def __init__(self, make: Callable[[str, Any, pytest.Item], Barrier | None]) -> None:
+    def __init__(self, make: Callable[[str, Any, pytest.Item], Barrier]) -> None:
         self._make = make
         self._layers: list[_Layer] = []
         # The collector whose wide barriers are known to be open, all of them.
@@ -89,8 +89,6 @@ class Layers:
 
     def _open(self, rank: int, node: Any, item: pytest.Item) -> None:
         barrier = self._make(SCOPES[rank], node, item)
-        if barrier is None:
-            return
         barrier._open()
         runner_barriers.append(barrier)
         layer = _Layer(rank, node, barrier)

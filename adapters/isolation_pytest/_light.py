@@ -17,6 +17,8 @@ from isolation_core._shapes import start
 from isolation_core._teardown import Entry, Outcome
 from isolation_core.errors import TeardownTimeout
 from isolation_core.fixtures import FixtureScope, FixtureSpec, _audit
+from isolation_core.fixtures._host import Host
+from isolation_core.fixtures._instance import Instance
 from isolation_core.journal import get_journal
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ class LightRun:
     """One value of a fixture that goes the short way; see `FixtureRun` for what its methods do."""
 
     __slots__ = (
-        "_arguments", "_bindings", "_context", "_finish", "_opened", "_timeout", "graph", "leaks", "owner", "since",
-        "spec", "users", "value",
+        "_arguments", "_began", "_bindings", "_context", "_finish", "_opened", "_timeout", "graph", "leaks", "owner",
+        "since", "spec", "value",
     )  # fmt: skip
 
     dirty: Final = None
@@ -71,6 +73,7 @@ class LightRun:
         spec = self.spec
         self._context = context = copy_context()
         before = _audit.glance()
+        self._began = perf_counter()
         try:
             self.value, self._finish = context.run(start, spec.kind, spec.function, self._arguments, spec.name)
         except BaseException as error:
@@ -133,6 +136,14 @@ class LightRun:
         )
         for leak in self.leaks:
             get_journal().record_finding(leak)
+
+    def described(self) -> Instance:
+        """Return what there is to tell of it, for who asks; it is not kept."""
+        found = Instance(self.spec, Host(self.owner), name=self.spec.name, scope=self.scope)
+        found.state = "up"
+        found.since = self.since
+        found.seconds = self.since - self._began
+        return found
 
     def live_on(self, loop: RemoteLoop) -> None:
         """It needs no event loop."""

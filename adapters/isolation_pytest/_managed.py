@@ -268,20 +268,24 @@ def _definition(
     passed = tuple((parameter, name) for parameter, name in spec.arguments)
     dependencies = tuple(name for name in spec.dependencies if name != REQUEST)
 
+    front: Callable[..., Any]
     if method is None:
 
-        def front(**values: Any) -> Any:
+        def of_function(**values: Any) -> Any:
             __tracebackhide__ = True
             manager, fixturedef, request = requested()
             return manager.set_up(spec, fixturedef, request, _arguments(passed, values) if values else values)
 
+        front = of_function
     else:
 
-        def front(self: object, **values: Any) -> Any:  # type: ignore[misc]
+        def of_method(self: object, **values: Any) -> Any:
             __tracebackhide__ = True
             bound = evolve(spec, function=MethodType(method, self))
             manager, fixturedef, request = requested()
             return manager.set_up(bound, fixturedef, request, _arguments(passed, values))
+
+        front = of_method
 
     function = spec.function if method is None else method
     described: Any = front

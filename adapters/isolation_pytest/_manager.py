@@ -12,13 +12,14 @@ that is during collection, and not at all where there is none.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from isolation_core.fixtures import FixtureScope, FixtureSpec
+from isolation_core.fixtures._host import hosts
 from isolation_pytest import _failures
 from isolation_pytest._instances import Instance, PytestRun
 from isolation_pytest._light import LightRun, is_light
@@ -26,6 +27,7 @@ from isolation_pytest._loop_choice import LoopChooser
 
 if TYPE_CHECKING:
     from isolation_core.barrier import Barrier
+    from isolation_core.fixtures._instance import Instance as FixtureInstance
     from isolation_core.graph import DependencyGraph
     from isolation_pytest._session import SessionIsolation
 
@@ -66,6 +68,7 @@ class ManagedFixtures:
         self._problems: dict[tuple[str, ...], Exception | None] = {}
         self._body_error: BaseException | None = None
         self.counts = {"reused": 0, "rebuilt": 0}
+        hosts.add(self)
 
     @classmethod
     def of(cls, config: pytest.Config) -> ManagedFixtures:
@@ -171,6 +174,16 @@ class ManagedFixtures:
             raise LookupError(f"no managed fixture called {name!r} is up{_failures.did_you_mean(name, known)}")
         for each in found:
             each.run.mark_dirty(reason)
+
+    def alive(self) -> Iterator[FixtureInstance]:
+        """Yield what there is to tell of each fixture that is up, for `debug_fixture_state`."""
+        found: dict[str, FixtureInstance] = {}
+        for each in list(self._live):
+            told = each.run.described()
+            told.users = dict.fromkeys(each.users)
+            told.dependencies = {name: found[name] for name in each.run.spec.dependencies if name in found}
+            found[each.fixturedef.argname] = told
+            yield told
 
     # -- around one test ------------------------------------------------------
 

@@ -19,6 +19,7 @@ from isolation_core.contamination._territory import leave_to_runner
 from isolation_core.contamination._tracker import get_tracker
 from isolation_core.errors import ConfigurationError
 from isolation_core.journal import Journal, use_journal
+from isolation_pytest._examples import isolate_examples
 from isolation_pytest._layers import Layers
 from isolation_pytest._summary import Findings
 
@@ -113,12 +114,13 @@ class SessionIsolation:
         """The barrier around the current test."""
         return self._layers.top("function")
 
-    def _make_barrier(self, scope: str, node: Any, item: pytest.Item) -> Barrier | None:
+    def _make_barrier(self, scope: str, node: Any, item: pytest.Item) -> Barrier:
         settings = self.settings
         mode: Any = settings.mode
         group = "default"
         ignore = list(settings.ignore)
-        if scope == "function":
+        narrow = scope in ("function", "example")
+        if narrow:
             marker = item.get_closest_marker("isolation")
             if marker is not None:
                 mode, group, extra = _read_marker(marker, mode, group, item)
@@ -133,8 +135,8 @@ class SessionIsolation:
             timeout=settings.timeout,
             scope=scope,
             root=str(self._config.rootpath),
-            home=getattr(getattr(item, "module", None), "__name__", None) if scope == "function" else None,
-            hooks_between=True,
+            home=getattr(getattr(item, "module", None), "__name__", None) if narrow else None,
+            hooks_between=scope != "example",
             quiet=scope == "function" and not self._stirred and not self._has_strangers(),
         )
 
@@ -203,6 +205,13 @@ class SessionIsolation:
         callspec = getattr(item, "callspec", None)
         if callspec is not None:
             self._watch_parameters(item, callspec.params)
+
+    # Neither first nor last: after plugins that make a plain function of a coroutine, and before pytest's own.
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> None:
+        """Isolate the examples of a Hypothesis test from one another."""
+        barrier = self._layers.innermost
+        if barrier is not None and barrier.mode in ("restore", "strict") and hasattr(pyfuncitem.obj, "hypothesis"):
+            isolate_examples(pyfuncitem, partial(self._make_barrier, "example", pyfuncitem, pyfuncitem))
 
     def _watch_parameters(self, item: pytest.Item, params: dict[str, Any]) -> None:
         """Watch the values a test is parametrised with: other tests may have the same objects."""
