@@ -273,23 +273,26 @@ class MockDiscardedError(IsolationError, RuntimeError):
 
 
 class ForeignMockUseError(IsolationError, RuntimeError):
-    """A strict mock was used from a barrier that is not its own and not inside its own.
+    """A strict mock, or a connection or message of a double, was used from a barrier not its own and not inside it.
 
     Attributes:
-        mock: the name of the mock.
+        mock: its name.
         owner: the owner of its barrier.
         user: the owner of the barrier it was used from.
-        made_at: ``file:line`` where the mock was made.
+        made_at: ``file:line`` where the mock was made; None if that is not known.
+        kind: what it is: ``"mock"``, ``"message"``, ``"connection"``...
     """
 
-    def __init__(self, mock: str, *, owner: str, user: str, made_at: str) -> None:
+    def __init__(self, mock: str, *, owner: str, user: str, made_at: str | None = None, kind: str = "mock") -> None:
         self.mock = mock
         self.owner = owner
         self.user = user
         self.made_at = made_at
+        self.kind = kind
+        made = f" It was made at {made_at}." if made_at else ""
         super().__init__(
-            f"the mock {mock!r} of {owner} was used by {user}. It was made at {made_at}. "
-            "Give each barrier its own mock, or make a shared one in a barrier around both."
+            f"the {kind} {mock!r} of {owner} was used by {user}.{made} "
+            "Give each barrier its own, or make a shared one in a barrier around both."
         )
 
 

@@ -18,6 +18,7 @@ from isolation_core.services._clock import VirtualClock
 from isolation_core.services._faults import FaultPlan
 from isolation_core.services._interactions import InteractionLog
 from isolation_core.services._operations import Operable
+from isolation_core.services._provenance import sender_of
 from isolation_core.services._registry import service_spec
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MockContext", "current_context"]
 
-_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None), dict, list, tuple, set})
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
+_CONTAINERS: Final = frozenset({dict, list, tuple, set})
+_NO_MESSAGE: Final = _PLAIN | _CONTAINERS
 
 
 class MockContext:
@@ -214,28 +217,49 @@ class MockContext:
     def check_arguments(
         self, target: Operable, operation: Operation[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Look for connections and the like of another context among the arguments of a call.
+        """Look for connections, messages and the like of another context in the arguments of a call.
+
+        Lists, tuples, sets and dictionaries are looked into, one level deep.
 
         Raises:
             ForeignMockUseError: if one of the two contexts is strict.
         """
         for value in (*args, *kwargs.values()) if kwargs else args:
-            if type(value) not in _PLAIN and isinstance(value, Operable) and value.context is not self:
-                self._refuse_foreign(value, target, operation)
+            kind = type(value)
+            if kind in _PLAIN:
+                continue
+            if kind not in _CONTAINERS:
+                self._check_value(value, target, operation)
+                continue
+            for item in value.values() if kind is dict else value:
+                if type(item) not in _NO_MESSAGE:
+                    self._check_value(item, target, operation)
 
-    def _refuse_foreign(self, value: Operable, target: Operable, operation: Operation[Any, Any]) -> None:
-        other = value.context
-        if self.mocks is other.mocks:
-            return
-        what = f"{value.double.name}.{value.label}" if value.label else value.double.name
+    def _check_value(self, value: object, target: Operable, operation: Operation[Any, Any]) -> None:
+        if isinstance(value, Operable):
+            if value.context is not self:
+                self._refuse_foreign(value.double, value.label or "", target, operation)
+        elif (sender := sender_of(value)) is not None and sender.context is not self:
+            self._refuse_foreign(sender, "message", target, operation)
+
+    def _refuse_foreign(
+        self, double: ServiceDouble, label: str, target: Operable, operation: Operation[Any, Any]
+    ) -> None:
+        other = double.context
+        around: MockRegistry | None = self.mocks
+        while around is not None:
+            if around is other.mocks:  # what belongs to a barrier around us may be used in here
+                return
+            around = around.parent
+        path = f"{double.name}.{label}" if label else double.name
         facts = {
-            "what": "connection", "path": what, "owner": other.owner, "user": self.owner,
+            "what": label or "service", "path": path, "owner": other.owner, "user": self.owner,
             "operation": f"{target.double.name}.{operation.name}", "discarded": not other.is_open,
         }  # fmt: skip
         self._record("cross-scenario", **facts)
         other.foreign_uses.append(facts)
         if self.mocks.strict or other.mocks.strict:
-            raise ForeignMockUseError(what, owner=other.owner, user=self.owner, made_at="an unknown place")
+            raise ForeignMockUseError(path, owner=other.owner, user=self.owner, kind=label or "service")
 
     # -- end ---------------------------------------------------------------------------
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from isolation_core.errors import ServiceNotConnectedError
 from isolation_core.services._operations import Operable, operation
+from isolation_core.services._provenance import mark_message
 
 if TYPE_CHECKING:
     from isolation_core.services._context import MockContext
 
 __all__ = ["ClientObject", "ServiceDouble"]
+
+T = TypeVar("T")
 
 
 class ServiceDouble(Operable):
@@ -118,6 +121,14 @@ class ServiceDouble(Operable):
         entry = context.log.begin(str(self.service), self.name, event, "", (), facts, context.clock.now())
         entry.state = "event"
         entry.end, entry.until = entry.start, entry.at
+
+    def hand_out(self, message: T) -> T:
+        """Return *message*, a value without operations, after noting that it is of this double.
+
+        Used in another scenario it is reported, as client objects are. It is referred to weakly,
+        so it has to be of a class that allows that.
+        """
+        return mark_message(message, self)
 
     def fault_error(self, kind: str) -> BaseException:
         """Return what the real client raises for *kind*: ``unavailable``, ``timeout``, ``disconnected``, ``rejected``.

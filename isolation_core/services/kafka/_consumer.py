@@ -581,11 +581,12 @@ class KafkaConsumer(ClientObject):
             key = self._key_deserializer(key)
         if value is not None and self._value_deserializer is not None:
             value = self._value_deserializer(value)
-        return ConsumerRecord(
+        record: ConsumerRecord = ConsumerRecord(
             partition.topic, partition.partition, message.offset, message.timestamp, 0, key, value, None,
             -1 if message.key is None else len(message.key), -1 if message.value is None else len(message.value),
             message.headers,
         )  # fmt: skip
+        return self._kafka.hand_out(record)
 
     def __aiter__(self) -> Self:
         if self._closed:

@@ -183,7 +183,7 @@ class KafkaDouble(ServiceDouble):
                         topic, log.partition, message.offset, message.timestamp, 0, message.key, value, None,
                         sizes[0], sizes[1], message.headers,
                     )  # fmt: skip
-                    found.append(record)
+                    found.append(self.hand_out(record))
         return found
 
     def committed_offsets(self, group: str) -> dict[TopicPartition, int]:
