@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import decimal
 import gc
 import os
@@ -119,11 +120,7 @@ _POLLUTIONS: dict[str, Callable[[], object]] = {
     "decimal-templates": lambda: setattr(decimal.DefaultContext, "prec", 11),
     "hook": lambda: setattr(sys, "displayhook", print),
     "modules": lambda: sys.modules.update(glances_fake=types.ModuleType("glances_fake")),
-    "builtins": lambda: (
-        setattr(__builtins__, "glances_name", 1)
-        if isinstance(__builtins__, types.ModuleType)
-        else __builtins__.update(glances_name=1)
-    ),  # type: ignore[attr-defined]
+    "builtins": lambda: setattr(builtins, "glances_name", 1),
 }
 
 

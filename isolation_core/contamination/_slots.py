@@ -61,7 +61,8 @@ class FacetSlot:
 
     def label(self) -> str:
         """Return the text of that node."""
-        return self.facet.node.root().label
+        label: str = self.facet.node.root().label
+        return label
 
     def module(self) -> str:
         """Return the name of the module or class the object was reached from, or nothing."""

@@ -106,7 +106,8 @@ def apply(
     """Undo *entries* newest first, verify, and describe them oldest first."""
     entries = [entry for entry in entries if _concerns(frame, entry, ignored)]
     if restore:
-        _write(view, guard, [entry for entry in entries if entry.slot.label() not in view.kept] if view.kept else entries)
+        kept = view.kept
+        _write(view, guard, [entry for entry in entries if entry.slot.label() not in kept] if kept else entries)
     shown, reloads = merge_reloads(entries, owner, frame.scope)
     return reloads + [
         entry.describe(owner=entry.owner or owner, scope=frame.scope)
