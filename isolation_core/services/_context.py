@@ -166,8 +166,7 @@ class MockContext:
                 value=double.name,
             )
         self._doubles[double.name] = double
-        known = self.log.known.setdefault(str(double.service), set())
-        known.update(operation.name for operation in type(double)._operations.values())
+        self.log.known.setdefault(str(double.service), set()).update(type(double)._operation_names)
         self._endings[double] = partial(self._end, double), f"the service {double.name!r}"
 
     def _release(self, double: ServiceDouble) -> None:

@@ -175,6 +175,7 @@ class Operable(metaclass=_OperableType):
 
     label: ClassVar[str] = ""
     _operations: ClassVar[dict[str, Operation[Any, Any]]] = {}
+    _operation_names: ClassVar[frozenset[str]] = frozenset()
     _shape_class: ClassVar[type[Any]]
     _sealed: bool = False
     _root: Any = None
@@ -191,6 +192,7 @@ class Operable(metaclass=_OperableType):
         for base in reversed(cls.__mro__):
             found.update((name, value) for name, value in vars(base).items() if isinstance(value, Operation))
         cls._operations = {name: each for name, each in found.items() if getattr(cls, name, None) is each}
+        cls._operation_names = frozenset(each.name for each in cls._operations.values())
         # The specification of the mocks: the bodies under their names, nothing else.
         functions = {name: each.function for name, each in cls._operations.items()}
         cls._shape_class = type(cls.__name__, (), functions)
