@@ -191,6 +191,21 @@ def test_the_zone_comes_back_although_the_variable_did_already(monkeypatch: pyte
     assert faults(probe, before, probe.capture()) == []
 
 
+# -- modules -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cython_runtime", "_cython_3_2_4"])
+def test_what_cython_shares_is_no_fake(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules compiled by Cython share types in modules without a spec: importing the first one is no difference."""
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    probe = ModulesProbe()
+    before = probe.capture()
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    assert faults(probe, before, probe.capture()) == []
+    monkeypatch.setitem(sys.modules, name, object())
+    assert [probe.describe(step.key) for step in faults(probe, before, probe.capture())] == [f"sys.modules[{name!r}]"]
+
+
 # -- lists ---------------------------------------------------------------------
 
 

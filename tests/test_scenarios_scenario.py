@@ -1,5 +1,8 @@
 """Integration scenarios: what they require and use, and that nothing of one reaches another (M8)."""
 
+# A task group or cancel scope may swallow what is raised inside, for all that pyright knows.
+# pyright: reportPossiblyUnboundVariable=false
+
 from __future__ import annotations
 
 import gc

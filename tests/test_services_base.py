@@ -1,5 +1,8 @@
 """What every service double is: a behaviour, verified mocks, a log, an owner."""
 
+# A task group or cancel scope may swallow what is raised inside, for all that pyright knows.
+# pyright: reportPossiblyUnboundVariable=false
+
 from __future__ import annotations
 
 from typing import Any

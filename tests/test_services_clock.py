@@ -1,5 +1,8 @@
 """The virtual clock: time passes when somebody says so, or when nobody has anything else to do."""
 
+# A task group or cancel scope may swallow what is raised inside, for all that pyright knows.
+# pyright: reportPossiblyUnboundVariable=false
+
 from __future__ import annotations
 
 import time

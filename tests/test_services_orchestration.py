@@ -1,5 +1,8 @@
 """Services together: started in dependency order, ended in reverse, whatever fails (M7)."""
 
+# A task group or cancel scope may swallow what is raised inside, for all that pyright knows.
+# pyright: reportPossiblyUnboundVariable=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator

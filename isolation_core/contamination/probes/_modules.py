@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from isolation_core.contamination._pages import identical
 from isolation_core.contamination._probe import MISSING, Difference, Glance
@@ -16,6 +17,7 @@ from isolation_core.contamination.probes._owners import is_runners
 
 __all__ = ["ModulesProbe"]
 
+_OF_CYTHON: Final = re.compile(r"cython_runtime|_cython_\w+")
 _NAMESPACE = types.ModuleType.__getattribute__
 
 
@@ -152,6 +154,9 @@ def is_real_module(name: Any, module: Any) -> bool:
 
 def _is_part_of_extension(name: Any, module: Any) -> bool:
     """Tell whether *module* is one of those a compiled module makes for itself, such as ``pyexpat.errors``."""
+    if _OF_CYTHON.fullmatch(str(name)) and type(module) is types.ModuleType:
+        # Shared by everything Cython has compiled: without it the next import makes the types a second time.
+        return True
     package, _, attribute = str(name).rpartition(".")
     parent: Any = sys.modules.get(package)
     if _spec_of(parent) is None:
