@@ -16,10 +16,6 @@ from isolation_core.services import MockContext, fault_matrix, lose_reply
 
 pytestmark = pytest.mark.anyio
 
-for _package, _double in (("kafka", "KafkaDouble"), ("postgres", "PostgresDouble")):
-    if not hasattr(pytest.importorskip(f"isolation_core.services.{_package}"), _double):
-        pytest.skip(f"this version has no {_double}", allow_module_level=True)
-
 
 async def test_a_kafka_mock_on_its_own() -> None:
     """Connect, send an event, and assert on it."""
