@@ -527,7 +527,9 @@ async def test_read_committed(pool: Any) -> None:
     async with pool.acquire() as one, pool.acquire() as two:
         await one.execute("BEGIN")
         await two.execute("BEGIN")
-        await one.execute("UPDATE t SET v = 'new' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (3, 'x')")
+        await one.execute(
+            "UPDATE t SET v = 'new' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (3, 'x')"
+        )
         seen = "SELECT id, v FROM t ORDER BY id"
         assert [tuple(row) for row in await two.fetch(seen)] == [(1, "old"), (2, "old")]
         assert [tuple(row) for row in await one.fetch(seen)] == [(1, "new"), (3, "x")]

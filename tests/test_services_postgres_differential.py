@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ FUNCTIONS = ("abs({})", "length({})", "lower({})", "coalesce({}, 1)", "nullif({}
              "({}) = ANY ('{{1,2}}')", "({})::numeric(4, 1)", "({})::bigint", "upper({})")  # fmt: skip
 
 leaves = st.sampled_from(COLUMNS) | st.sampled_from(LITERALS)
-expressions = st.recursive(
+wild = st.recursive(
     leaves,
     lambda inner: st.one_of(
         st.builds(lambda left, op, right: f"({left} {op} {right})", inner, st.sampled_from(BINARY), inner),
@@ -49,11 +50,49 @@ expressions = st.recursive(
     ),
     max_leaves=4,
 )
-aggregates = st.builds(
-    lambda name, each: f"{name}({each})",
-    st.sampled_from(["count", "sum", "avg", "min", "max", "bool_or", "count(DISTINCT"]),
-    expressions,
-).map(lambda text: f"{text})" if "(DISTINCT(" in text else text).map(lambda text: text.replace("DISTINCT(", "DISTINCT ("))
+
+
+def _binary(operators: list[str], inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(lambda left, op, right: f"({left} {op} {right})", inner, st.sampled_from(operators), inner)
+
+
+def _form(forms: list[str], inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(lambda form, each: form.format(each), st.sampled_from(forms), inner)
+
+
+texts = st.recursive(
+    st.sampled_from(["t.s", "'a'", "'B'", "''", "'none'", "NULL::text", "t.b::text", "t.n::text", "t.d::text"]),
+    lambda inner: _binary(["||"], inner) | _form(["upper({})", "coalesce({}, 'c')", "left({}, 1)", "btrim({})"], inner),
+    max_leaves=3,
+)
+numbers = st.recursive(
+    st.sampled_from(["t.id", "t.n", "t.d", "1", "2", "-3", "0", "0.25", "NULL::int", "10", "1e3", "3::bigint"])
+    | _form(["length({})", "strpos({}, 'a')"], texts),
+    lambda inner: (
+        _binary(["+", "-", "*", "/", "%"], inner)
+        | _form(["abs({})", "({})::int", "({})::numeric(8, 1)", "coalesce({}, 4)", "nullif({}, 2)", "- {}"], inner)
+    ),
+    max_leaves=4,
+)
+truths = st.recursive(
+    _binary(["=", "<>", "<", ">", "<=", ">=", "IS DISTINCT FROM"], numbers)
+    | _binary(["=", "<", "LIKE", "ILIKE", "NOT LIKE"], texts)
+    | _form(["({}) IS NULL", "({}) IN (1, 2.0, NULL)", "({}) BETWEEN 0 AND 2", "({}) NOT IN (1, 3)"], numbers)
+    | st.sampled_from(["t.b", "true", "NULL::bool", "t.id = ANY ('{1,3}')", "EXISTS (SELECT 1 FROM u WHERE u.t = t.id)"]),
+    lambda inner: _binary(["AND", "OR", "="], inner) | _form(["(NOT {})", "({}) IS NOT TRUE"], inner),
+    max_leaves=3,
+)
+choices = st.builds(lambda when, a, b: f"CASE WHEN {when} THEN {a} ELSE {b} END", truths, numbers, numbers)
+expressions = st.one_of(truths, numbers, texts, choices, truths, wild)
+aggregates = (
+    st.builds(
+        lambda name, each: f"{name}({each})",
+        st.sampled_from(["count", "sum", "avg", "min", "max", "bool_or", "count(DISTINCT"]),
+        expressions,
+    )
+    .map(lambda text: f"{text})" if "(DISTINCT(" in text else text)
+    .map(lambda text: text.replace("DISTINCT(", "DISTINCT ("))
+)
 values = st.sampled_from([*LITERALS, "DEFAULT"])
 
 
@@ -88,6 +127,8 @@ statements = st.one_of(
                      "DELETE FROM u", "SELECT count(*) FROM t", "DELETE FROM t"]),
 )  # fmt: skip
 
+EVALUATED = {"DivisionByZeroError", "NumericValueOutOfRangeError", "InvalidTextRepresentationError"}
+
 SCHEMA = (
     "CREATE TABLE t (id int PRIMARY KEY, n numeric(6, 2) CHECK (n < 1000), s text UNIQUE DEFAULT 'none', d bigint, "
     "b boolean NOT NULL DEFAULT false)",
@@ -97,19 +138,25 @@ SCHEMA = (
 )
 
 
-def _comparable(row: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((type(value).__name__, str(value)) for value in row)
+def _comparable(row: Any, *, merged: bool) -> tuple[tuple[str, str], ...]:
+    # Of 1.0 and 1.00, which are equal, either may stand for both.
+    return tuple(
+        (type(value).__name__, str(value.normalize() if merged and isinstance(value, Decimal) else value))
+        for value in row
+    )
 
 
 async def _outcome(connection: Any, sql: str) -> object:
-    """Return rows in any order, or the class of the error."""
+    """Return rows in any order, or the name of the error."""
     try:
         rows = await connection.fetch(sql)
     except UnsupportedSQLError:
         return UnsupportedSQLError
     except Exception as error:
         return type(error).__name__
-    return sorted(map(_comparable, rows)), [list(row.keys()) for row in rows[:1]]
+    merged = any(word in sql for word in ("UNION", "DISTINCT", "GROUP BY", "min(", "max("))
+    names = tuple(rows[0].keys()) if rows else ()
+    return tuple(sorted(_comparable(row, merged=merged) for row in rows)), names
 
 
 async def _compare(sqls: list[str], action: str) -> None:
@@ -132,7 +179,13 @@ async def _compare(sqls: list[str], action: str) -> None:
                     event("unsupported")
                     continue
                 event("error" if isinstance(found, str) else "rows")
-                assert found == await _outcome(real, sql), (sql, sqls)
+                expected = await _outcome(real, sql)
+                errors = {each for each in (found, expected) if isinstance(each, str)}
+                if len(errors) == 1 and errors <= EVALUATED and found != expected:
+                    # Which parts of an expression are evaluated, and when, is up to the server's planner.
+                    event("not evaluated")
+                    return
+                assert found == expected, (sql, sqls)
             assert double.is_in_transaction() == real.is_in_transaction()
             await double.close()
     finally:

@@ -140,9 +140,7 @@ def _fit_varchar(text: str, modifiers: tuple[int, ...], *, explicit: bool) -> st
     if not modifiers or len(text) <= modifiers[0]:
         return text
     if not explicit and text[modifiers[0] :].strip(" "):
-        raise pg_error(
-            "StringDataRightTruncationError", f"value too long for type character varying({modifiers[0]})"
-        )
+        raise pg_error("StringDataRightTruncationError", f"value too long for type character varying({modifiers[0]})")
     return text[: modifiers[0]]
 
 
@@ -151,8 +149,10 @@ def cast_value(value: Any, source: str, target: str, modifiers: tuple[int, ...] 
     if value is None:
         return None
     if target == "numeric":
-        number = Decimal(repr(value) if source == "float8" else value) if source != "text" else Decimal(
-            from_text(value, "numeric")
+        number = (
+            Decimal(repr(value) if source == "float8" else value)
+            if source != "text"
+            else Decimal(from_text(value, "numeric"))
         )
         if source == "float8":
             # 15 significant digits, as the server prints a float for this.

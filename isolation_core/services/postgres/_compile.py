@@ -9,7 +9,7 @@ from attrs import evolve
 from isolation_core.errors import UnsupportedSQLError
 from isolation_core.services.postgres import _ast as ast
 from isolation_core.services.postgres._errors import pg_error
-from isolation_core.services.postgres._functions import AGGREGATES, SCALARS, aggregate_result
+from isolation_core.services.postgres._functions import AGGREGATES, SCALARS, Overloads, aggregate_result
 from isolation_core.services.postgres._scope import Binder, Scope, Typed, common_type, implicit, is_castable
 from isolation_core.services.postgres._types import INTS, NUMBERS, TEXTS, display, element_of, resolve_type
 
@@ -36,7 +36,6 @@ class ExpressionCompiler:
     def __init__(self, sql: str) -> None:
         self.sql = sql
         self.binder = Binder()
-        self.volatile = False
 
     def subquery(self, query: Query, scope: Scope) -> tuple[str, list[Typed]]:
         """Return the text of a query inside an expression, and its columns."""
@@ -125,8 +124,8 @@ class ExpressionCompiler:
                 high = self._compare("<=", operand, self.compile(node.high, scope))
                 return self._logic(" AND ", [low, high], negated=node.negated)
             case ast.Like():
-                operand = self._text(self.compile(node.operand, scope), "~~")
-                pattern = self._text(self.compile(node.pattern, scope), "~~")
+                operand, pattern = self.compile(node.operand, scope), self.compile(node.pattern, scope)
+                operand, pattern = self._text(operand, "~~"), self._text(pattern, "~~")
                 call = f"pg_like({operand.sql}, {pattern.sql}, {int(node.insensitive)})"
                 found_ = Typed(f"(NOT {call})" if node.negated else call, "bool")
                 return evolve(found_, aggregate=operand.aggregate or pattern.aggregate)
@@ -158,9 +157,9 @@ class ExpressionCompiler:
             return self.binder.constant(int(node.text == "true"), "bool")
         if node.kind == "int":
             number = int(node.text)
-            if number < 1 << 31:
+            if -(1 << 31) <= number < 1 << 31:
                 return self.binder.constant(number, "int4")
-            if number < 1 << 63:
+            if -(1 << 63) <= number < 1 << 63:
                 return self.binder.constant(number, "int8")
         from isolation_core.services.postgres._literals import from_text
 
@@ -298,16 +297,17 @@ class ExpressionCompiler:
                 f"operator is not unique: unknown {operator} unknown",
                 hint=_AMBIGUOUS_HINT,
             )
-        if types & {"timestamp", "timestamptz", "jsonb"} or (types & {"date"} and types & {"unknown"}):
+        odd = "unknown" in types and not types & set(NUMBERS)
+        if types & {"timestamp", "timestamptz", "jsonb"} or odd:
             self.unsupported(f"{display(left.type)} {operator} {display(right.type)}")
         if "date" in types:
             return self._dates(operator, left, right)
         for each in (left, right):
             if each.type not in {*NUMBERS, "unknown"}:
                 self._no_operator(operator, left.type, right.type)
+        if operator == "%" and "float8" in types:
+            self._no_operator(operator, left.type, right.type)
         left, right, type_ = self._pair(operator, left, right)
-        if operator == "%" and type_ == "float8":
-            self._no_operator(operator, type_, type_)
         found = Typed(f"pg_arithmetic('{operator}', '{type_}', {left.sql}, {right.sql})", type_)
         return evolve(found, aggregate=left.aggregate or right.aggregate)
 
@@ -333,8 +333,9 @@ class ExpressionCompiler:
             if element_of(source) or element_of(type_):
                 self.unsupported(f"the cast from {display(source)} to {display(type_)}")
             raise pg_error("CannotCoerceError", f"cannot cast type {display(source)} to {display(type_)}")
-        name = operand.name or type_.removesuffix("[]")
-        return evolve(self.binder.cast(operand, type_, modifiers, explicit=True), name=name)
+        weak = operand.weak or operand.name is None
+        name = type_.removesuffix("[]") if weak else operand.name
+        return evolve(self.binder.cast(operand, type_, modifiers, explicit=True), name=name, weak=weak)
 
     def _is(self, node: ast.IsTest, scope: Scope) -> Typed:
         word = "IS NOT" if node.negated else "IS"
@@ -350,9 +351,11 @@ class ExpressionCompiler:
         if node.what == "null":
             if operand.param is not None:
                 raise pg_error_indeterminate(operand.param)
-            return Typed(f"({operand.sql} {word} NULL)", "bool", aggregate=operand.aggregate) if (
-                operand.literal is None
-            ) else self.binder.constant(int(node.negated), "bool")
+            return (
+                Typed(f"({operand.sql} {word} NULL)", "bool", aggregate=operand.aggregate)
+                if (operand.literal is None)
+                else self.binder.constant(int(node.negated), "bool")
+            )
         operand = self.binder.settle(operand, "bool")
         if operand.type != "bool":
             raise pg_error(
@@ -412,8 +415,9 @@ class ExpressionCompiler:
         results = self.unify(results, "CASE")
         pairs = zip(conditions, results[:-1], strict=True)
         text = " ".join(f"WHEN {condition.sql} THEN {result.sql}" for condition, result in pairs)
-        name = results[-1].name if isinstance(node.default, ast.Column) else "case"
-        found = Typed(f"(CASE {text} ELSE {results[-1].sql} END)", results[-1].type, name)
+        weak = default.weak or default.name is None
+        name = "case" if weak else default.name
+        found = Typed(f"(CASE {text} ELSE {results[-1].sql} END)", results[-1].type, name, weak=weak)
         return evolve(found, aggregate=any(each.aggregate for each in (*conditions, *results)))
 
     def unify(self, values: list[Typed], what: str) -> list[Typed]:
@@ -445,8 +449,10 @@ class ExpressionCompiler:
             text = ", ".join(each.sql for each in arguments)
             if len(arguments) == 1:
                 text += ", NULL"
-            call = f"coalesce({text})" if node.name == "coalesce" else (
-                f"pg_extreme('{node.name}', '{arguments[0].type}', {text})"
+            call = (
+                f"coalesce({text})"
+                if node.name == "coalesce"
+                else (f"pg_extreme('{node.name}', '{arguments[0].type}', {text})")
             )
             found = Typed(call, arguments[0].type, node.name)
         elif node.name == "nullif" and len(arguments) == 2:
@@ -462,25 +468,43 @@ class ExpressionCompiler:
         if function is None:
             self.unsupported(f"the function {node.name}")
         types = [each.type for each in arguments]
-        for wanted, result in function:
-            if len(wanted) == len(types) and all(
-                source == "unknown" or source == target or implicit(source, target)
-                for source, target in zip(types, wanted, strict=True)
-            ):
-                # A float where a numeric would do, or the other way round, is a matter of overload rules.
-                exact = all(s in {t, "unknown"} or s in TEXTS or s in INTS for s, t in zip(types, wanted, strict=True))
-                if not exact:
-                    continue
-                cast = [self.binder.cast(each, target) for each, target in zip(arguments, wanted, strict=True)]
-                text = ", ".join(each.sql for each in cast)
-                self.volatile = self.volatile or node.name in {"gen_random_uuid", "clock_timestamp"}
-                separator = ", " if text else ""
-                return Typed(f"pg_call('{node.name}', '{'/'.join(wanted)}'{separator}{text})", result, node.name)
+        found = self._overload(node.name, function, types)
+        if found is not None:
+            wanted, result = found
+            cast = [self.binder.cast(each, target) for each, target in zip(arguments, wanted, strict=True)]
+            text = "".join(f", {each.sql}" for each in cast)
+            return Typed(f"pg_call('{node.name}', '{'/'.join(wanted)}'{text})", result, node.name)
         if any(each in {"json", "jsonb", "bytea"} or element_of(each) for each in types):
             self.unsupported(f"{node.name}({', '.join(map(display, types))})")
         if any(len(wanted) == len(types) for wanted, _ in function) and not set(types) <= {*NUMBERS, *TEXTS, "bool"}:
             self.unsupported(f"{node.name}({', '.join(map(display, types))})")
         self._no_function(node.name, types)
+
+    def _overload(self, name: str, function: Overloads, types: list[str]) -> tuple[tuple[str, ...], str] | None:
+        """Return which of several functions of one name is called."""
+        types = ["text" if each == "varchar" else each for each in types]
+        fitting = [
+            (wanted, result)
+            for wanted, result in function
+            if len(wanted) == len(types)
+            and all(
+                source == "unknown" or implicit(source, target) for source, target in zip(types, wanted, strict=True)
+            )
+        ]
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
+        for wanted, result in fitting:
+            if list(wanted) == types:
+                return wanted, result
+        # Of several that would do, the one of the preferred type of numbers.
+        for wanted, result in fitting:
+            if set(wanted) == {"float8"}:
+                return wanted, result
+        known = set(types) - {"unknown"}
+        for wanted, result in fitting:
+            if len(known) == 1 and set(wanted) == known:
+                return wanted, result
+        self.unsupported(f"{name}({', '.join(map(display, types))})")
 
     def _no_function(self, name: str, types: list[str]) -> NoReturn:
         shown = ", ".join(map(display, types))
@@ -506,8 +530,11 @@ class ExpressionCompiler:
             operand = self.binder.settle(arguments[0], "text")
             if node.distinct and operand.type in {"json", "jsonb"}:
                 self.unsupported("count(DISTINCT json)")
-            return Typed(f"count({distinct}{operand.key if distinct else operand.sql})", "int8", "count", aggregate=True)
-        arguments = [self.binder.settle(each, "text") for each in arguments]
+            return Typed(
+                f"count({distinct}{operand.key if distinct else operand.sql})", "int8", "count", aggregate=True
+            )
+        if any(each.type == "unknown" for each in arguments):
+            arguments = self._known(node.name, arguments)
         result = aggregate_result(node.name, [each.type for each in arguments])
         if result is None:
             if any(each.type in {"uuid", "json", "jsonb", "bytea"} or element_of(each.type) for each in arguments):
@@ -521,6 +548,20 @@ class ExpressionCompiler:
         type_ = arguments[0].type
         type_ = "text" if type_ == "varchar" else type_
         return Typed(f"pg_{node.name}_{type_}({distinct}{operand})", result, node.name, aggregate=True)
+
+
+    def _known(self, name: str, arguments: list[Typed]) -> list[Typed]:
+        """Give the arguments of an aggregate a type where they have none."""
+        if name in {"sum", "avg"}:
+            raise pg_error(
+                "AmbiguousFunctionError",
+                f"function {name}(unknown) is not unique",
+                hint="Could not choose a best candidate function. You might need to add explicit type casts.",
+            )
+        if name == "array_agg" or arguments[0].type == "unknown" != arguments[-1].type:
+            self.unsupported(f"{name} of something whose type is not known")
+        type_ = "bool" if name in {"bool_and", "bool_or", "every"} else "text"
+        return [self.binder.settle(each, type_) for each in arguments]
 
 
 def pg_error_indeterminate(number: int) -> BaseException:

@@ -84,7 +84,9 @@ class Connection(ClientObject):
         if self._link.in_transaction:
             found.append(f"a transaction of connection {self._link.pid} was neither committed nor rolled back")
         found += [
-            f"connection {self._link.pid} still listens to {channel!r}" for channel, each in self._listeners.items() if each
+            f"connection {self._link.pid} still listens to {channel!r}"
+            for channel, each in self._listeners.items()
+            if each
         ]
         if self._pool is not None:
             found.append(f"connection {self._link.pid} was not released to its pool")
@@ -94,9 +96,7 @@ class Connection(ClientObject):
 
     def _check(self, method: str) -> None:
         if self._released:
-            raise interface_error(
-                f"cannot call Connection.{method}(): connection has been released back to the pool"
-            )
+            raise interface_error(f"cannot call Connection.{method}(): connection has been released back to the pool")
         if self._gone or self._ended:
             raise interface_error("connection is closed")
 

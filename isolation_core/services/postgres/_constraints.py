@@ -165,9 +165,7 @@ class Constraints:
                     continue
                 self._child(child, rule, key, old, deleted=new is None)
 
-    def _child(
-        self, child: Table, rule: ForeignRule, key: list[Any], old: Sequence[Any], *, deleted: bool
-    ) -> None:
+    def _child(self, child: Table, rule: ForeignRule, key: list[Any], old: Sequence[Any], *, deleted: bool) -> None:
         mine = self.work.numbers
         held = []
         for number, maker, deleter in self.store.matching(child, rule.columns, key):

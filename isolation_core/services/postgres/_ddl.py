@@ -24,9 +24,7 @@ def _column(definition: ast.ColumnDef, sql: str) -> TableColumn:
     identity = definition.identity
     if definition.type.name in SERIALS:
         if definition.default is not None:
-            raise pg_error(
-                "PostgresSyntaxError", f'multiple default values specified for column "{definition.name}"'
-            )
+            raise pg_error("PostgresSyntaxError", f'multiple default values specified for column "{definition.name}"')
         return TableColumn(definition.name, SERIALS[definition.type.name], (), True, None, "serial")  # noqa: FBT003
     type_, modifiers = resolve_type(definition.type, sql)
     return TableColumn(definition.name, type_, modifiers, definition.not_null, definition.default, identity)
@@ -63,9 +61,7 @@ def create_table(statement: ast.CreateTable, sql: str, store: Store, work: Work)
     columns = tuple(_column(each, sql) for each in statement.columns)
     table = Table(statement.name, columns, "", work.numbers[-1])
     if sum(1 for each in statement.constraints if isinstance(each, ast.Unique) and each.primary) > 1:
-        raise pg_error(
-            "InvalidTableDefinitionError", f'multiple primary keys for table "{table.name}" are not allowed'
-        )
+        raise pg_error("InvalidTableDefinitionError", f'multiple primary keys for table "{table.name}" are not allowed')
     for constraint in statement.constraints:
         if isinstance(constraint, ast.Unique):
             _add_unique(table, constraint)
@@ -101,9 +97,7 @@ def _free_name(table: Table, name: str) -> str:
 
 
 def _compiler(sql: str, store: Store, work: Work) -> QueryCompiler:
-    return QueryCompiler(
-        sql, lambda name: store.table_of(name, work), lambda table: store.rows_of(table, work)
-    )
+    return QueryCompiler(sql, lambda name: store.table_of(name, work), lambda table: store.rows_of(table, work))
 
 
 def _check_expressions(table: Table, sql: str, store: Store, work: Work) -> None:
@@ -192,7 +186,9 @@ def _foreign_positions(table: Table, names: tuple[str, ...]) -> tuple[int, ...]:
     for name in names:
         at = table.position(name)
         if at is None:
-            raise pg_error("UndefinedColumnError", f'column "{name}" referenced in foreign key constraint does not exist')
+            raise pg_error(
+                "UndefinedColumnError", f'column "{name}" referenced in foreign key constraint does not exist'
+            )
         found.append(at)
     return tuple(found)
 

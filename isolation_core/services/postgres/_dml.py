@@ -203,17 +203,18 @@ class DataChanger:
         if len(widths) != 1:
             raise pg_error("PostgresSyntaxError", "VALUES lists must all be the same length")
         self._check_width(widths.pop(), targets, named=named)
-        for row in body.rows:
+        compiled = [[None if node is None else self.compiler.compile(node, scope) for node in row] for row in body.rows]
+        for row in compiled:
             picked = []
-            for node, at in zip(row, targets, strict=False):
+            for typed, at in zip(row, targets, strict=False):
                 column = table.columns[at]
-                if node is None:
+                if typed is None:
                     default = self._default(column)
-                    picked.append(self.compiler.binder.constant(_NEXT, "text").sql if default is None else default.sql)
+                    next_value = self.compiler.binder.constant(_NEXT, "text")
+                    picked.append(next_value.sql if default is None else default.sql)
                     continue
-                typed = self.compiler.compile(node, scope)
-                self._refuse_always(column)
                 typed = self.compiler.assigned(typed, column.type, column.modifiers, column.name)
+                self._refuse_always(column)
                 picked.append(typed.sql)
             texts.append(f"SELECT {', '.join(picked)}")
         return " UNION ALL ".join(texts), len(body.rows[0])
@@ -271,13 +272,15 @@ class DataChanger:
     def _sets(
         self, sets: tuple[tuple[str, ast.Expr | None], ...], table: Table, scope: Scope
     ) -> list[tuple[int, Typed]]:
+        # All expressions are looked at before any is put into its column, as the server does.
+        compiled = [None if node is None else self.compiler.compile(node, scope) for _, node in sets]
         found: dict[int, Typed] = {}
-        for name, node in sets:
+        for (name, _), typed in zip(sets, compiled, strict=True):
             at = self._position(table, name)
             if at in found:
                 raise pg_error("PostgresSyntaxError", f'multiple assignments to same column "{name}"')
             column = table.columns[at]
-            if node is None:
+            if typed is None:
                 default = self._default(column)
                 if default is None:
                     self.compiler.unsupported("SET ... = DEFAULT of a serial or identity column")
@@ -289,7 +292,6 @@ class DataChanger:
                     f'column "{name}" can only be updated to DEFAULT',
                     detail=f'Column "{name}" is an identity column defined as GENERATED ALWAYS.',
                 )
-            typed = self.compiler.compile(node, scope)
             found[at] = self.compiler.assigned(typed, column.type, column.modifiers, column.name)
         return list(found.items())
 
@@ -302,12 +304,13 @@ class DataChanger:
         scope.add(relation)
         texts = [compiler.source_of(relation)]
         texts += [compiler.from_item(each, scope, scope) for each in statement.sources]
-        sets = self._sets(statement.sets, table, scope) if isinstance(statement, ast.Update) else []
         condition = ""
         if statement.where is not None:
             scope.aggregates_allowed = "WHERE"
             condition = f" WHERE {compiler.condition(statement.where, scope, 'WHERE')}"
         returning = self._returning(statement.returning, scope) if statement.returning else []
+        scope.aggregates_allowed = verb
+        sets = self._sets(statement.sets, table, scope) if isinstance(statement, ast.Update) else []
         if returning and statement.sources:
             compiler.unsupported(f"{verb} ... RETURNING of several tables")
         width = len(table.columns)

@@ -129,8 +129,10 @@ class PostgresDouble(ServiceDouble):
             return client_class("asyncpg.exceptions", "ConnectionDoesNotExistError", base)(
                 "connection was closed in the middle of operation"
             )
-        return pg_error("TooManyConnectionsError", "sorry, too many clients already") if kind == "rejected" else (
-            ConnectionRefusedError(text)
+        return (
+            pg_error("TooManyConnectionsError", "sorry, too many clients already")
+            if kind == "rejected"
+            else (ConnectionRefusedError(text))
         )
 
     # -- stubs -------------------------------------------------------------------------

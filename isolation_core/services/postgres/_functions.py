@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import uuid
 from collections.abc import Callable
@@ -23,13 +24,13 @@ from isolation_core.services.postgres._errors import pg_error
 from isolation_core.services.postgres._literals import jsonb_text
 from isolation_core.services.postgres._types import TEXTS, element_of
 
-__all__ = ["AGGREGATES", "SCALARS", "Clock", "aggregate_result", "register"]
+__all__ = ["AGGREGATES", "SCALARS", "Clock", "Overloads", "aggregate_result", "register"]
 
 AGGREGATES: Final = frozenset({"count", "sum", "avg", "min", "max", "bool_and", "bool_or", "every", "string_agg",
                                "array_agg"})  # fmt: skip
 
-_Overloads = tuple[tuple[tuple[str, ...], str], ...]
-SCALARS: Final[dict[str, _Overloads]] = {
+Overloads = tuple[tuple[tuple[str, ...], str], ...]
+SCALARS: Final[dict[str, Overloads]] = {
     "now": (((), "timestamptz"),),
     "current_timestamp": (((), "timestamptz"),),
     "transaction_timestamp": (((), "timestamptz"),),
@@ -53,10 +54,10 @@ SCALARS: Final[dict[str, _Overloads]] = {
         (("int2",), "int2"), (("int4",), "int4"), (("int8",), "int8"), (("numeric",), "numeric"),
         (("float8",), "float8"),
     ),
-    "round": ((("numeric",), "numeric"), (("numeric", "int4"), "numeric")),
-    "floor": ((("numeric",), "numeric"),),
-    "ceil": ((("numeric",), "numeric"),),
-    "ceiling": ((("numeric",), "numeric"),),
+    "round": ((("numeric",), "numeric"), (("float8",), "float8"), (("numeric", "int4"), "numeric")),
+    "floor": ((("numeric",), "numeric"), (("float8",), "float8")),
+    "ceil": ((("numeric",), "numeric"), (("float8",), "float8")),
+    "ceiling": ((("numeric",), "numeric"), (("float8",), "float8")),
     "mod": ((("int4", "int4"), "int4"), (("int8", "int8"), "int8"), (("numeric", "numeric"), "numeric")),
 }  # fmt: skip
 """The overloads of each function: types of the arguments, type of the result."""
@@ -75,7 +76,9 @@ def aggregate_result(name: str, types: list[str]) -> str | None:
         case _ if len(types) != 1:
             return None
         case "sum":
-            return {"int2": "int8", "int4": "int8", "int8": "numeric", "numeric": "numeric", "float8": "float8"}.get(first)
+            return {"int2": "int8", "int4": "int8", "int8": "numeric", "numeric": "numeric", "float8": "float8"}.get(
+                first
+            )
         case "avg":
             return "float8" if first == "float8" else "numeric" if first in _ORDERED[:4] else None
         case "min" | "max":
@@ -227,7 +230,9 @@ def _json_step(document: str | None, step: Any, as_text: int) -> str | None:
 
 def _ascii(text: str, name: str) -> str:
     if not text.isascii():
-        raise UnsupportedSQLError(f"{name}({text!r})", f"{name} of other letters than ASCII, which depends on the locale")
+        raise UnsupportedSQLError(
+            f"{name}({text!r})", f"{name} of other letters than ASCII, which depends on the locale"
+        )
     return text
 
 
@@ -277,6 +282,10 @@ def _number(name: str, wanted: str, value: Any, places: int = 0) -> Any:
         if wanted == "numeric":
             return numeric_text(abs(Decimal(value)))
         return abs(value) if wanted == "float8" else check_integer(abs(value), wanted)
+    if wanted == "float8":
+        # Half to even, and the sign stays: -0.4 gives -0.0.
+        whole = {"round": round, "floor": math.floor}.get(name, math.ceil)(value)
+        return math.copysign(float(whole), value)
     number = Decimal(value)
     if name == "round":
         if places < 0:

@@ -81,9 +81,7 @@ def _moment(text: str, type_: str) -> int:
     match = _ISO_MOMENT.fullmatch(text.strip())
     if match is None:
         if not _HAS_MEANING.search(text):
-            raise pg_error(
-                "InvalidDatetimeFormatError", f'invalid input syntax for type {display(type_)}: "{text}"'
-            )
+            raise pg_error("InvalidDatetimeFormatError", f'invalid input syntax for type {display(type_)}: "{text}"')
         raise UnsupportedSQLError(text, f"the {type_} {text!r}: only ISO 8601 is certain, and")
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     try:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["ExpressionParser"]
 
 _COMPARISONS: Final = frozenset({"=", "<>", "!=", "<", ">", "<=", ">="})
+_OPERATORS: Final = _COMPARISONS | {"+", "-", "*", "/", "%", "||", "->", "->>", "::"}
 _NILADIC: Final = frozenset({"current_date", "current_timestamp", "localtimestamp"})
 _TWO_WORDS: Final = {("double", "precision"): "float8", ("character", "varying"): "varchar"}
 
@@ -50,17 +51,31 @@ class ExpressionParser(TokenCursor):
             elif self.word("notnull"):
                 left = ast.IsTest(left, "null", negated=True)
             elif self.word("is"):
-                negated = self.word("not")
-                if self.word("distinct"):
-                    self.need_word("from")
-                    left = ast.IsTest(left, "distinct", negated, self._comparison())
-                    continue
-                what = self.one_of("null", "true", "false", "unknown")
-                if what is None:
-                    self.fail()
-                left = ast.IsTest(left, cast("Literal['null', 'true', 'false', 'unknown']", what), negated)
+                left = self._is_what(left)
+                if left.what == "distinct" and self.token.text in {"is", "isnull", "notnull"}:
+                    self.fail()  # these do not associate
             else:
-                return left
+                break
+            self._refuse_operator("IS")
+        return left
+
+    def _is_what(self, left: Expr) -> ast.IsTest:
+        negated = self.word("not")
+        if self.word("distinct"):
+            self.need_word("from")
+            return ast.IsTest(left, "distinct", negated, self._comparison())
+        what = self.one_of("null", "true", "false", "unknown")
+        if what is None:
+            self.fail()
+        return ast.IsTest(left, cast("Literal['null', 'true', 'false', 'unknown']", what), negated)
+
+    def _refuse_operator(self, after: str) -> None:
+        """Refuse an operator that would take what stands before it as its left side."""
+        token = self.token
+        if (token.kind == "op" and token.text in _OPERATORS) or (
+            token.kind == "word" and token.text in {"like", "ilike", "between", "in", "not", "similar"}
+        ):
+            self.unsupported(f"{token.text} after {after} without parentheses")
 
     def _comparison(self) -> Expr:
         left = self._ranges()
@@ -68,7 +83,9 @@ class ExpressionParser(TokenCursor):
             operator = self.take().text
             operator = "<>" if operator == "!=" else operator
             if (word := self.one_of("any", "some", "all")) is not None:
-                return self._quantified(operator, left, every=word == "all")
+                found = self._quantified(operator, left, every=word == "all")
+                self._refuse_operator(word.upper())
+                return found
             right = self._ranges()
             if self.token.kind == "op" and self.token.text in _COMPARISONS:
                 self.fail()  # comparisons do not associate
@@ -92,6 +109,12 @@ class ExpressionParser(TokenCursor):
     def _ranges(self) -> Expr:
         """BETWEEN, IN, LIKE."""
         left = self._other()
+        found = self._range(left)
+        if found is not left and not (self.token.kind == "op" and self.token.text in _COMPARISONS):
+            self._refuse_operator("IN, LIKE or BETWEEN")
+        return found
+
+    def _range(self, left: Expr) -> Expr:
         negated = self.is_word("not") and self.peek().text in {"between", "in", "like", "ilike", "similar"}
         if negated:
             self.take()
@@ -146,7 +169,11 @@ class ExpressionParser(TokenCursor):
 
     def _unary(self) -> Expr:
         if self.op("-"):
-            return ast.Unary("-", self._unary())
+            operand = self._unary()
+            if isinstance(operand, ast.Literal_) and operand.kind in {"int", "numeric"}:
+                text = operand.text.removeprefix("-") if operand.text.startswith("-") else f"-{operand.text}"
+                return ast.Literal_(operand.kind, text)
+            return ast.Unary("-", operand)
         if self.op("+"):
             return ast.Unary("+", self._unary())
         return self._postfix()
@@ -236,6 +263,8 @@ class ExpressionParser(TokenCursor):
             self.peek().text in {"(", "["} or self.peek().kind == "string"
         ):
             self.unsupported(f"{word.upper()} expressions")
+        if word == "not":
+            self.unsupported("NOT inside of an operand")
         if word in RESERVED and not (word in {"left", "right"} and self.peek().text == "("):
             self.fail()
         return self._named()

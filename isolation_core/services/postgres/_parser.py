@@ -198,9 +198,7 @@ class _Parser(SchemaParser, ExpressionParser):
                 alias = None
                 if self.word("as"):
                     alias = self.label()
-                elif self.token.kind == "name" or (
-                    self.token.kind == "word" and self.token.text not in _AFTER_ITEM
-                ):
+                elif self.token.kind == "name" or (self.token.kind == "word" and self.token.text not in _AFTER_ITEM):
                     alias = self.identifier()
                 found.append(ast.Item(expr, alias))
             if not self.op(","):

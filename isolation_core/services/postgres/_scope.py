@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ class Typed:
         literal: the text of an unknown literal.
         param: the number of an unknown parameter.
         aggregate: whether an aggregate is in it.
+        weak: whether a cast around it gives the column the name of the type instead.
     """
 
     sql: str
@@ -38,11 +40,16 @@ class Typed:
     literal: str | None = None
     param: int | None = None
     aggregate: bool = False
+    weak: bool = False
 
     @property
     def key(self) -> str:
         """The text to compare, sort and group by."""
-        return f"{self.sql} COLLATE pg_numeric" if self.type == "numeric" else self.sql
+        # Always said: SQLite takes a collation named anywhere inside of an expression for that of the whole.
+        if self.type == "numeric":
+            return f"{self.sql} COLLATE pg_numeric"
+        is_text = self.type in {*TEXTS, "uuid", "json", "jsonb"} or self.type.endswith("[]")
+        return f"{self.sql} COLLATE BINARY" if is_text else self.sql
 
 
 @frozen
@@ -228,7 +235,9 @@ class Binder:
             return evolve(typed, type=target)
         bound = self.constants
         if typed.sql[1:] in bound and not typed.aggregate:
-            value = cast_value(bound[typed.sql[1:]], typed.type, target, modifiers, explicit=explicit)
-            return evolve(self.constant(value, target), name=typed.name)
+            # What goes wrong with a constant goes wrong when the statement runs, after all errors of types.
+            with contextlib.suppress(Exception):
+                value = cast_value(bound[typed.sql[1:]], typed.type, target, modifiers, explicit=explicit)
+                return evolve(self.constant(value, target), name=typed.name)
         arguments = f"{typed.sql}, '{typed.type}', '{target}', '{json.dumps(modifiers)}', {int(explicit)}"
         return evolve(typed, sql=f"pg_cast({arguments})", type=target)

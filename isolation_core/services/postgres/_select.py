@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["QueryCompiler", "Selected"]
 
+Finish = Callable[[list[str]], str]
+"""Gives the text of a query whose columns must have these types."""
+
 
 @define
 class Selected:
@@ -107,20 +110,20 @@ class QueryCompiler(ExpressionCompiler):
         locked, nowait = None, False
         if isinstance(query.body, ast.Select):
             parts = self._select(query.body, scope)
-            columns = parts.items
+            parts.items = columns = [self.binder.settle(each, "text") for each in parts.items]
             order = [self._order_key(each, parts, query.body) for each in query.order]
             self._check_groups(parts.scope)
             if query.locks:
                 locked, nowait = self._lock(query, parts, top=top), query.locks == "update nowait"
-            text = self._assemble(parts, locked is not None)
+            text = self._assemble(parts, with_id=locked is not None)
         else:
             if query.locks:
                 self.unsupported("FOR UPDATE here")
-            text, columns = self._body(query.body, scope)
+            columns, finish = self._body(query.body, scope)
+            columns = [self.binder.settle(each, "text") for each in columns]
+            text = finish([each.type for each in columns])
             name = f"r{next(self._numbers)}"
-            outputs = [
-                Typed(f"{name}.c{at}", each.type, each.name) for at, each in enumerate(columns)
-            ]
+            outputs = [Typed(f"{name}.c{at}", each.type, each.name) for at, each in enumerate(columns)]
             order = [self._output_order(each, outputs) for each in query.order]
             picked = ", ".join(f"{name}.c{at} AS c{at}" for at in range(len(columns)))
             text = f"SELECT {picked} FROM ({text}) AS {name}"
@@ -138,10 +141,8 @@ class QueryCompiler(ExpressionCompiler):
         parts.items = [*parts.items]
         return relations[0].table
 
-    def _assemble(self, parts: _Parts, with_id: bool) -> str:
-        picked = [
-            f"{each.key if parts.distinct else each.sql} AS c{at}" for at, each in enumerate(parts.items)
-        ]
+    def _assemble(self, parts: _Parts, *, with_id: bool = False) -> str:
+        picked = [f"{each.key if parts.distinct else each.sql} AS c{at}" for at, each in enumerate(parts.items)]
         if with_id:
             picked.append(f"{parts.scope.relations[0].sql_name}._id AS _id")
         distinct = "DISTINCT " if parts.distinct else ""
@@ -164,19 +165,28 @@ class QueryCompiler(ExpressionCompiler):
             text += f" {what} pg_limit('{what}', {typed.sql})"
         return text
 
-    def _body(self, body: ast.Body, scope: Scope) -> tuple[str, list[Typed]]:
+    def _body(self, body: ast.Body, scope: Scope) -> tuple[list[Typed], Finish]:
+        """Compile one side; its text is made when it is known what types its columns must have."""
         match body:
             case ast.Select():
                 parts = self._select(body, Scope(scope))
                 self._check_groups(parts.scope)
-                parts.items = [self.binder.settle(each, "text") for each in parts.items]
-                return self._assemble(parts, with_id=False), parts.items
+
+                def finish(types: list[str]) -> str:
+                    cast = [self.binder.cast(each, type_) for each, type_ in zip(parts.items, types, strict=True)]
+                    if parts.distinct and any(
+                        type_ != each.type for each, type_ in zip(parts.items, types, strict=True)
+                    ):
+                        self.unsupported("DISTINCT of values whose type a set operation changes")
+                    return self._assemble(evolve(parts, items=cast))
+
+                return parts.items, finish
             case ast.Values():
                 return self._values(body, scope)
             case _:
                 return self._set_operation(body, scope)
 
-    def _values(self, body: ast.Values, scope: Scope) -> tuple[str, list[Typed]]:
+    def _values(self, body: ast.Values, scope: Scope) -> tuple[list[Typed], Finish]:
         rows = []
         inner = Scope(scope, aggregates_allowed="VALUES")
         for row in body.rows:
@@ -186,79 +196,101 @@ class QueryCompiler(ExpressionCompiler):
         if len({len(row) for row in rows}) != 1:
             raise pg_error("PostgresSyntaxError", "VALUES lists must all be the same length")
         columns = [self.unify([row[at] for row in rows], "VALUES") for at in range(len(rows[0]))]
-        text = " UNION ALL ".join(
-            "SELECT " + ", ".join(f"{column[at].sql} AS c{number}" for number, column in enumerate(columns))
-            for at in range(len(rows))
-        )
-        return text, [evolve(column[0], name=f"column{number}") for number, column in enumerate(columns, 1)]
 
-    def _set_operation(self, body: ast.SetOperation, scope: Scope) -> tuple[str, list[Typed]]:
+        def finish(types: list[str]) -> str:
+            cast = [[self.binder.cast(each, type_) for each in column] for column, type_ in zip(columns, types, strict=True)]
+            return " UNION ALL ".join(
+                "SELECT " + ", ".join(f"{column[at].sql} AS c{number}" for number, column in enumerate(cast))
+                for at in range(len(rows))
+            )
+
+        return [evolve(column[0], name=f"column{number}") for number, column in enumerate(columns, 1)], finish
+
+    def _set_operation(self, body: ast.SetOperation, scope: Scope) -> tuple[list[Typed], Finish]:
         if body.every and body.operator != "union":
             self.unsupported(f"{body.operator.upper()} ALL")
-        sides = [self._body(each, scope) for each in (body.left, body.right)]
+        (left, finish_left), (right, finish_right) = (self._body(each, scope) for each in (body.left, body.right))
         what = body.operator.upper()
-        if len(sides[0][1]) != len(sides[1][1]):
+        if len(left) != len(right):
             raise pg_error("PostgresSyntaxError", f"each {what} query must have the same number of columns")
         columns = []
-        for left, right in zip(sides[0][1], sides[1][1], strict=True):
-            type_ = common_type([left.type, right.type])
+        for pair in zip(left, right, strict=True):
+            type_ = common_type([each.type for each in pair])
             if type_ is None:
                 raise pg_error(
                     "DatatypeMismatchError",
-                    f"{what} types {display(left.type)} and {display(right.type)} cannot be matched",
+                    f"{what} types {display(pair[0].type)} and {display(pair[1].type)} cannot be matched",
                 )
-            if type_ in {"json", "jsonb"} and not body.every:
-                self.unsupported(f"{what} of {type_}")
-            columns.append(Typed("", type_, left.name))
-        texts = []
-        for text, found in sides:
+            if (type_ in {"json", "jsonb"} or type_.endswith("[]")) and not body.every:
+                self.unsupported(f"{what} of {display(type_)}")
+            columns.append(Typed("", type_, pair[0].name))
+            for each in pair:
+                # A quoted string that is none of that type is an error of the statement, not of a row.
+                self.binder.settle(each, type_)
+        types = [each.type for each in columns]
+
+        def finish(wanted: list[str]) -> str:
+            texts = []
+            for text in (finish_left(types), finish_right(types)):
+                name = f"r{next(self._numbers)}"
+                picked = [f"{Typed(f'{name}.c{at}', each).key} AS c{at}" for at, each in enumerate(types)]
+                texts.append(f"SELECT {', '.join(picked)} FROM ({text}) AS {name}")
+            whole = f" {what}{' ALL' if body.every else ''} ".join(texts)
+            if wanted == types:
+                return whole
             name = f"r{next(self._numbers)}"
-            picked = []
-            for at, (each, target) in enumerate(zip(found, columns, strict=True)):
-                cast = self.binder.cast(Typed(f"{name}.c{at}", each.type), target.type)
-                picked.append(f"{cast.key} AS c{at}")
-            texts.append(f"SELECT {', '.join(picked)} FROM ({text}) AS {name}")
-        operator = f"{what} ALL" if body.every else what
-        return f" {operator} ".join(texts), columns
+            outer = [
+                f"{self.binder.cast(Typed(f'{name}.c{at}', each), target).sql} AS c{at}"
+                for at, (each, target) in enumerate(zip(types, wanted, strict=True))
+            ]
+            return f"SELECT {', '.join(outer)} FROM ({whole}) AS {name}"
+
+        return columns, finish
 
     # -- SELECT ---------------------------------------------------------------------------
 
     def _select(self, body: ast.Select, scope: Scope) -> _Parts:
+        # In the order in which the server looks, so that of several errors the same one is told.
         source = self._from(body.sources, scope)
+        items = self._expand(body.items, scope)
+        aggregated, scope.grouped = scope.grouped, False
         tail = ""
         if body.where is not None:
             scope.aggregates_allowed = "WHERE"
             tail += f" WHERE {self.condition(body.where, scope, 'WHERE')}"
             scope.aggregates_allowed = None
-        items = self._expand(body.items, scope) if not body.group and body.having is None else []
-        if body.group or body.having is not None:
-            scope.aggregates_allowed = "GROUP BY"
-            keys = [self._group_key(each, body, scope) for each in body.group]
-            scope.aggregates_allowed = None
-            for key in keys:
-                if key.type in {"json"}:
-                    raise pg_error("UndefinedFunctionError", "could not identify an equality operator for type json")
-                if key.type == "jsonb":
-                    self.unsupported("GROUP BY of jsonb")
+        if body.having is not None:
+            self.condition(body.having, scope, "HAVING")
+        keys = self._group_keys(body, scope)
+        scope.ungrouped.clear()
+        scope.grouped = aggregated or bool(keys) or body.having is not None
+        if scope.grouped:
+            # Now that it is known what is grouped, columns are judged.
             scope.keys = {key.sql for key in keys}
-            scope.grouped = True
             items = self._expand(body.items, scope)
-            if keys:
-                tail += f" GROUP BY {', '.join(key.key for key in keys)}"
-            if body.having is not None:
-                condition = self.condition(body.having, scope, "HAVING")
+        if keys:
+            tail += f" GROUP BY {', '.join(key.key for key in keys)}"
+        if body.having is not None:
+            if not keys:
                 # SQLite wants a GROUP BY before HAVING; one of a constant is one group, but none without rows.
-                if not keys:
-                    self.unsupported("HAVING without GROUP BY")
-                tail += f" HAVING {condition}"
-        elif scope.grouped:
-            # An aggregate turned up: what stood before it must be judged too.
-            scope.ungrouped.clear()
-            items = self._expand(body.items, scope)
+                self.unsupported("HAVING without GROUP BY")
+            tail += f" HAVING {self.condition(body.having, scope, 'HAVING')}"
         if body.distinct and any(each.type in {"json", "jsonb"} for each in items):
             self.unsupported("DISTINCT of json")
-        items = [self.binder.settle(each, "text") for each in items]
         return _Parts(items, source, scope, tail, body.distinct)
+
+    def _group_keys(self, body: ast.Select, scope: Scope) -> list[Typed]:
+        scope.aggregates_allowed = "GROUP BY"
+        keys = [self._group_key(each, body, scope) for each in body.group]
+        scope.aggregates_allowed = None
+        for key in keys:
+            if "SELECT" in key.sql:
+                self.unsupported("GROUP BY of a subquery")
+            if key.type == "json":
+                raise pg_error("UndefinedFunctionError", "could not identify an equality operator for type json")
+            if key.type == "jsonb" or key.type.endswith("[]"):
+                self.unsupported(f"GROUP BY of {display(key.type)}")
+        return keys
 
     def _check_groups(self, scope: Scope) -> None:
         """Raise for a column that is neither grouped nor in an aggregate."""
@@ -274,7 +306,7 @@ class QueryCompiler(ExpressionCompiler):
             )
 
     def _group_key(self, node: Expr, body: ast.Select, scope: Scope) -> Typed:
-        if isinstance(node, ast.Literal_) and node.kind == "int":
+        if isinstance(node, ast.Literal_) and node.kind == "int" and abs(int(node.text)) < 1 << 31:
             place = int(node.text)
             if not 1 <= place <= len(body.items):
                 raise pg_error("InvalidColumnReferenceError", f"GROUP BY position {place} is not in select list")
@@ -330,7 +362,7 @@ class QueryCompiler(ExpressionCompiler):
 
     def _output(self, node: Expr, items: list[Typed]) -> Typed | None:
         """Return the column of the result that an ORDER BY names, if it does."""
-        if isinstance(node, ast.Literal_) and node.kind == "int":
+        if isinstance(node, ast.Literal_) and node.kind == "int" and abs(int(node.text)) < 1 << 31:
             place = int(node.text)
             if not 1 <= place <= len(items):
                 raise pg_error("InvalidColumnReferenceError", f"ORDER BY position {place} is not in select list")
@@ -391,9 +423,7 @@ class QueryCompiler(ExpressionCompiler):
             side.relations.append(relation)
         return text
 
-    def _derived(
-        self, query: Query, alias: str, names: tuple[str, ...], outside: Scope | None
-    ) -> tuple[str, Relation]:
+    def _derived(self, query: Query, alias: str, names: tuple[str, ...], outside: Scope | None) -> tuple[str, Relation]:
         inner = self.query(query, outside)
         if len(names) > len(inner.columns):
             raise pg_error(

@@ -55,8 +55,6 @@ class _Plan:
     verb: str
 
 
-
-
 class Session:
     """One connection to the engine.
 
@@ -202,7 +200,10 @@ class Session:
         except BaseException:
             store.undo(work, place)
             if own:
+                # Nobody can have waited for it meanwhile.
+                version = store.version
                 self._end(commit=False)
+                store.version = version
             raise
         if own:
             self._end(commit=True)
@@ -269,9 +270,7 @@ class Session:
 
     def _plan(self, statement: ast.Statement, sql: str, work: Work) -> _Plan:
         store = self.store
-        compiler = QueryCompiler(
-            sql, lambda name: store.table_of(name, work), lambda table: store.rows_of(table, work)
-        )
+        compiler = QueryCompiler(sql, lambda name: store.table_of(name, work), lambda table: store.rows_of(table, work))
         if isinstance(statement, ast.Query):
             return self._query(statement, compiler, work)
         assert isinstance(statement, (ast.Insert, ast.Update, ast.Delete))
@@ -387,6 +386,7 @@ class Session:
         if statement.action == "release":
             return Result(tag="RELEASE")
         store.undo(work, place)
+        store.version += 1
         work.savepoints.append((name, store.mark(work)))
         work.failed = False
         return Result(tag="ROLLBACK")

@@ -74,7 +74,7 @@ class Store:
         self.works: dict[int, Work] = {}
         self.locks: dict[tuple[str, int], int] = {}
         self.commits = 0
-        self.version = 0  # changes whenever a lock may have gone
+        self.version = 0  # changes whenever others may go on: not when a statement that has to wait undoes itself
         self._numbers = count(1)
         self._physical = count(1)
         self._database: sqlite3.Connection | None = None
@@ -96,7 +96,9 @@ class Store:
         if number is None:
             return -1 if what == "LIMIT" else 0
         if number < 0:
-            name = "InvalidRowCountInLimitClauseError" if what == "LIMIT" else "InvalidRowCountInResultOffsetClauseError"
+            name = (
+                "InvalidRowCountInLimitClauseError" if what == "LIMIT" else "InvalidRowCountInResultOffsetClauseError"
+            )
             self._failed(pg_error(name, f"{what} must not be negative"))
             raise ValueError(what)
         return number
@@ -160,7 +162,6 @@ class Store:
         self.run(f"DROP TABLE {table.physical}")
 
     def _release(self, numbers: list[int]) -> None:
-        self.version += 1
         gone = set(numbers)
         for number in numbers:
             self.works.pop(number, None)
@@ -181,11 +182,13 @@ class Store:
                 self._drop(table)
             self.commits += 1
         work.over = True
+        self.version += 1
         self._release(numbers)
 
     def rollback(self, work: Work) -> None:
         """Undo all of *work*."""
         work.over = True
+        self.version += 1
         if work.wrote:
             self._forget(work, work.numbers)
         else:
@@ -226,9 +229,7 @@ class Store:
     def rows_of(self, table: Table, work: Work) -> str:
         """Return the text that selects the rows of *table* that *work* sees."""
         listed = ", ".join(map(str, work.numbers))
-        return (
-            f"SELECT * FROM {table.physical} WHERE _xmin IN (0, {listed}) AND _xmax NOT IN ({listed})"  # noqa: S608
-        )
+        return f"SELECT * FROM {table.physical} WHERE _xmin IN (0, {listed}) AND _xmax NOT IN ({listed})"  # noqa: S608
 
     # -- rows --------------------------------------------------------------------------
 
@@ -268,9 +269,7 @@ class Store:
             (work.numbers[-1], number),
         )
 
-    def matching(
-        self, table: Table, columns: Sequence[int], values: Sequence[Any]
-    ) -> list[tuple[int, int, int]]:
+    def matching(self, table: Table, columns: Sequence[int], values: Sequence[Any]) -> list[tuple[int, int, int]]:
         """Return number, maker and deleter of all versions of rows that have *values*, visible or not."""
         conditions = " AND ".join(f"{self._column(table, at)} = ?" for at in columns)
         return self.run(

@@ -263,9 +263,19 @@ def decode(value: Any, type_: str) -> Any:
     return value if decoder is None else decoder(value)
 
 
+def _decimal(text: str) -> Decimal:
+    if "." in text or not text.endswith("0000"):
+        return Decimal(text)
+    # The server sends groups of four digits and leaves out zero ones at the end; asyncpg makes an exponent of them.
+    head, groups = text, 0
+    while head.endswith("0000"):
+        head, groups = head[:-4], groups + 1
+    return Decimal(f"{head}E+{4 * groups}")
+
+
 _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     "bool": bool,
-    "numeric": Decimal,
+    "numeric": _decimal,
     "date": lambda days: dt.date.fromordinal(days + _DAY_ZERO),
     "timestamp": lambda moment: _NAIVE_EPOCH + moment * _MICROSECOND,
     "timestamptz": lambda moment: EPOCH + moment * _MICROSECOND,
