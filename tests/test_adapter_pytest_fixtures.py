@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextvars import copy_context
 from importlib import import_module
 from typing import Final, TypeAlias
 
 import pytest
+
+from isolation_core import isolation_barrier
 
 QUIET = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio")
 HEADER = "import asyncio, contextvars, pytest\nfrom isolation_pytest import managed_fixture\nLOG = []\n"
@@ -18,7 +21,9 @@ HEADER = "import asyncio, contextvars, pytest\nfrom isolation_pytest import mana
 def run(pytester: pytest.Pytester, text: str, *args: str, plugins: tuple[str, ...] = QUIET) -> pytest.RunResult:
     """Run *text* as a test module, with isolation off: managed fixtures are fixtures first."""
     pytester.makepyfile(test_it=HEADER + text)
-    return pytester.runpytest_inprocess(*plugins, "--isolation=off", *args)
+    # Event loops and context variables of the run inside are not for the tests that come after.
+    with isolation_barrier(packages=()):
+        return copy_context().run(pytester.runpytest_inprocess, *plugins, "--isolation=off", *args)
 
 
 def run_in_process_of_its_own(pytester: pytest.Pytester, text: str, *args: str) -> pytest.RunResult:

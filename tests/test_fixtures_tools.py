@@ -441,6 +441,32 @@ def test_the_event_loop_of_a_portal_is_no_leak() -> None:
     assert barrier.leaks == ()
 
 
+def test_an_event_loop_that_comes_up_in_a_set_up_is_no_leak() -> None:
+    """A loop belongs to whoever runs it; a file the same set-up opens is still told."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    files: list[object] = []
+
+    @managed_fixture
+    def loop_only() -> None:
+        loops.append(asyncio.new_event_loop())
+
+    @managed_fixture
+    def loop_and_file() -> None:
+        files.append(Path(__file__).open())  # noqa: SIM115 - left open on purpose
+        loops.append(asyncio.new_event_loop())
+
+    try:
+        with isolation_barrier() as barrier:
+            barrier.fixture("loop_only")
+        assert barrier.leaks == ()
+        with isolation_barrier() as barrier:
+            barrier.fixture("loop_and_file")
+        assert [Path(__file__).name in leak.path for leak in barrier.leaks] == [True]
+    finally:
+        for each in (*loops, *files):
+            each.close()  # type: ignore[attr-defined]
+
+
 # --- what can be seen ----------------------------------------------------------------------
 
 

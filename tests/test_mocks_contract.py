@@ -462,6 +462,17 @@ async def test_the_old_spelling_of_an_entered_result_still_works() -> None:
         assert conn == "real"
 
 
+@pytest.mark.anyio
+async def test_the_old_spelling_works_on_the_real_client() -> None:
+    """It does so too where the class of what is entered is known, which has no such methods itself."""
+    asyncpg = pytest.importorskip("asyncpg")
+    pool = isolated_mock(asyncpg.Pool)
+    pool.acquire.return_value.__aenter__.return_value = "conn"
+    async with pool.acquire() as conn:
+        assert conn == "conn"
+    pool.acquire.return_value.__aexit__.assert_awaited_once()
+
+
 def test_sync_methods_of_nats_and_aiohttp() -> None:
     """``jetstream()`` is sync, ``session.get()`` is awaitable and a context manager, ``subscribe`` is async."""
 

@@ -269,6 +269,9 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
             member.equip(child_state)
         if result is not None:
             child.fulfil(result)
+            if state.member is not None and state.member.shape == "dual":
+                # What a call gives is entered, not what that is: the idiom of mocks configures it there.
+                child._swap_magics(result.magics | {"__aenter__", "__aexit__"})
         return child
 
     def _magic(self, name: str) -> Any:
