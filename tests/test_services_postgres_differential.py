@@ -78,7 +78,9 @@ truths = st.recursive(
     _binary(["=", "<>", "<", ">", "<=", ">=", "IS DISTINCT FROM"], numbers)
     | _binary(["=", "<", "LIKE", "ILIKE", "NOT LIKE"], texts)
     | _form(["({}) IS NULL", "({}) IN (1, 2.0, NULL)", "({}) BETWEEN 0 AND 2", "({}) NOT IN (1, 3)"], numbers)
-    | st.sampled_from(["t.b", "true", "NULL::bool", "t.id = ANY ('{1,3}')", "EXISTS (SELECT 1 FROM u WHERE u.t = t.id)"]),
+    | st.sampled_from(
+        ["t.b", "true", "NULL::bool", "t.id = ANY ('{1,3}')", "EXISTS (SELECT 1 FROM u WHERE u.t = t.id)"]
+    ),
     lambda inner: _binary(["AND", "OR", "="], inner) | _form(["(NOT {})", "({}) IS NOT TRUE"], inner),
     max_leaves=3,
 )
@@ -93,6 +95,13 @@ aggregates = (
     .map(lambda text: f"{text})" if "(DISTINCT(" in text else text)
     .map(lambda text: text.replace("DISTINCT(", "DISTINCT ("))
 )
+ENDINGS = (
+    "",
+    " RETURNING *",
+    " ON CONFLICT DO NOTHING",
+    " ON CONFLICT (id) DO UPDATE SET n = excluded.n RETURNING id, n",
+    " ON CONFLICT (s) DO NOTHING",
+)
 values = st.sampled_from([*LITERALS, "DEFAULT"])
 
 
@@ -106,10 +115,9 @@ statements = st.one_of(
         st.tuples(
             st.sampled_from(["1", "2", "3", "4", "NULL", "'5'", "'x'"]), values, values, values, values
         ).map(list),
-        st.sampled_from(["", " RETURNING *", " ON CONFLICT DO NOTHING", " ON CONFLICT (id) DO UPDATE SET n = excluded.n"
-                         " RETURNING id, n", " ON CONFLICT (s) DO NOTHING"]),
+        st.sampled_from(ENDINGS),
     ),
-    st.builds(lambda a, b: f"INSERT INTO u VALUES ({a}, {b})", st.sampled_from("123"), st.sampled_from(["1", "2", "9", "NULL"])),
+    st.builds("INSERT INTO u VALUES ({}, {})".format, st.sampled_from("123"), st.sampled_from(["1", "2", "9", "NULL"])),
     st.builds(lambda a, b: f"SELECT t.id, {a} AS x FROM t WHERE {b}", expressions, expressions),
     st.builds(lambda a: f"SELECT {a} FROM t", expressions),
     st.builds(lambda a, b: f"SELECT {a}, {b} FROM t GROUP BY {a}", expressions, aggregates),
@@ -130,8 +138,8 @@ statements = st.one_of(
 EVALUATED = {"DivisionByZeroError", "NumericValueOutOfRangeError", "InvalidTextRepresentationError"}
 
 SCHEMA = (
-    "CREATE TABLE t (id int PRIMARY KEY, n numeric(6, 2) CHECK (n < 1000), s text UNIQUE DEFAULT 'none', d bigint, "
-    "b boolean NOT NULL DEFAULT false)",
+    """CREATE TABLE t (id int PRIMARY KEY, n numeric(6, 2) CHECK (n < 1000), s text UNIQUE DEFAULT 'none', d bigint,
+                       b boolean NOT NULL DEFAULT false)""",
     "CREATE TABLE u (k int, t int REFERENCES t {action})",
     "INSERT INTO t VALUES (1, 1.5, 'a', 7, true), (2, NULL, 'B', NULL, false)",
     "INSERT INTO u VALUES (1, 1)",
@@ -160,7 +168,7 @@ async def _outcome(connection: Any, sql: str) -> object:
 
 
 async def _compare(sqls: list[str], action: str) -> None:
-    import asyncpg
+    import asyncpg  # type: ignore[import-untyped]
 
     schema = f"isolation_{uuid.uuid4().hex[:12]}"
     real = await asyncpg.connect(DSN, server_settings={"search_path": schema, "timezone": "UTC"})

@@ -19,7 +19,7 @@ _DAY: Final = 86_400_000_000
 
 def numeric_text(number: Decimal) -> str:
     """Return *number* as it is kept."""
-    return format(number if number else abs(number), "f")
+    return format(number or abs(number), "f")
 
 
 def round_numeric(number: Decimal, scale: int) -> Decimal:

@@ -79,7 +79,7 @@ class ExpressionCompiler:
             DatatypeMismatchError: if there is no such cast.
         """
         source = typed.type
-        if source != "unknown" and source != type_ and not is_castable(source, type_, explicit=False):
+        if source not in {"unknown", type_} and not is_castable(source, type_, explicit=False):
             raise pg_error(
                 "DatatypeMismatchError",
                 f'column "{column}" is of type {display(type_)} but expression is of type {display(source)}',
@@ -542,13 +542,10 @@ class ExpressionCompiler:
             self._no_function(node.name, [each.type for each in arguments])
         if node.distinct and (len(arguments) > 1 or node.name in {"array_agg", "string_agg"}):
             self.unsupported(f"{node.name}(DISTINCT ...)")
-        operand = arguments[0].key if distinct else arguments[0].sql
-        if len(arguments) > 1:
-            operand = ", ".join(each.sql for each in arguments)
+        passed = arguments[0].key if distinct else ", ".join(each.sql for each in arguments)
         type_ = arguments[0].type
         type_ = "text" if type_ == "varchar" else type_
-        return Typed(f"pg_{node.name}_{type_}({distinct}{operand})", result, node.name, aggregate=True)
-
+        return Typed(f"pg_{node.name}_{type_}({distinct}{passed})", result, node.name, aggregate=True)
 
     def _known(self, name: str, arguments: list[Typed]) -> list[Typed]:
         """Give the arguments of an aggregate a type where they have none."""

@@ -213,7 +213,7 @@ class Connection(ClientObject):
             columns = [name for name, _ in described.columns]
         marks = ", ".join(f"${at}" for at in range(1, len(columns) + 1))
         names = ", ".join(map(_quote, columns))
-        statement = f"INSERT INTO {_quote(table_name)} ({names}) VALUES ({marks})"  # noqa: S608 - names quoted
+        statement = f"INSERT INTO {_quote(table_name)} ({names}) VALUES ({marks})"
         name = self._unique("copy")
         outer = self._link.in_transaction
         count = 0

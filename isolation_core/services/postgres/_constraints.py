@@ -195,7 +195,7 @@ class Constraints:
         listed = ", ".join(f"c{at}" for at in range(len(child.columns)))
         changes: list[tuple[tuple[Any, ...], tuple[Any, ...] | None]] = []
         for number in held:
-            old = self.store.run(f"SELECT {listed} FROM {child.physical} WHERE _id = ?", (number,))[0]  # noqa: S608
+            old = self.store.run(f"SELECT {listed} FROM {child.physical} WHERE _id = ?", (number,))[0]
             self.store.claim(child, number, self.work)
             self.store.delete(child, number, self.work)
             new = None

@@ -88,7 +88,8 @@ def _add_unique(table: Table, constraint: ast.Unique) -> None:
 
 
 def _free_name(table: Table, name: str) -> str:
-    taken = {rule.name for rule in (*table.uniques, *table.checks, *table.foreigns)}
+    rules: list[UniqueRule | CheckRule | ForeignRule] = [*table.uniques, *table.checks, *table.foreigns]
+    taken = {rule.name for rule in rules}
     number, found = 0, name
     while found in taken:
         number += 1
@@ -130,7 +131,7 @@ def _nodes(node: object) -> list[ast.Expr]:
         each = pending.pop()
         if isinstance(each, ast.Expr):
             found.append(each)
-            pending.extend(getattr(each, name.name) for name in each.__attrs_attrs__)  # type: ignore[attr-defined]
+            pending.extend(getattr(each, name.name) for name in each.__attrs_attrs__)
         elif isinstance(each, tuple):
             pending.extend(each)
     return found
@@ -214,7 +215,7 @@ def create_index(statement: ast.CreateIndex, store: Store, work: Work) -> None:
     listed = ", ".join(f"c{at}" for at in positions)
     missing = " OR ".join(f"c{at} IS NULL" for at in positions)
     rows = store.rows_of(table, work)
-    if store.run(f"SELECT 1 FROM ({rows}) WHERE NOT ({missing}) GROUP BY {listed} HAVING count(*) > 1"):  # noqa: S608
+    if store.run(f"SELECT 1 FROM ({rows}) WHERE NOT ({missing}) GROUP BY {listed} HAVING count(*) > 1"):
         raise pg_error("UniqueViolationError", f'could not create unique index "{name}"', constraint_name=name)
     table.uniques.append(UniqueRule(name, positions))
     store.index(table, positions)
@@ -273,7 +274,7 @@ def truncate_tables(statement: ast.Truncate, sql: str, store: Store, work: Work)
                     detail=f'Table "{other.name}" references "{table.name}".',
                     hint=f'Truncate table "{other.name}" at the same time, or use TRUNCATE ... CASCADE.',
                 )
-        for (number,) in store.run(f"SELECT _id FROM ({store.rows_of(table, work)})"):  # noqa: S608
+        for (number,) in store.run(f"SELECT _id FROM ({store.rows_of(table, work)})"):
             store.claim(table, number, work)
             store.delete(table, number, work)
         if statement.restart:

@@ -112,15 +112,10 @@ class DataChanger:
             written = 0
             touched: list[Row] = []
             for source in sources:
-                row: list[Any] = [None] * len(table.columns)
-                if defaults:
-                    for at, value in zip(defaults, store.run(f"SELECT {default_sql}", values)[0], strict=True):
-                        row[at] = value
-                for at, value in zip(targets, source, strict=True):
-                    row[at] = value
-                for at, column in enumerate(table.columns):
-                    if column.identity is not None and (at not in targets or row[at] == _NEXT):
-                        row[at] = table.next_value(at)
+                given_by_default = store.run(f"SELECT {default_sql}", values)[0] if defaults else ()
+                row = _filled(
+                    table, dict(zip(defaults, given_by_default, strict=True)), dict(zip(targets, source, strict=True))
+                )
                 self.constraints.before(table, row, check, values)
                 final = self._write(table, row, conflict, values)
                 if final is None:
@@ -169,7 +164,7 @@ class DataChanger:
             return self._values(body, table, targets, named=bool(statement.columns))
         if isinstance(body, ast.Select):
             # Parameters and quoted strings of the outermost SELECT take the type of their column.
-            found = self.compiler.query(_typed_items(source, table, targets, self.compiler.sql), None)
+            found = self.compiler.query(_typed_items(source, table, targets), None)
         else:
             found = self.compiler.query(source, None)
         self._check_width(len(found.columns), targets, named=bool(statement.columns))
@@ -213,9 +208,9 @@ class DataChanger:
                     next_value = self.compiler.binder.constant(_NEXT, "text")
                     picked.append(next_value.sql if default is None else default.sql)
                     continue
-                typed = self.compiler.assigned(typed, column.type, column.modifiers, column.name)
+                assigned = self.compiler.assigned(typed, column.type, column.modifiers, column.name)
                 self._refuse_always(column)
-                picked.append(typed.sql)
+                picked.append(assigned.sql)
             texts.append(f"SELECT {', '.join(picked)}")
         return " UNION ALL ".join(texts), len(body.rows[0])
 
@@ -383,7 +378,7 @@ class _Conflict:
         assert self.sets is not None
         store, table = changer.store, self.table
         listed = ", ".join(f"c{at}" for at in range(len(table.columns)))
-        found = store.run(f"SELECT _xmin, {listed} FROM {table.physical} WHERE _id = ?", (number,))  # noqa: S608
+        found = store.run(f"SELECT _xmin, {listed} FROM {table.physical} WHERE _id = ?", (number,))
         maker, old = found[0][0], found[0][1:]
         if maker == changer.work.numbers[-1]:
             raise pg_error(
@@ -408,7 +403,16 @@ class _Conflict:
 _NEXT = "\0next"
 
 
-def _typed_items(query: ast.Query, table: Table, targets: list[int], sql: str) -> ast.Query:
+def _filled(table: Table, defaults: dict[int, Any], values: dict[int, Any]) -> list[Any]:
+    """Return a row of *values* and, where there is none, defaults and numbers of sequences."""
+    row = [values.get(at, defaults.get(at)) for at in range(len(table.columns))]
+    for at, column in enumerate(table.columns):
+        if column.identity is not None and (at not in values or row[at] == _NEXT):
+            row[at] = table.next_value(at)
+    return row
+
+
+def _typed_items(query: ast.Query, table: Table, targets: list[int]) -> ast.Query:
     """Return *query* with casts around bare parameters and strings in its list, to the type of their column."""
     body = query.body
     assert isinstance(body, ast.Select)

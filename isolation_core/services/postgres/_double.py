@@ -13,6 +13,7 @@ from isolation_core.services._double import ServiceDouble
 from isolation_core.services._operations import operation
 from isolation_core.services._types import ServiceType
 from isolation_core.services.postgres._connection import Connection
+from isolation_core.services.postgres._dual import dual
 from isolation_core.services.postgres._errors import pg_error
 from isolation_core.services.postgres._lenient import table_for
 from isolation_core.services.postgres._link import Engine, EngineLink, Link
@@ -157,6 +158,7 @@ class PostgresDouble(ServiceDouble):
     @operation
     def create_pool(
         self,
+        /,
         dsn: str | None = None,
         *,
         min_size: int = 10,
@@ -191,12 +193,12 @@ class PostgresDouble(ServiceDouble):
 
     @operation
     async def open_connection(
-        self, dsn: str | None = None, *, command_timeout: float | None = None, **connect_kwargs: Any
+        self, /, dsn: str | None = None, *, command_timeout: float | None = None, **connect_kwargs: Any
     ) -> Connection:
         """Return a connection of its own, as ``asyncpg.connect``."""
         return Connection(self, await self._new_link(), command_timeout=command_timeout)
 
-    @operation(shape="dual")
+    @dual
     async def acquire(self, *, timeout: float | None = None) -> Connection:
         """Return a connection from the double's own pool of ten: await it, or use ``async with``."""
         return await (await self._default_pool())._acquire(timeout)
@@ -307,8 +309,8 @@ class PostgresDouble(ServiceDouble):
             rows = await connection._rows(query, args, timeout)
             return rows[0][column] if rows else None
 
-    @operation(shape="dual")
-    async def transaction(self) -> _Block:
+    @operation
+    def transaction(self) -> _Block:
         """Use with ``async with postgres.transaction() as connection``: committed, or rolled back on an error."""
         return _Block(self)
 
@@ -416,7 +418,8 @@ class _Block:
         return self._connection
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        assert self._connection is not None and self._transaction is not None
+        assert self._connection is not None
+        assert self._transaction is not None
         try:
             await self._transaction.__aexit__(kind, *exc)
         finally:

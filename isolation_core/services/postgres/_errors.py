@@ -97,7 +97,7 @@ def data_error(position: int, value: object, why: str) -> BaseException:
     return client_class(MODULE, "DataError", base)(f"invalid input for query argument ${position}: {shown} ({why})")
 
 
-class Blocked(Exception):  # noqa: N818 - a signal of the engine to itself, never seen outside
+class Blocked(Exception):
     """A statement needs a row that an open transaction of another session has.
 
     Attributes:

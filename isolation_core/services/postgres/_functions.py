@@ -137,9 +137,7 @@ class _Aggregate:
                 return int(all(self.values))
 
     def _order(self, value: Any) -> Any:
-        if self.type == "numeric":
-            return Decimal(value)
-        return value.encode() if isinstance(value, str) else value
+        return _ordered(value, self.type)
 
     def _total(self) -> Any:
         if self.type == "float8":
@@ -178,6 +176,13 @@ def _like(text: str | None, pattern: str | None, insensitive: int) -> int | None
     return int(re.fullmatch("".join(parts), text, re.DOTALL) is not None)
 
 
+def _ordered(value: Any, type_: str) -> Any:
+    """Return a kept value as what it is compared by; text by its bytes."""
+    if type_ == "numeric":
+        return Decimal(value)
+    return value.encode() if isinstance(value, str) else value
+
+
 def _any(operator: str, element: str, value: Any, array: str | None, every: int) -> int | None:
     if array is None:
         return None
@@ -186,9 +191,7 @@ def _any(operator: str, element: str, value: Any, array: str | None, every: int)
         if value is None or item is None:
             unknown = True
             continue
-        left, right = (Decimal(value), Decimal(item)) if element == "numeric" else (value, item)
-        if isinstance(left, str):
-            left, right = left.encode(), right.encode()
+        left, right = _ordered(value, element), _ordered(item, element)
         holds = {
             "=": left == right, "<>": left != right, "<": left < right, ">": left > right, "<=": left <= right,
             ">=": left >= right,
@@ -236,39 +239,39 @@ def _ascii(text: str, name: str) -> str:
     return text
 
 
+_TEXT: Final[dict[str, Callable[..., Any]]] = {
+    "length": len,
+    "char_length": len,
+    "lower": lambda text: _ascii(text, "lower").lower(),
+    "upper": lambda text: _ascii(text, "upper").upper(),
+    "btrim": lambda text: text.strip(" "),
+    "ltrim": lambda text: text.lstrip(" "),
+    "rtrim": lambda text: text.rstrip(" "),
+    "replace": lambda text, old, new: text.replace(old, new) if old else text,
+    "left": lambda text, count: text[:count] if count else "",
+    "right": lambda text, count: text[-count:] if count else "",
+    "strpos": lambda text, part: text.find(part) + 1,
+}
+"""Functions of text, of arguments that are not NULL."""
+
+_NOW: Final = frozenset({"now", "current_timestamp", "transaction_timestamp", "statement_timestamp", "localtimestamp"})
+
+
 def _scalar(clock: Clock) -> Callable[..., Any]:
     def call(name: str, wanted: str, *values: Any) -> Any:
         if None in values:
             return None
+        if name in _TEXT:
+            return _TEXT[name](*values)
+        if name in _NOW:
+            return clock.transaction
         match name:
-            case "now" | "current_timestamp" | "transaction_timestamp" | "statement_timestamp" | "localtimestamp":
-                return clock.transaction
             case "clock_timestamp":
                 return clock.now
             case "current_date":
                 return clock.transaction // 86_400_000_000
             case "gen_random_uuid":
                 return str(uuid.uuid4())
-            case "length" | "char_length":
-                return len(values[0])
-            case "lower":
-                return _ascii(values[0], name).lower()
-            case "upper":
-                return _ascii(values[0], name).upper()
-            case "btrim":
-                return values[0].strip(" ")
-            case "ltrim":
-                return values[0].lstrip(" ")
-            case "rtrim":
-                return values[0].rstrip(" ")
-            case "replace":
-                return values[0].replace(values[1], values[2]) if values[1] else values[0]
-            case "left":
-                return values[0][: values[1]] if values[1] else ""
-            case "right":
-                return values[0][-values[1] :] if values[1] else ""
-            case "strpos":
-                return values[0].find(values[1]) + 1
             case "mod":
                 return arithmetic("%", wanted.split("/", maxsplit=1)[0], *values)
             case _:
@@ -284,7 +287,7 @@ def _number(name: str, wanted: str, value: Any, places: int = 0) -> Any:
         return abs(value) if wanted == "float8" else check_integer(abs(value), wanted)
     if wanted == "float8":
         # Half to even, and the sign stays: -0.4 gives -0.0.
-        whole = {"round": round, "floor": math.floor}.get(name, math.ceil)(value)
+        whole = round(value) if name == "round" else math.floor(value) if name == "floor" else math.ceil(value)
         return math.copysign(float(whole), value)
     number = Decimal(value)
     if name == "round":
@@ -324,7 +327,7 @@ def register(connection: sqlite3.Connection, clock: Clock, failed: Callable[[Bas
         return call
 
     scalars: dict[str, tuple[int, Callable[..., Any]]] = {
-        "pg_arithmetic": (4, lambda operator, type_, left, right: arithmetic(operator, type_, left, right)),
+        "pg_arithmetic": (4, arithmetic),
         "pg_cast": (5, _cast),
         "pg_like": (3, _like),
         "pg_any": (5, _any),

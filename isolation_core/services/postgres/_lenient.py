@@ -51,7 +51,7 @@ def table_for(link: EngineLink, sql: str, args: Sequence[Any]) -> tuple[str, str
         args: its arguments, whose types the columns get.
     """
     statements = link.engine.statements(sql)
-    if len(statements) != 1 or link.session.work is not None and link.session.work.failed:
+    if len(statements) != 1 or (link.session.work is not None and link.session.work.failed):
         return None
     statement = parse(*statements[0])
     if not (

@@ -199,12 +199,11 @@ class EngineLink:
             left = None if deadline is None else max(deadline - clock.now(), 0)
             try:
                 await clock.wait(changed, timeout=DEADLOCK_TIMEOUT if left is None else min(left, DEADLOCK_TIMEOUT))
-                return
             except TimeoutError:
                 if left is not None and left <= DEADLOCK_TIMEOUT:
                     raise
-            self._look_for_deadlock(work)
-            await clock.wait(changed, timeout=None if left is None else left - DEADLOCK_TIMEOUT)
+                self._look_for_deadlock(work)
+                await clock.wait(changed, timeout=None if left is None else left - DEADLOCK_TIMEOUT)
         finally:
             if work is not None:
                 work.waits_for = None

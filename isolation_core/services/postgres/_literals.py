@@ -146,7 +146,7 @@ def _json(text: str, type_: str) -> str:
     return jsonb_text(parsed)
 
 
-def _bytea(text: str, type_: str) -> bytes:
+def _bytea(text: str, _type: str) -> bytes:
     if text.startswith("\\x"):
         try:
             return bytes.fromhex(text[2:])

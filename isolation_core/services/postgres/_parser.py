@@ -15,8 +15,39 @@ if TYPE_CHECKING:
 __all__ = ["parse", "split"]
 
 _VERBS: Final = frozenset(
-    "abort alter analyze call checkpoint close cluster comment copy deallocate declare discard do execute explain "
-    "fetch grant import load lock merge move prepare reassign refresh reindex reset revoke security set vacuum".split()
+    [
+        "abort",
+        "alter",
+        "analyze",
+        "call",
+        "checkpoint",
+        "close",
+        "cluster",
+        "comment",
+        "copy",
+        "deallocate",
+        "declare",
+        "discard",
+        "do",
+        "execute",
+        "explain",
+        "fetch",
+        "grant",
+        "import",
+        "load",
+        "lock",
+        "merge",
+        "move",
+        "prepare",
+        "reassign",
+        "refresh",
+        "reindex",
+        "reset",
+        "revoke",
+        "security",
+        "set",
+        "vacuum",
+    ]
 )
 """First words of statements PostgreSQL has and the engine has not."""
 
@@ -34,7 +65,8 @@ def split(sql: str) -> list[tuple[str, list[Token]]]:
     Returns:
         Text and tokens of each statement; none for what is empty.
     """
-    found, current = [], []
+    found: list[tuple[str, list[Token]]] = []
+    current: list[Token] = []
     for token in tokenize(sql):
         if token.kind == "end" or (token.kind == "op" and token.text == ";"):
             if current:
@@ -251,8 +283,8 @@ class _Parser(SchemaParser, ExpressionParser):
             self.word("as")
             if self.token.kind not in {"word", "name"}:
                 self.fail()
-            alias = self.identifier()
-            return ast.Derived(query, alias, self.names() if self.is_op("(") else ())
+            name = self.identifier()
+            return ast.Derived(query, name, self.names() if self.is_op("(") else ())
         self.word("only")
         name = self.table_name()
         if self.is_op("("):
@@ -440,10 +472,68 @@ class _Parser(SchemaParser, ExpressionParser):
 
 
 _AFTER_ITEM: Final = frozenset(
-    "from where group having order limit offset fetch for union except intersect into window on returning and or as "
-    "is in between like ilike not asc desc then else end when".split()
+    [
+        "from",
+        "where",
+        "group",
+        "having",
+        "order",
+        "limit",
+        "offset",
+        "fetch",
+        "for",
+        "union",
+        "except",
+        "intersect",
+        "into",
+        "window",
+        "on",
+        "returning",
+        "and",
+        "or",
+        "as",
+        "is",
+        "in",
+        "between",
+        "like",
+        "ilike",
+        "not",
+        "asc",
+        "desc",
+        "then",
+        "else",
+        "end",
+        "when",
+    ]
 )
 _AFTER_TABLE: Final = frozenset(
-    "where group having order limit offset fetch for union except intersect join inner left right full cross natural "
-    "on using set returning window values default tablesample as".split()
+    [
+        "where",
+        "group",
+        "having",
+        "order",
+        "limit",
+        "offset",
+        "fetch",
+        "for",
+        "union",
+        "except",
+        "intersect",
+        "join",
+        "inner",
+        "left",
+        "right",
+        "full",
+        "cross",
+        "natural",
+        "on",
+        "using",
+        "set",
+        "returning",
+        "window",
+        "values",
+        "default",
+        "tablesample",
+        "as",
+    ]
 )

@@ -12,6 +12,7 @@ from attrs import define
 from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
 from isolation_core.services.postgres._connection import Connection
+from isolation_core.services.postgres._dual import dual
 from isolation_core.services.postgres._errors import interface_error
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Pool(ClientObject):
 
     # -- acquire and release ---------------------------------------------------------------
 
-    @operation(shape="dual")
+    @dual
     async def acquire(self, *, timeout: float | None = None) -> Connection:
         """Return a connection: await it, or use ``async with``, which releases it.
 

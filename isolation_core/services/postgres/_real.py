@@ -227,7 +227,7 @@ class RealLink:
     async def _heard(self, _connection: object, pid: int, channel: str, payload: object) -> None:
         outcome = self.listener(pid, channel, str(payload))
         if hasattr(outcome, "__await__"):
-            await outcome  # type: ignore[misc]
+            await outcome
 
     async def describe(self, sql: str) -> Result:
         """Return types without running."""

@@ -101,12 +101,12 @@ class QueryCompiler(ExpressionCompiler):
     def query(self, query: Query, parent: Scope | None, *, top: bool = False) -> Selected:
         """Compile *query*, whose names may also be those of *parent*."""
         scope = Scope(parent)
-        for name, columns, inner in query.ctes:
+        for name, names, inner in query.ctes:
             if name in scope.ctes:
                 raise pg_error("DuplicateAliasError", f'WITH query name "{name}" specified more than once')
             # A WITH query sees those before it.
             seen = Scope(parent, ctes=dict(scope.ctes))
-            scope.ctes[name] = (columns, inner, seen)
+            scope.ctes[name] = (names, inner, seen)
         locked, nowait = None, False
         if isinstance(query.body, ast.Select):
             parts = self._select(query.body, scope)
@@ -119,8 +119,8 @@ class QueryCompiler(ExpressionCompiler):
         else:
             if query.locks:
                 self.unsupported("FOR UPDATE here")
-            columns, finish = self._body(query.body, scope)
-            columns = [self.binder.settle(each, "text") for each in columns]
+            found, finish = self._body(query.body, scope)
+            columns = [self.binder.settle(each, "text") for each in found]
             text = finish([each.type for each in columns])
             name = f"r{next(self._numbers)}"
             outputs = [Typed(f"{name}.c{at}", each.type, each.name) for at, each in enumerate(columns)]
@@ -198,7 +198,9 @@ class QueryCompiler(ExpressionCompiler):
         columns = [self.unify([row[at] for row in rows], "VALUES") for at in range(len(rows[0]))]
 
         def finish(types: list[str]) -> str:
-            cast = [[self.binder.cast(each, type_) for each in column] for column, type_ in zip(columns, types, strict=True)]
+            cast = [
+                [self.binder.cast(each, type_) for each in column] for column, type_ in zip(columns, types, strict=True)
+            ]
             return " UNION ALL ".join(
                 "SELECT " + ", ".join(f"{column[at].sql} AS c{number}" for number, column in enumerate(cast))
                 for at in range(len(rows))
@@ -302,7 +304,8 @@ class QueryCompiler(ExpressionCompiler):
                     continue
             raise pg_error(
                 "GroupingError",
-                f'column "{relation.alias}.{name}" must appear in the GROUP BY clause or be used in an aggregate function',
+                f'column "{relation.alias}.{name}" must appear in the GROUP BY clause or be used in an aggregate '
+                "function",
             )
 
     def _group_key(self, node: Expr, body: ast.Select, scope: Scope) -> Typed:

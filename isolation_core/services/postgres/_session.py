@@ -99,8 +99,8 @@ class Session:
             for channel, payload, _ in work.notices:
                 if (channel, payload) not in self.outbox:
                     self.outbox.append((channel, payload))
-            for channel, on, _ in work.listens:
-                self._listen(channel, on=on)
+            for heard, on, _ in work.listens:
+                self._listen(heard, on=on)
         if not work.implicit:
             self.ended("commit" if commit else "rollback")
 

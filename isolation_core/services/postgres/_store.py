@@ -144,10 +144,10 @@ class Store:
         doomed = set(numbers)
         for table, row, number in work.made:
             if number in doomed:
-                self.run(f"DELETE FROM {table.physical} WHERE _id = ?", (row,))  # noqa: S608 - names of ours
+                self.run(f"DELETE FROM {table.physical} WHERE _id = ?", (row,))
         for table, row, number in work.gone:
             if number in doomed:
-                self.run(f"UPDATE {table.physical} SET _xmax = 0 WHERE _id = ?", (row,))  # noqa: S608
+                self.run(f"UPDATE {table.physical} SET _xmax = 0 WHERE _id = ?", (row,))
         work.made = [each for each in work.made if each[2] not in doomed]
         work.gone = [each for each in work.gone if each[2] not in doomed]
         for table in self.tables:
@@ -172,9 +172,9 @@ class Store:
         numbers = work.numbers
         if work.wrote:
             for table, row, _ in work.made:
-                self.run(f"UPDATE {table.physical} SET _xmin = 0 WHERE _id = ?", (row,))  # noqa: S608 - names of ours
+                self.run(f"UPDATE {table.physical} SET _xmin = 0 WHERE _id = ?", (row,))
             for table, row, _ in work.gone:
-                self.run(f"DELETE FROM {table.physical} WHERE _id = ?", (row,))  # noqa: S608
+                self.run(f"DELETE FROM {table.physical} WHERE _id = ?", (row,))
             for table in self.tables:
                 if table.created in numbers:
                     table.created = 0
@@ -229,7 +229,7 @@ class Store:
     def rows_of(self, table: Table, work: Work) -> str:
         """Return the text that selects the rows of *table* that *work* sees."""
         listed = ", ".join(map(str, work.numbers))
-        return f"SELECT * FROM {table.physical} WHERE _xmin IN (0, {listed}) AND _xmax NOT IN ({listed})"  # noqa: S608
+        return f"SELECT * FROM {table.physical} WHERE _xmin IN (0, {listed}) AND _xmax NOT IN ({listed})"
 
     # -- rows --------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Store:
         work.wrote = True
         names = ", ".join(["_xmin", "_xmax", *(f"c{at}" for at in range(len(row)))])
         cursor = self.database.execute(
-            f"INSERT INTO {table.physical} ({names}) VALUES ({marks})",  # noqa: S608 - names of ours
+            f"INSERT INTO {table.physical} ({names}) VALUES ({marks})",
             (work.numbers[-1], 0, *row),
         )
         assert cursor.lastrowid is not None
@@ -252,7 +252,7 @@ class Store:
         Raises:
             Blocked: if another one has it.
         """
-        found = self.run(f"SELECT _xmax FROM {table.physical} WHERE _id = ?", (number,))  # noqa: S608
+        found = self.run(f"SELECT _xmax FROM {table.physical} WHERE _id = ?", (number,))
         if not found:
             return False
         for holder in (found[0][0], self.locks.get((table.physical, number), 0)):
@@ -265,7 +265,7 @@ class Store:
         work.wrote = True
         work.gone.append((table, number, work.numbers[-1]))
         self.run(
-            f"UPDATE {table.physical} SET _xmax = ? WHERE _id = ?",  # noqa: S608
+            f"UPDATE {table.physical} SET _xmax = ? WHERE _id = ?",
             (work.numbers[-1], number),
         )
 
@@ -273,9 +273,9 @@ class Store:
         """Return number, maker and deleter of all versions of rows that have *values*, visible or not."""
         conditions = " AND ".join(f"{self._column(table, at)} = ?" for at in columns)
         return self.run(
-            f"SELECT _id, _xmin, _xmax FROM {table.physical} WHERE {conditions}",  # noqa: S608
+            f"SELECT _id, _xmin, _xmax FROM {table.physical} WHERE {conditions}",
             tuple(values),
-        )  # type: ignore[return-value]
+        )
 
     def close(self) -> None:
         """Let go of everything."""

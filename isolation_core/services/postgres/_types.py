@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Collection
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 
@@ -37,9 +37,46 @@ _NAMES: Final = {
     "bytea": "bytea",
 }  # fmt: skip
 _KNOWN_ELSEWHERE: Final = frozenset(
-    "bit bpchar box char character cidr circle citext daterange float4 hstore inet int4range int8range interval line "
-    "lseg macaddr macaddr8 money name numrange oid path pg_lsn point polygon real regclass time timetz tsquery tsrange "
-    "tstzrange tsvector txid_snapshot varbit xml".split()
+    [
+        "bit",
+        "bpchar",
+        "box",
+        "char",
+        "character",
+        "cidr",
+        "circle",
+        "citext",
+        "daterange",
+        "float4",
+        "hstore",
+        "inet",
+        "int4range",
+        "int8range",
+        "interval",
+        "line",
+        "lseg",
+        "macaddr",
+        "macaddr8",
+        "money",
+        "name",
+        "numrange",
+        "oid",
+        "path",
+        "pg_lsn",
+        "point",
+        "polygon",
+        "real",
+        "regclass",
+        "time",
+        "timetz",
+        "tsquery",
+        "tsrange",
+        "tstzrange",
+        "tsvector",
+        "txid_snapshot",
+        "varbit",
+        "xml",
+    ]
 )
 DISPLAY: Final = {
     "int2": "smallint", "int4": "integer", "int8": "bigint", "float8": "double precision", "bool": "boolean",
@@ -232,9 +269,9 @@ def encode_argument(value: Any, type_: str, position: int) -> Any:
     try:
         if element is None:
             return _ENCODERS[type_](value)
-        if not isinstance(value, Sized) or isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
+        if not isinstance(value, Collection) or isinstance(value, (str, bytes, dict)):
             raise TypeError(f"a sized iterable container expected (got type {type(value).__name__!r})")
-        kept = []
+        kept: list[Any] = []
         for index, item in enumerate(value):
             if isinstance(item, (list, tuple)):
                 raise UnsupportedSQLError(repr(value), "arrays of several dimensions")
