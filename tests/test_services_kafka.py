@@ -136,7 +136,8 @@ async def test_clusters_and_resets_are_apart() -> None:
 async def test_a_slow_listener_holds_up_its_own_group_only() -> None:
     """While a listener waits, other tasks of its group wait as well, and go on afterwards."""
 
-    class Slow(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    @aiokafka.ConsumerRebalanceListener.register
+    class Slow:
         async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
             pass
 

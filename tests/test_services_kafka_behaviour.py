@@ -46,7 +46,8 @@ async def reader(kafka: KafkaDouble, *topics: str, **options: Any) -> KafkaConsu
     return consumer
 
 
-class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+@ConsumerRebalanceListener.register
+class Listener:
     """Notes what it is told."""
 
     def __init__(self) -> None:

@@ -18,8 +18,6 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from isolation_core.services import MockContext
 from isolation_core.services.nats import NatsDouble
 
-pytestmark = pytest.mark.anyio
-
 
 def _is_up(port: int) -> bool:
     with socket.socket() as probe:
@@ -28,6 +26,22 @@ def _is_up(port: int) -> bool:
 
 
 REAL = _is_up(4222)
+
+# nats-py runs on asyncio only.
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize(
+        ("anyio_backend", "side"),
+        [
+            ("asyncio", "double"),
+            ("trio", "double"),
+            pytest.param(
+                "asyncio", "real", marks=pytest.mark.skipif(not REAL, reason="no NATS server on 127.0.0.1:4222")
+            ),
+        ],
+        indirect=True,
+    ),
+]
 
 
 class Side:
@@ -80,14 +94,10 @@ class Side:
             await connection.close()
 
 
-@pytest.fixture(params=["double", "real"])
-async def side(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Side]:
-    """Give the double, then the server."""
+@pytest.fixture
+async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
+    """Give the double or the server."""
     if request.param == "real":
-        if anyio_backend != "asyncio":
-            pytest.skip("nats-py runs on asyncio only")
-        if not REAL:
-            pytest.skip("no NATS server on 127.0.0.1:4222")
         each = Side(None)
         yield each
         await each.end()

@@ -18,8 +18,6 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 from isolation_core.services import MockContext
 from isolation_core.services.rabbitmq import RabbitMQDouble
 
-pytestmark = pytest.mark.anyio
-
 
 def _is_up(port: int) -> bool:
     with socket.socket() as probe:
@@ -28,6 +26,22 @@ def _is_up(port: int) -> bool:
 
 
 REAL = _is_up(5672)
+
+# aio-pika runs on asyncio only.
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize(
+        ("anyio_backend", "side"),
+        [
+            ("asyncio", "double"),
+            ("trio", "double"),
+            pytest.param(
+                "asyncio", "real", marks=pytest.mark.skipif(not REAL, reason="no RabbitMQ server on 127.0.0.1:5672")
+            ),
+        ],
+        indirect=True,
+    ),
+]
 
 
 class Side:
@@ -71,14 +85,10 @@ class Side:
         raise AssertionError("it never came true")
 
 
-@pytest.fixture(params=["double", "real"])
-async def side(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Side]:
-    """Give the double, then the server."""
+@pytest.fixture
+async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
+    """Give the double or the server."""
     if request.param == "real":
-        if anyio_backend != "asyncio":
-            pytest.skip("aio-pika runs on asyncio only")
-        if not REAL:
-            pytest.skip("no RabbitMQ server on 127.0.0.1:5672")
         each = Side(None)
         yield each
         for connection in each.connections:
