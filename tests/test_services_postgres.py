@@ -170,6 +170,7 @@ REFUSED = [
     "COPY t FROM stdin",
     "SELECT * FROM pg_tables",
     "SELECT t FROM t",
+    "SELECT * FROM (SELECT 1 AS a, 2 AS b) x JOIN (SELECT 2 AS b) y USING (b)",
 ]
 
 

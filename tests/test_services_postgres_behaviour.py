@@ -110,7 +110,7 @@ async def test_every_type_there_and_back(pool: Any) -> None:
     )  # fmt: skip
     marks = ", ".join(f"${at}" for at in range(1, len(values) + 1))
     row = await pool.fetchrow(f"INSERT INTO t VALUES ({marks}) RETURNING *", *values)
-    expected = list(values)
+    expected: list[Any] = list(values)
     expected[7], expected[9] = Decimal("2.35"), aware.astimezone(dt.UTC)
     expected[13] = '{"a": [1.50, null], "bb": 1}'
     assert list(row.values()) == expected
@@ -215,6 +215,9 @@ async def test_queries(pool: Any) -> None:
     assert await rows("SELECT sum(id), min(x), bool_or(x = 'two') FROM a") == [(6, "one", True)]
     assert await rows("SELECT count(*), max(id) FROM a WHERE false") == [(0, None)]
     assert await rows("SELECT id FROM a WHERE id = ANY ($1) ORDER BY id", [3, 1]) == [(1,), (3,)]
+    assert await rows("SELECT * FROM a JOIN (SELECT a_id AS id, n FROM b) c USING (id) WHERE id = 2") == [
+        (2, "two", None)
+    ]
     assert await rows("SELECT a.*, b.n FROM a, b WHERE a.id = b.a_id AND b.id = 2") == [(1, "one", Decimal("2.50"))]
 
 

@@ -203,7 +203,7 @@ async def _compare(sqls: list[str], action: str) -> None:
         await real.close()
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     st.lists(statements, min_size=4, max_size=14),
     st.sampled_from(["", "ON DELETE CASCADE", "ON DELETE SET NULL", "ON DELETE RESTRICT"]),

@@ -338,11 +338,19 @@ class QueryCompiler(ExpressionCompiler):
                 if wanted is None:
                     raise pg_error("PostgresSyntaxError", "SELECT * with no tables specified is not valid")
                 raise pg_error("UndefinedTableError", f'missing FROM-clause entry for table "{wanted}"')
+            if wanted is None:
+                self._check_merged(relations)
             for relation in relations:
                 for column in relation.columns:
                     if not (column.hidden and wanted is None):
                         found.append(self.compile(ast.Column(column.name, relation.alias), scope))  # noqa: PERF401
         return found
+
+    def _check_merged(self, relations: list[Relation]) -> None:
+        """Refuse ``*`` where the server would put the columns of USING in front and they are not there already."""
+        merged = list(dict.fromkeys(each.name for relation in relations for each in relation.columns if each.hidden))
+        if merged and [each.name for each in relations[0].columns[: len(merged)]] != merged:
+            self.unsupported("* of a JOIN USING whose columns are not the first ones")
 
     # -- ORDER BY ----------------------------------------------------------------------------
 
