@@ -31,7 +31,7 @@ def test_a_star_watches_the_attributes_of_every_module(distant: types.ModuleType
     with isolation_barrier(packages=["*"]) as barrier:
         distant.work = lambda: 2  # type: ignore[attr-defined]
         distant.limit = 4  # type: ignore[attr-defined]
-        del distant.Tool
+        delattr(distant, "Tool")
     assert {change.path for change in barrier.changes} == {f"distant_library.{n}" for n in ("work", "limit", "Tool")}
     assert distant.work is work
     assert distant.limit == 3

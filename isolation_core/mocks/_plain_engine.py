@@ -97,7 +97,7 @@ class PlainSyncMock(_Plain, MagicMock):
 
     def _execute_mock_call(self, /, *args: Any, **kwargs: Any) -> Any:
         backing = self.__dict__.get("_isolation_backing")
-        outcome = partial(super()._execute_mock_call, *args, **kwargs)  # type: ignore[misc]
+        outcome = partial(super()._execute_mock_call, *args, **kwargs)
         if backing is None:
             return outcome()
         return backing.run_sync(backing.called(args, kwargs), outcome)

@@ -97,7 +97,8 @@ class SlotsProbe(KeyedProbe):
         self._paths = tuple(f"{module.__name__}.{name}" for name in names)
         self._get = module.__dict__.get
         self._last: tuple[Any, ...] = ()
-        self._glance = Glance(objects=(partial(map, self._get, names, repeat(MISSING)),))
+        read: Any = partial(map, self._get, names, repeat(MISSING))
+        self._glance = Glance(objects=(read,))
 
     def capture(self) -> Any:
         now = tuple(map(self._get, self._names, repeat(MISSING)))

@@ -88,7 +88,7 @@ class TimeZoneProbe(KeyedProbe):
         return last
 
     def glance(self) -> Glance:
-        return Glance(dicts=(vars(time),))
+        return Glance(dicts=(time.__dict__,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_ZONE: snapshot} if isinstance(snapshot, _Zone) else snapshot

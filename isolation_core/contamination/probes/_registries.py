@@ -291,7 +291,7 @@ class RegistriesProbe(ListsProbe):
             numbers.append(plan.csv.list_dialects)
         objects: list[Callable[[], Iterable[Any]]] = [plan.limits.values]
         objects += [partial(map, setting.get, (module,)) for setting, module in plan.objects]
-        if last.dialects:
+        if plan.csv is not None and last.dialects:
             objects.append(partial(map, plan.csv.get_dialect, tuple(last.dialects)))
         return Glance(tuple(numbers), tuple(objects), dicts=(sys.modules, *last.watch.namespaces), lists=last.lists)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import evolve
+from attrs import evolve, fields
 
 from isolation_core.errors import UnsupportedSQLError
 from isolation_core.services.postgres import _ast as ast
@@ -131,7 +131,7 @@ def _nodes(node: object) -> list[ast.Expr]:
         each = pending.pop()
         if isinstance(each, ast.Expr):
             found.append(each)
-            pending.extend(getattr(each, name.name) for name in each.__attrs_attrs__)
+            pending.extend(getattr(each, name.name) for name in fields(type(each)))
         elif isinstance(each, tuple):
             pending.extend(each)
     return found

@@ -210,12 +210,12 @@ class PostgresDouble(ServiceDouble):
 
     async def _default_pool(self) -> Pool:
         self._require_connected()
-        if self._own_pool is None:
-            self._own_pool = Pool(
-                self, min_size=0, max_size=10, setup=None, init=None, reset=None, command_timeout=None
-            )
-            await self._own_pool
-        return self._own_pool
+        pool = self._own_pool
+        if pool is None:
+            pool = Pool(self, min_size=0, max_size=10, setup=None, init=None, reset=None, command_timeout=None)
+            self._own_pool = pool
+            await pool
+        return pool
 
     # -- statements on the double itself ---------------------------------------------------
 
@@ -386,13 +386,14 @@ class _Turn:
 
         await double.context.clock.wait(free)
         try:
-            if double._own is None:
-                double._own = Connection(double, await double._new_link())
-                double._own._own = True
+            own = double._own
+            if own is None:
+                own = double._own = Connection(double, await double._new_link())
+                own._own = True
         except BaseException:
             double._own_busy = False
             raise
-        return double._own
+        return own
 
     async def __aexit__(self, *_exc: object) -> None:
         self._double._own_busy = False

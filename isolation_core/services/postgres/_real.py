@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Literal
 
 from isolation_core.errors import ConfigurationError
 from isolation_core.services.postgres._errors import interface_error
@@ -15,6 +15,9 @@ from isolation_core.services.postgres._session import Result
 __all__ = ["RealLink", "RealServer"]
 
 Isolation = Literal["rollback", "template"]
+
+
+_COPY_ATTEMPTS: Final = 4
 
 
 class RealServer:
@@ -67,12 +70,28 @@ class RealServer:
             await outer.close()
             outer = await self._asyncpg.connect(self.dsn, database="postgres")
             try:
-                await outer.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+                await self._copy(outer, template, name)
             except BaseException:
                 await outer.close()
                 raise
             self._database = name
         self._outer = outer
+
+    async def _copy(self, connection: Any, template: str, name: str) -> None:
+        """Make the database *name* from *template*, also when another test is connected to that for a moment."""
+        for attempt in range(_COPY_ATTEMPTS):
+            try:
+                await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+            except self._asyncpg.ObjectInUseError as error:
+                # The server itself has waited five seconds by now.
+                if attempt + 1 == _COPY_ATTEMPTS:
+                    error.add_note(
+                        f"isolation='template' copies {template!r}, which must have no other connections meanwhile: "
+                        "close them, keep a database of its own as template, or take isolation='rollback'"
+                    )
+                    raise
+            else:
+                return
 
     async def link(self) -> RealLink:
         """Open a link."""
@@ -226,7 +245,7 @@ class RealLink:
 
     async def _heard(self, _connection: object, pid: int, channel: str, payload: object) -> None:
         outcome = self.listener(pid, channel, str(payload))
-        if hasattr(outcome, "__await__"):
+        if isinstance(outcome, Awaitable):
             await outcome
 
     async def describe(self, sql: str) -> Result:
