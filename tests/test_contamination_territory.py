@@ -12,6 +12,8 @@ from isolation_core import isolation_barrier
 from isolation_core.contamination._absent import absent_packages
 from isolation_core.contamination._territory import Territory
 
+SHELVES = {"tools": ["hammer"]}
+
 
 @pytest.fixture
 def distant() -> Iterator[types.ModuleType]:
@@ -65,6 +67,15 @@ def test_a_star_alone_leaves_what_is_first_party_as_it_is() -> None:
     assert Territory(["*"]).includes(__name__) == Territory(None).includes(__name__)
     assert Territory(["*", "shop"]).includes("shop.cart")
     assert not Territory(["*", "shop"]).includes(__name__)
+
+
+@pytest.mark.parametrize("packages", [["*"], ["*", __name__], None, [__name__]])
+def test_a_star_takes_nothing_away(packages: list[str] | None) -> None:
+    """State deep inside a first-party module is put back with the star as without it."""
+    with isolation_barrier(packages=packages) as barrier:
+        SHELVES["tools"].append("saw")
+    assert [change.path for change in barrier.changes] == [f"{__name__}.SHELVES['tools']"]
+    assert SHELVES == {"tools": ["hammer"]}
 
 
 def test_a_star_is_no_absent_package() -> None:

@@ -123,7 +123,7 @@ class Territory:
         if top in _OURS or name in _runner_modules:
             return False
         if self._named is not None:
-            return any(name == package or name.startswith(f"{package}.") for package in self._named)
+            return self.is_asked_for(name)
         if module is None:
             return False
         path = _file_of(module)
@@ -137,6 +137,10 @@ class Territory:
             return False
         path = os.path.realpath(path)
         return path.startswith(self.root + os.sep) and not is_installed(path)
+
+    def is_asked_for(self, name: str) -> bool:
+        """Tell whether *name* lies in the packages that were named; yes if none were."""
+        return self._named is None or any(name == package or name.startswith(f"{package}.") for package in self._named)
 
     def is_runners(self, name: str) -> bool:
         """Tell whether a module belongs to the runner, its plugins, or to this library."""

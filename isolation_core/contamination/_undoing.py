@@ -124,10 +124,9 @@ def _concerns(frame: Frame, entry: Entry, ignored: Callable[[str, str], bool] | 
         facet = entry.slot.facet
         if isinstance(facet, ModuleFacet) and facet.holder.__name__ == frame.own_globals:
             return False
-    packages = None if frame.territory is None else frame.territory.packages
-    if packages is not None and isinstance(entry.slot, FacetSlot) and entry.slot.is_first_party:
+    if frame.territory is not None and isinstance(entry.slot, FacetSlot) and entry.slot.is_first_party:
         root = entry.slot.module()
-        if root and not any(root == name or root.startswith(f"{name}.") for name in packages):
+        if root and not frame.territory.is_asked_for(root):
             return False
     return ignored is None or not ignored(entry.slot.kind, entry.slot.path())
 
