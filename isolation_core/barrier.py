@@ -28,6 +28,7 @@ from isolation_core._teardown import both
 from isolation_core._watched import check_kinds, territory_of
 from isolation_core.contamination import default_probes
 from isolation_core.contamination._ignore import IgnoreRules
+from isolation_core.contamination._registry import context_probes
 from isolation_core.contamination._tracker import Frame, get_tracker
 from isolation_core.errors import ConfigurationError, ContaminationError
 from isolation_core.findings import Change, Leak
@@ -334,7 +335,7 @@ class Barrier:
         (``copy_context().run(barrier.run_in_context, body)``): the copy dies
         with what was set in it, and here it is said who set it.
         """
-        before = [(probe, probe.capture()) for probe in default_probes() if probe.dies_with_context]
+        before = [(probe, probe.capture()) for probe in context_probes()]
         try:
             return function()
         finally:

@@ -295,6 +295,72 @@ class Hostile:
         raise RuntimeError("do not set my class")
 
 
+_TESTS = """
+def mark(*marks):
+    def attach(function):
+        function.pytestmark = list(marks)
+        return function
+    return attach
+
+@mark("slow")
+def test_one(cache=[]):
+    pass
+"""
+
+
+@pytest.fixture
+def leaf(app: Any) -> Iterator[Any]:
+    """A module of tests beside the sample application, and a ledger that knows which is which."""
+    module = types.ModuleType("test_leaf")
+    exec(_TESTS, module.__dict__)
+    sys.modules["test_leaf"] = module
+    yield module
+    del sys.modules["test_leaf"]
+
+
+def _ledger_of(*modules: types.ModuleType) -> Ledger:
+    names = {module.__name__ for module in modules}
+    ledger = Ledger(lambda name: name in names)
+    ledger.leaf_modules = frozenset({"test_leaf"})
+    for module in modules:
+        ledger.add_module(module.__name__, module)
+    ledger.write()
+    return ledger
+
+
+def test_what_only_test_functions_lead_to_is_looked_at_with_their_own_tests(app: Any, leaf: Any) -> None:
+    """Marks and defaults of one module's tests cost the tests of other modules nothing, and are not forgotten."""
+    ledger = _ledger_of(app, leaf)
+    leaf.test_one.pytestmark.append("skip")
+    leaf.test_one.__defaults__[0].append(1)
+    assert not ledger.scan("test_other")
+    found = {f"{facet.node.path()}: {difference.after}" for facet, difference in ledger.scan("test_leaf")}
+    assert len(found) == 2, found
+    leaf.test_one.pytestmark.append("xfail")
+    assert ledger.scan(None)
+
+
+def test_what_others_reach_too_is_looked_at_with_every_test(app: Any, leaf: Any) -> None:
+    """As soon as the application holds it as well, every test may change it."""
+    ledger = _ledger_of(app, leaf)
+    app.shared = leaf.test_one.__defaults__
+    assert ledger.scan("test_other")
+    ledger.settle()
+    assert not ledger.scan("test_other")
+    app.shared[0].append("entry")
+    assert [difference.after for _, difference in ledger.scan("test_other")] == [("entry",)]
+
+
+def test_a_change_before_others_reach_it_is_not_swallowed(app: Any, leaf: Any) -> None:
+    """What moved while only its own tests were looked at shows when it becomes everybody's."""
+    ledger = _ledger_of(app, leaf)
+    leaf.test_one.__defaults__[0].append("early")
+    app.shared = leaf.test_one.__defaults__
+    assert ledger.scan("test_other")
+    ledger.settle()
+    assert [difference.after for _, difference in ledger.scan("test_other")] == [("early",)]
+
+
 def test_objects_that_refuse_every_question_are_watched_all_the_same(app: Any) -> None:
     """User code is never run to look: not __eq__, __hash__, __repr__, __getattr__ or __class__."""
     app.HOSTILE = [Hostile(), {"k": Hostile()}]

@@ -10,17 +10,20 @@ and the probes are only asked when one of them moved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
-from operator import call, is_
+from itertools import chain, repeat
+from operator import call
 from typing import Any, Final
 
-from isolation_core.contamination._probe import Glance
+from isolation_core.contamination._pages import identical_lists
+from isolation_core.contamination._probe import MISSING, Glance
 from isolation_core.contamination._versions import HAS_STORES, HAS_TAGS, Store, contents, moved, store_of, tag_of
 
 __all__ = ["CAN_GLANCE", "Glances"]
 
 CAN_GLANCE: Final = HAS_TAGS and HAS_STORES
 """Whether this interpreter shows what is needed; otherwise every probe is asked every time."""
+
+_ABSENT: Final = repeat(MISSING)
 
 
 class Glances:
@@ -36,7 +39,11 @@ class Glances:
         self._blocks: list[memoryview] = []
         self._seen: tuple[bytes, bytes] = (b"", b"")
         self._known: list[Any] | None = None
+        self._holders: list[dict[str, Any]] = []
+        self._names: list[str] = []
+        # Identical addresses are identical objects for as long as these are held.
         self._held: list[Any] = []
+        self._image = b""
 
     def doubt(self) -> None:
         """Have the probes be asked the next time: what they said last was not what was believed."""
@@ -44,23 +51,30 @@ class Glances:
 
     def nothing_moved(self) -> bool:
         """Tell whether every reading is what it was."""
-        known, held = self._known, self._held
+        known, image = self._known, self._image
         if known is None or moved(self._words, self._blocks, self._seen):
             return False
         try:
             # Builtin atoms by value, everything else by identity: no code of a user runs.
             if list(map(call, self._values)) != known:
                 return False
-            now = list(chain.from_iterable(map(call, self._objects)))
+            return identical_lists(self._read_objects()) == image
         except Exception:  # a folder that is gone, a stream that was closed: the probe knows what to make of it
             return False
-        return len(now) == len(held) and all(map(is_, now, held))
+
+    def _read_objects(self) -> list[Any]:
+        now = list(map(dict.get, self._holders, self._names, _ABSENT))
+        now.extend(chain.from_iterable(map(call, self._objects)))
+        return now
 
     def believe(self, glances: Sequence[Glance]) -> None:
         """Take the readings named in *glances*, as they are now."""
         self._glances = glances
         self._values = [read for glance in glances for read in glance.values]
         self._objects = [read for glance in glances for read in glance.objects]
+        spots = [(space, name) for glance in glances for space, names in glance.attributes for name in names]
+        self._holders = [space for space, _ in spots]
+        self._names = [name for _, name in spots]
         stores: dict[int, Store] = {}
         for holder in (holder for glance in glances for holder in glance.lists):
             store = self._stores.get(id(holder))
@@ -76,6 +90,7 @@ class Glances:
         self._seen = (b"".join(others) + words, inside)
         try:
             self._known = list(map(call, self._values))
-            self._held = list(chain.from_iterable(map(call, self._objects)))
+            self._held = self._read_objects()
+            self._image = identical_lists(list(self._held))
         except Exception:  # as above
             self._known = None

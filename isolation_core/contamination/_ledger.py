@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
 from isolation_core.contamination._facets import Facet, ImmutableFacet
-from isolation_core.contamination._pages import Page, StorePage
+from isolation_core.contamination._pages import Page, StorePage, Sweep
 from isolation_core.contamination._probe import Difference
 from isolation_core.contamination._values import BufferFacet, CellFacet, DispatchFacet, FunctionFacet, RandomFacet
 
@@ -47,9 +47,10 @@ class Node:
         users: how many slots of watched objects hold it.
         birth: the tracker's count of frames when the object was met; see `Ledger.birth`.
         cost: how far from a plain name its path is; a cheaper way replaces a dearer one.
+        home: the module of tests to which alone it matters; None: all. See `Ledger.leaf_modules`.
     """
 
-    __slots__ = ("birth", "cost", "facets", "foreign", "key", "label", "parent", "users", "value")
+    __slots__ = ("birth", "cost", "facets", "foreign", "home", "key", "label", "parent", "users", "value")
 
     def __init__(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> None:
         self.value = value
@@ -60,6 +61,7 @@ class Node:
         self.users = 1
         self.birth = 0
         self.foreign = False
+        self.home: str | None = None
         self.cost = 0 if parent is None or label else parent.node.cost + _step(parent)
 
     def met(self, parent: Facet, key: Hashable) -> None:
@@ -112,10 +114,13 @@ class Ledger:
         self._dirty_pages: set[int] = set()
         self._filling: dict[tuple[str | None, type], Page | StorePage] = {}
         self._late: dict[int, Facet] = {}
+        # All pages the tests of one module are concerned with at once, while none of them moves.
+        self._sweep: tuple[str | None, Sweep] | None = None
         self.truncated = 0
         # Modules nobody imports: those of the tests. A function in one of them
         # is changed by the tests beside it, if at all, so it is looked at with
-        # them, and with all others when a wider frame ends. A thousand test
+        # them, and with all others when a wider frame ends; so is what only such
+        # functions lead to, as they do to their marks. A thousand test
         # functions are a thousand places in memory to visit for every test.
         self.leaf_modules: frozenset[str] = frozenset()
         # What nodes are marked with that are met now. A frame is not concerned
@@ -194,6 +199,7 @@ class Ledger:
     def _enter(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> Node:
         node = Node(value, facets, parent, key, label)
         node.birth = self.birth
+        node.home = self._home_of(value, parent)
         self._nodes[id(value)] = node
         for facet in facets:
             facet.node = node
@@ -218,6 +224,8 @@ class Ledger:
             node.users += 1
             if parent is not None:
                 node.met(parent, key)
+            if node.home is not None and (parent is None or parent.node.home != node.home):
+                self._share(node)
             if root is not None:
                 self._roots[root] = node
             return
@@ -296,7 +304,7 @@ class Ledger:
     # to `_late`, and the next scan looks at it.
 
     def _to_page(self, facet: Facet) -> None:
-        home = self._home_of(facet)
+        home = facet.node.home
         kind = StorePage if facet.stored else Page
         page = self._filling.get((home, kind))
         if page is None or len(page.facets) >= kind.size:
@@ -306,16 +314,39 @@ class Ledger:
         self._page_of[id(facet)] = page
         self._dirty_pages.add(id(page))
 
-    def _home_of(self, facet: Facet) -> str | None:
-        if not self.leaf_modules or not isinstance(facet, FunctionFacet):
+    def _home_of(self, value: Any, parent: Facet | None) -> str | None:
+        if not self.leaf_modules:
             return None
-        name = facet.holder.__globals__.get("__name__")
-        return name if name in self.leaf_modules else None
+        if type(value) is types.FunctionType:
+            name = value.__globals__.get("__name__")
+            return name if name in self.leaf_modules else None
+        return None if parent is None else parent.node.home
+
+    def _share(self, node: Node) -> None:
+        """Look at *node* with every test from now on: not only the functions of one module lead to it."""
+        home = node.home
+        stack = [node]
+        while stack:
+            current = stack.pop()
+            if current.home != home or type(current.value) is types.FunctionType:
+                continue
+            current.home = None
+            for facet in current.facets:
+                page = self._page_of.get(id(facet))
+                if page is not None:
+                    page.remove(facet)
+                    self._dirty_pages.add(id(page))
+                    self._to_page(facet)
+                for _, child in facet.children(facet.saved):
+                    inner = self._nodes.get(id(child))
+                    if inner is not None:
+                        stack.append(inner)
 
     def _write_pages(self, believed: tuple[Facet, ...] = ()) -> None:
         """Bring the images of touched pages up to date; *believed* facets were just read."""
         if not self._dirty_pages:
             return
+        self._sweep = None
         read = {id(facet) for facet in believed}
         for page in self._pages:
             if id(page) in self._dirty_pages:
@@ -369,15 +400,19 @@ class Ledger:
         if self._late:
             late, self._late = self._late, {}
             changed.extend(self._look(late.values()))
-        for page in self._pages:
-            if home is not None and page.home is not None and page.home != home:
-                continue
-            suspects = page.suspects()
-            if suspects:
-                # Read first, believe second: a facet is compared with what was
-                # saved before the page learns the new addresses.
-                changed.extend(self._look(suspects))
-                page.believe(suspects)
+        if self._sweep is None or self._sweep[0] != home or self._sweep[1].moved():
+            here = [page for page in self._pages if home is None or page.home is None or page.home == home]
+            calm = True
+            for page in here:
+                suspects = page.suspects()
+                if suspects:
+                    calm = False
+                    # Read first, believe second: a facet is compared with what was
+                    # saved before the page learns the new addresses.
+                    changed.extend(self._look(suspects))
+                    page.believe(suspects)
+            # Where tests leave things behind, each look would make it in vain.
+            self._sweep = (home, Sweep(here)) if calm else None
         if self._opaque:
             changed.extend(self._look(self._opaque))
         if self._abcs:

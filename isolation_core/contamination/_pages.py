@@ -19,17 +19,20 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Iterable
-from itertools import chain
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, chain
+from typing import Any, ClassVar, Final, TypeVar
 
 from isolation_core.contamination._facets import Facet
 from isolation_core.contamination._versions import Store, contents, joined, moved, store_of
 
-__all__ = ["Page", "StorePage", "identical"]
+__all__ = ["Page", "StorePage", "Sweep", "identical"]
+
+_Span = TypeVar("_Span", bound=tuple[Facet, Any, int])
 
 _TUPLE_ITEMS: Final = tuple.__basicsize__
 _POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
+_LARGE: Final = 1 << 16  # bytes
 
 
 def _addresses(items: tuple[Any, ...]) -> bytes:
@@ -146,12 +149,10 @@ class Page:
 
     def suspects(self) -> list[Facet]:
         """Return the facets that may have changed: none, as a rule."""
-        found: list[Facet] = []
         now = joined(self.views)
-        if now != self.seen:
-            # A view tells that its store was written to; whether it differs is
-            # for the reading to say.
-            found += [facet for facet, start, end in self.spans if now[start:end] != self.seen[start:end]]
+        # A view tells that its store was written to; whether it differs is for
+        # the reading to say.
+        found = _halved(self.spans, lambda spans: now[(at := slice(spans[0][1], spans[-1][2]))] != self.seen[at])
         if self.targets and (
             identical_lists(gc.get_referents(*self.targets)) != self.image
             or (self.dicts and identical(self._keys()) != self.key_image)
@@ -166,7 +167,7 @@ class StorePage:
     Not by what they refer to: that would touch every item of every list.
     """
 
-    __slots__ = ("_blocks", "_known", "_seen", "_words", "facets", "home")
+    __slots__ = ("_known", "_shown", "blocks", "facets", "home", "seen", "words")
     size: ClassVar[int] = 64
 
     def __init__(self, home: str | None = None) -> None:
@@ -182,10 +183,11 @@ class StorePage:
             store = known.get(id(facet))
             self._known[id(facet)] = store_of(facet.holder) if store is None or store.moved() else store
         stores = self._known.values()
-        self._words = [store.words for store in stores]
-        self._blocks = [block for store in stores for block in store.blocks]
+        self.words = [store.words for store in stores]
+        self.blocks = [block for store in stores for block in store.blocks]
         words = b"".join([store.seen for store in stores])
-        self._seen = (words, contents(self._words, self._blocks, words))
+        self.seen = (words, contents(self.words, self.blocks, words))
+        self._shown: list[tuple[Facet, Store]] = list(zip(self.facets, stores, strict=True))
 
     believe = refresh
 
@@ -196,4 +198,56 @@ class StorePage:
 
     def suspects(self) -> list[Facet]:
         """Return the facets that may have changed: none, as a rule."""
-        return list(self.facets) if moved(self._words, self._blocks, self._seen) else []
+        if not moved(self.words, self.blocks, self.seen):
+            return []
+        words, inside = self.seen
+        ends = [0, *accumulate(len(store.seen) for _, store in self._shown)]
+        inner_ends = [0, *accumulate(sum(map(len, store.blocks)) for _, store in self._shown)]
+        numbered = [(facet, store, number) for number, (facet, store) in enumerate(self._shown)]
+
+        def have_moved(part: Sequence[tuple[Facet, Store, int]]) -> bool:
+            first, last = part[0][2], part[-1][2] + 1
+            return moved(
+                [store.words for _, store, _ in part],
+                [block for _, store, _ in part for block in store.blocks],
+                (words[ends[first] : ends[last]], inside[inner_ends[first] : inner_ends[last]]),
+            )
+
+        return _halved(numbered, have_moved)
+
+
+class Sweep:
+    """All of some pages at once, in two calls: whether there is anything to ask a single page about."""
+
+    __slots__ = ("_apart", "_blocks", "_seen", "_store_seen", "_views", "_words")
+
+    def __init__(self, pages: Iterable[Page | StorePage]) -> None:
+        pages = tuple(pages)
+        plain = [page for page in pages if isinstance(page, Page)]
+        # What is large is not to be kept twice.
+        stores = [page for page in pages if isinstance(page, StorePage) and len(page.seen[1]) < _LARGE]
+        self._apart: list[Page | StorePage] = [page for page in plain if page.targets]
+        self._apart += [page for page in pages if isinstance(page, StorePage) and page not in stores]
+        self._views = list(chain.from_iterable(page.views for page in plain))
+        self._seen = b"".join([page.seen for page in plain])
+        self._words = list(chain.from_iterable(page.words for page in stores))
+        self._blocks = list(chain.from_iterable(page.blocks for page in stores))
+        self._store_seen = (b"".join([page.seen[0] for page in stores]), b"".join([page.seen[1] for page in stores]))
+
+    def moved(self) -> bool:
+        """Tell whether any page has suspects."""
+        return (
+            joined(self._views) != self._seen
+            or moved(self._words, self._blocks, self._store_seen)
+            or any(page.suspects() for page in self._apart)
+        )
+
+
+def _halved(spans: Sequence[_Span], differ: Callable[[Sequence[_Span]], bool]) -> list[Facet]:
+    """Return the facets, each first in its span, that *differ* finds, halving what it says yes to."""
+    if not spans or not differ(spans):
+        return []
+    if len(spans) == 1:
+        return [spans[0][0]]
+    middle = len(spans) // 2
+    return _halved(spans[:middle], differ) + _halved(spans[middle:], differ)

@@ -72,6 +72,7 @@ class Glance:
     Attributes:
         values: C functions that return builtin atoms, or tuples and lists of such; compared by value.
         objects: C functions that return iterables of anything; compared item by item, by identity.
+        attributes: namespaces with names in them, whose values must be the same objects.
         dicts: dicts nobody may have written to. Not those of instances, whose attributes may live elsewhere.
         lists: lists and sets whose items must be the same.
         memory: views of memory that must not change.
@@ -79,6 +80,7 @@ class Glance:
 
     values: tuple[Callable[[], Any], ...] = ()
     objects: tuple[Callable[[], Iterable[Any]], ...] = ()
+    attributes: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = field(default=(), kw_only=True)
     dicts: tuple[dict[Any, Any], ...] = field(default=(), kw_only=True)
     lists: tuple[list[Any] | set[Any], ...] = field(default=(), kw_only=True)
     memory: tuple[memoryview, ...] = field(default=(), kw_only=True)

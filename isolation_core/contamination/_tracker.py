@@ -308,12 +308,14 @@ class Tracker:
         """Describe what moved in a copied context since *before*; the copy is its undoing."""
         found = []
         for probe, older in before:
-            with self._guard(probe):
+            try:
                 newer = probe.capture()
                 for difference in () if newer is older else probe.diff(older, newer):
                     entry = Entry.of(ProbeSlot(probe, difference.key), difference)
                     entry.restored = True
                     found.append(entry.describe(owner=owner, scope=scope))
+            except Exception as error:
+                self._guard.disable(probe, error)
         return found
 
     # -- undoing -------------------------------------------------------------

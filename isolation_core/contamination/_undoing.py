@@ -160,7 +160,7 @@ def _verify(
     """Look again: what does not have its old value now is unrecoverable."""
     before_facets = {ident: facet.saved for ident, facet in facets.items()}
     view.ledger.reread(facets.values())
-    view.glances.doubt()
+    view.doubt(probes)
     seen: dict[Slot, Any] = {}
     for ident, facet in facets.items():
         for difference in facet.diff(before_facets[ident], facet.saved):

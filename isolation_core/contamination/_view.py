@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 from isolation_core.contamination._glances import CAN_GLANCE, Glances
@@ -58,6 +58,7 @@ class View:
         for index, probe in enumerate(self.probes):
             with guard(probe):
                 self.snapshots[index] = probe.capture()
+        self._runners_own = [(index, probe) for index, probe in enumerate(self.probes) if probe.moved_by_runners]
         self.glances = Glances()
         # The probes that glances do not speak for.
         self._restless: list[tuple[int, Probe]] = []
@@ -105,6 +106,12 @@ class View:
             self._restless = unnamed
             glances.believe(named)
 
+    def doubt(self, probes: Container[int]) -> None:
+        """Have all probes be asked the next time, if glances speak for one of *probes*, given by address."""
+        restless = {id(probe) for _, probe in self._restless}
+        if any(id(probe) in probes and id(probe) not in restless for probe in self.probes):
+            self.glances.doubt()
+
     @property
     def territory(self) -> Territory:
         """The territory of the outermost frame."""
@@ -144,16 +151,19 @@ class View:
             if probe.process_wide and probe not in self.probes:
                 with self._guard(probe):
                     snapshot = probe.capture()
+                    if probe.moved_by_runners:
+                        self._runners_own.append((len(self.probes), probe))
                     self.probes.append(probe)
                     self.snapshots.append(snapshot)
                     self.glances.doubt()
 
     def look_at_runners_own(self) -> None:
         """Believe what runners change between two tests as a matter of course."""
-        for index, probe in enumerate(self.probes):
-            if probe.moved_by_runners:
-                with self._guard(probe):
-                    self.snapshots[index] = probe.capture()
+        for index, probe in self._runners_own:
+            try:
+                self.snapshots[index] = probe.capture()
+            except Exception as error:
+                self._guard.disable(probe, error)
 
     def find_modules(self, *, entering: bool) -> None:
         """Watch first-party modules that are new, and what they import.

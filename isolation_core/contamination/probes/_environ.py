@@ -6,12 +6,12 @@ import ctypes
 import os
 import struct
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final
 
 from attrs import frozen
 
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._probe import MISSING, Difference
 from isolation_core.contamination._rendering import bounded_repr, redacted
 from isolation_core.contamination.probes._keyed import KeyedProbe
 
@@ -49,6 +49,10 @@ class _State:
         self.mapping = mapping
         self.data = data
         self.below = below
+
+    def limited_to(self, names: set[Any]) -> _State:
+        """Return the same with no other variables than these."""
+        return _State(self.mapping, {name: value for name, value in self.data.items() if name in names}, self.below)
 
 
 class _CEnviron:
@@ -204,6 +208,14 @@ class EnvironProbe(KeyedProbe):
         found.update((_Below(name), value) for name, value in snapshot.below.items())
         found[_REBOUND] = snapshot.mapping
         return found
+
+    def diff(self, before: Any, after: Any) -> Iterable[Difference]:
+        if isinstance(before, _State) and isinstance(after, _State):
+            # Decoding a hundred variables to find the one that moved would cost more than all else.
+            older, newer = before.data, after.data
+            moved = {name for name in (*older, *newer) if older.get(name) != newer.get(name)}
+            before, after = before.limited_to(moved), after.limited_to(moved)
+        return super().diff(before, after)
 
     def restore(self, key: Hashable, value: Any) -> None:
         mapping = self._mapping

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import repeat
 from operator import is_
 from types import ModuleType
@@ -97,8 +96,7 @@ class SlotsProbe(KeyedProbe):
         self._paths = tuple(f"{module.__name__}.{name}" for name in names)
         self._get = module.__dict__.get
         self._last: tuple[Any, ...] = ()
-        read: Any = partial(map, self._get, names, repeat(MISSING))
-        self._glance = Glance(objects=(read,))
+        self._glance = Glance(attributes=((module.__dict__, names),))
 
     def capture(self) -> Any:
         now = tuple(map(self._get, self._names, repeat(MISSING)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Hashable, Iterable, Mapping
+from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
 from isolation_core.contamination._pages import identical
-from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination._probe import MISSING, Difference, Glance, is_same_value
 from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_runners
 
@@ -120,6 +121,18 @@ class LoggingProbe(ListsProbe):
                 tree = self._look(logging)
         self._last = tree
         return tree
+
+    def glance(self) -> Glance | None:
+        last, logging = self._last, sys.modules.get("logging")
+        if logging is None:
+            return Glance(dicts=(sys.modules,))
+        if last is None:
+            return None
+        spaces = ((_space(handler), _HANDLER_WATCH) for handler in last.restless)
+        return Glance(
+            objects=(partial(iter, last.watched[0]), partial(gc.get_referents, *last.watched)),
+            attributes=((sys.modules, ("logging",)), (logging.__dict__, _MODULE), *spaces),
+        )
 
     def _find_restless(self, last: _Tree, tree: _Tree) -> None:
         known = set(map(id, last.flat))

@@ -289,8 +289,8 @@ class RandomProbe(KeyedProbe):
         generator = last.generator
         words = memoryview((ctypes.c_char * _SIZE).from_address(id(generator) + _OFFSET)).cast("B")
         # What rebinds or replaces the generator shows in the module's namespace.
-        spare = partial(map, vars(generator).get, ("gauss_next",))
-        return Glance(objects=(spare,), dicts=(random.__dict__, sys.modules), memory=(words,))
+        spare = (vars(generator), ("gauss_next",))
+        return Glance(attributes=(spare,), dicts=(random.__dict__, sys.modules), memory=(words,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {self._PATH: snapshot} if isinstance(snapshot, _State) else snapshot

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Hashable, Mapping
-from functools import partial
 from importlib.machinery import FileFinder
 from typing import Any, Final
 
@@ -61,7 +60,7 @@ class PathsProbe(ListsProbe):
     def glance(self) -> Glance:
         space = sys.__dict__
         return Glance(
-            objects=(partial(map, space.get, _LISTS),),
+            attributes=((space, _LISTS),),
             lists=tuple(holder for name in _LISTS if type(holder := space.get(name)) is list),
         )
 

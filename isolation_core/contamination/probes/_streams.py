@@ -72,7 +72,7 @@ class StreamSettingsProbe(KeyedProbe):
     def glance(self) -> Glance:
         return Glance(
             tuple(partial(self._read, wrapper) for wrapper in self._wrappers),
-            (partial(map, sys.__dict__.get, _STREAMS),),
+            attributes=((sys.__dict__, _STREAMS),),
         )
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
