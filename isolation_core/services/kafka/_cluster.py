@@ -179,15 +179,21 @@ def offsets_of(offsets: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Of
 
     Raises:
         ValueError: as the client does for what is no mapping of partitions to offsets.
+        TypeError: as the client does for keys that are no partitions, and metadata that is no text.
     """
     if not isinstance(offsets, Mapping) or not offsets:
         raise ValueError(offsets)
     found: dict[TopicPartition, OffsetAndMetadata] = {}
     for partition, entry in offsets.items():
         if not isinstance(partition, TopicPartition):
-            raise ValueError("Key should be TopicPartition instance")  # noqa: TRY004 - what the client raises
-        offset, metadata = (entry, "") if isinstance(entry, int) else entry
-        if not isinstance(offset, int) or not isinstance(metadata, str):
+            raise TypeError("Key should be TopicPartition instance")
+        try:
+            offset, metadata = (entry, "") if isinstance(entry, int) else entry
+        except Exception as error:
+            raise ValueError(offsets) from error
+        if not isinstance(metadata, str):
+            raise TypeError("Metadata should be a string")
+        if not isinstance(offset, int):
             raise ValueError(f"{partition}: {entry!r} is neither an offset nor (offset, metadata)")  # noqa: TRY004 - as above
         found[partition] = OffsetAndMetadata(offset, metadata)
     return found

@@ -16,7 +16,7 @@ from isolation_core.services.kafka._assignors import assignor_name
 from isolation_core.services.kafka._cluster import offsets_of
 from isolation_core.services.kafka._errors import kafka_class, kafka_error
 from isolation_core.services.kafka._log import Message
-from isolation_core.services.kafka._options import CONSUMER_OPTIONS, check_options
+from isolation_core.services.kafka._options import CONSUMER_OPTIONS, check_limit, check_options, check_subscription
 from isolation_core.services.kafka._structs import (
     ConsumerRecord,
     OffsetAndMetadata,
@@ -70,6 +70,7 @@ class KafkaConsumer(ClientObject):
         check_options("AIOKafkaConsumer", options, CONSUMER_OPTIONS)
         if isolation_level not in {"read_uncommitted", "read_committed"}:
             raise ValueError(f"Incorrect isolation level {isolation_level}")
+        check_limit("max_poll_records", max_poll_records, verb="should be")
         if auto_offset_reset not in {"latest", "earliest", "none"}:
             raise ValueError(f"Unrecognized auto_offset_reset {auto_offset_reset!r}: latest, earliest or none")
         super().__init__(double)
@@ -111,6 +112,8 @@ class KafkaConsumer(ClientObject):
             KafkaConnectionError: the client's, if the double is not connected.
         """
         self._kafka._require_connected()
+        if self._started:
+            raise AssertionError("Did you call `start` twice?")
         self._started = True
         now = self._cluster.clock.now()
         self._last_poll, self._next_commit = now, now + self._interval
@@ -160,20 +163,12 @@ class KafkaConsumer(ClientObject):
     @operation
     def subscribe(self, topics: Iterable[str] = (), pattern: str | None = None, listener: Any = None) -> None:
         """Ask for topics by name or by pattern; replaces what was asked for before."""
-        if not (topics or pattern):
-            raise TypeError("You should provide either `topics` or `pattern`")
-        if topics and pattern:
-            raise TypeError("You can't provide both `topics` and `pattern`")
-        if topics and not isinstance(topics, tuple | set | list):
-            raise TypeError("Topics should be list of strings")
-        if self._manual:
+        compiled = check_subscription(topics, pattern, listener)
+        if self._manual or (self._topics if pattern else self._pattern):
             raise kafka_error(
                 "IllegalStateError", "Subscription to topics, partitions and pattern are mutually exclusive"
             )
-        try:
-            self._pattern = None if pattern is None else re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a valid pattern: {error}") from error
+        self._pattern = compiled
         self._topics = frozenset(topics)
         self._listener = listener
         if self._group is not None and self._member is not None:
@@ -203,14 +198,14 @@ class KafkaConsumer(ClientObject):
         self._member = None
 
     @operation
-    def assignment(self) -> set[TopicPartition]:
+    def assignment(self) -> frozenset[TopicPartition]:
         """Return the partitions that are read."""
-        return set(self._positions)
+        return frozenset(self._positions)
 
     @operation
     def subscription(self) -> frozenset[str]:
-        """Return the topics asked for."""
-        return frozenset(self._wanted_topics())
+        """Return the topics asked for, or those of the partitions asked for."""
+        return frozenset(each.topic for each in self._positions) if self._manual else frozenset(self._wanted_topics())
 
     @operation
     async def topics(self) -> set[str]:
@@ -336,11 +331,20 @@ class KafkaConsumer(ClientObject):
             if partition not in self._positions:
                 raise kafka_error("IllegalStateError", f"Partition {partition} is not assigned")
 
+    def _require_started(self) -> None:
+        if not self._started:
+            raise kafka_error("IllegalStateError", "the consumer is not started; await consumer.start() first")
+
+    async def _ready(self, partitions: tuple[TopicPartition, ...]) -> None:
+        self._require_started()
+        await self._settle()
+        self._require(partitions)
+        assert partitions or self._positions, "No partitions are currently assigned"
+
     @operation
     async def position(self, partition: TopicPartition) -> int:
         """Return the offset of what is read next."""
-        await self._settle()
-        self._require((partition,))
+        await self._ready((partition,))
         return self._checked(partition)
 
     @operation
@@ -348,6 +352,7 @@ class KafkaConsumer(ClientObject):
         """Read *partition* from *offset* on."""
         if not isinstance(offset, int) or offset < 0:
             raise ValueError("Offset must be a positive integer")
+        self._require_started()
         self._require((partition,))
         self._positions[partition] = offset
         self._cluster.clock.notify()
@@ -355,8 +360,7 @@ class KafkaConsumer(ClientObject):
     @operation
     async def seek_to_beginning(self, *partitions: TopicPartition) -> bool:
         """Read from the first offset there is; all partitions, or these."""
-        await self._settle()
-        self._require(partitions)
+        await self._ready(partitions)
         for partition in partitions or tuple(self._positions):
             self._positions[partition] = self._cluster.log(partition).start
         self._cluster.clock.notify()
@@ -365,8 +369,7 @@ class KafkaConsumer(ClientObject):
     @operation
     async def seek_to_end(self, *partitions: TopicPartition) -> bool:
         """Read only what comes from now on."""
-        await self._settle()
-        self._require(partitions)
+        await self._ready(partitions)
         for partition in partitions or tuple(self._positions):
             self._positions[partition] = self._end(partition)
         return True
@@ -374,8 +377,7 @@ class KafkaConsumer(ClientObject):
     @operation
     async def seek_to_committed(self, *partitions: TopicPartition) -> dict[TopicPartition, int | None]:
         """Read from the committed offsets on; partitions without one stay where they are."""
-        await self._settle()
-        self._require(partitions)
+        await self._ready(partitions)
         found: dict[TopicPartition, int | None] = {}
         for partition in partitions or tuple(self._positions):
             found[partition] = at = await self.committed(partition)
@@ -410,13 +412,13 @@ class KafkaConsumer(ClientObject):
     @operation
     def highwater(self, partition: TopicPartition) -> int:
         """Return the offset the next message gets."""
-        self._require((partition,))
+        assert partition in self._positions, "Partition is not assigned"
         return self._cluster.log(partition).end
 
     @operation
     def last_stable_offset(self, partition: TopicPartition) -> int:
         """Return up to where all transactions are decided; -1 for readers of uncommitted messages."""
-        self._require((partition,))
+        assert partition in self._positions, "Partition is not assigned"
         return self._cluster.log(partition).stable if self._committed_only else -1
 
     @operation
@@ -450,6 +452,7 @@ class KafkaConsumer(ClientObject):
             raise kafka_error("IllegalOperation", "Requires group_id")
         if not (self._manual or self._topics or self._pattern):
             raise kafka_error("IllegalStateError", "Not subscribed to any topics")
+        self._require_started()
         self._group.catch_up()
         wanted = self._consumed() if offsets is None else offsets_of(offsets)
         self._require(wanted)
@@ -460,6 +463,7 @@ class KafkaConsumer(ClientObject):
         """Return the committed offset of *partition*, whoever committed it; None without one."""
         if self._group is None:
             raise kafka_error("IllegalOperation", "Requires group_id")
+        self._require_started()
         self._group.catch_up()
         found = self._group.offsets.get(partition)
         return None if found is None else found.offset
@@ -489,8 +493,7 @@ class KafkaConsumer(ClientObject):
             timeout_ms: how long to wait on the virtual clock if there is nothing.
             max_records: at most so many.
         """
-        if max_records is not None and (not isinstance(max_records, int) or max_records < 1):
-            raise ValueError("`max_records` must be a positive Integer")
+        check_limit("max_records", max_records, verb="must be a")
         try:
             return await self._poll(partitions, timeout_ms / 1000, max_records or self._max_records)
         except TimeoutError:
@@ -499,6 +502,7 @@ class KafkaConsumer(ClientObject):
     async def _poll(
         self, partitions: tuple[TopicPartition, ...], timeout: float | None, limit: int | None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        assert all(isinstance(each, TopicPartition) for each in partitions)
         clock = self._cluster.clock
         due = None if timeout is None else clock.now() + timeout
         while True:
@@ -508,7 +512,6 @@ class KafkaConsumer(ClientObject):
                 raise kafka_error(
                     "IllegalStateError", "a rebalance listener cannot read: its group is being rebalanced"
                 )
-            self._require(partitions)
             self._waiting += 1
             try:
                 left = None if due is None else max(due - clock.now(), 0.0)

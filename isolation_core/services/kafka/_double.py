@@ -88,7 +88,7 @@ class KafkaDouble(ServiceDouble):
         plain = data is None or isinstance(data, bytes)
         value = data if plain else json.dumps(data, separators=(",", ":")).encode()
         pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-        raw = tuple((each, text.encode() if isinstance(text, str) else text) for each, text in pairs)
+        raw = [(each, text.encode() if isinstance(text, str) else text) for each, text in pairs]
         sender = self._sender
         if sender is None:
             sender = self._sender = KafkaProducer(self)

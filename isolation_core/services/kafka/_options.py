@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import re
+import sys
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["CONSUMER_OPTIONS", "PRODUCER_OPTIONS", "check_options"]
+__all__ = [
+    "CONSUMER_OPTIONS",
+    "PRODUCER_OPTIONS",
+    "check_delivery",
+    "check_limit",
+    "check_options",
+    "check_subscription",
+]
 
 _COMMON: Final = frozenset(
     {
@@ -52,3 +61,42 @@ def check_options(client: str, given: Iterable[str], known: frozenset[str]) -> N
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"{client}.__init__() got an unexpected keyword argument {name!r}{hint}")
+
+
+def check_delivery(acks: int | str | None, compression: str | None, *, exactly_once: bool) -> None:
+    """Raise ValueError, as the client does, for what a producer cannot be asked for."""
+    if acks not in {None, 0, 1, -1, "all"}:
+        raise ValueError("Invalid ACKS parameter")
+    if compression not in {None, "gzip", "snappy", "lz4", "zstd"}:
+        raise ValueError("Invalid compression type!")
+    if exactly_once and acks not in {None, -1, "all"}:
+        raise ValueError(f"acks={acks} not supported if enable_idempotence=True")
+
+
+def check_limit(name: str, limit: Any, *, verb: str) -> None:
+    """Raise ValueError, as the client does, for a limit of messages below one."""
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"`{name}` {verb} positive Integer")
+
+
+def check_subscription(topics: Any, pattern: Any, listener: Any) -> re.Pattern[str] | None:
+    """Return the compiled pattern of a subscription.
+
+    Raises:
+        TypeError: as the client does for none or both of topics and pattern, and for what is no listener.
+        ValueError: as the client does for what is no pattern.
+    """
+    if not (topics or pattern):
+        raise TypeError("You should provide either `topics` or `pattern`")
+    if topics and pattern:
+        raise TypeError("You can't provide both `topics` and `pattern`")
+    # Where nobody has imported the client, nobody can have derived from its class.
+    client = sys.modules.get("aiokafka.abc")
+    if client is not None and listener is not None and not isinstance(listener, client.ConsumerRebalanceListener):
+        raise TypeError("listener should be an instance of ConsumerRebalanceListener")
+    if topics and not isinstance(topics, tuple | set | list):
+        raise TypeError("Topics should be list of strings")
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a valid pattern: {error}") from error

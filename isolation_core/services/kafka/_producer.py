@@ -12,7 +12,8 @@ from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
 from isolation_core.services.kafka._cluster import Transactional, offsets_of
 from isolation_core.services.kafka._errors import kafka_error
-from isolation_core.services.kafka._options import PRODUCER_OPTIONS, check_options
+from isolation_core.services.kafka._options import PRODUCER_OPTIONS, check_delivery, check_options
+from isolation_core.services.kafka._records import check_headers, check_parts, record_size
 from isolation_core.services.kafka._structs import RecordMetadata, TopicPartition
 
 if TYPE_CHECKING:
@@ -22,16 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "KafkaProducer"]
 
-_OVERHEAD = 70  # bytes of a batch around one record, about what the client estimates
-
 
 class Delivery:
     """What `KafkaProducer.send` gives where there is no asyncio: awaitable, done already."""
 
-    def __init__(self, metadata: RecordMetadata) -> None:
+    def __init__(self, metadata: RecordMetadata | None) -> None:
         self._metadata = metadata
 
-    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+    def __await__(self) -> Generator[Any, None, RecordMetadata | None]:
         yield from ()
         return self._metadata
 
@@ -39,14 +38,14 @@ class Delivery:
         """Return True."""
         return True
 
-    def result(self) -> RecordMetadata:
+    def result(self) -> RecordMetadata | None:
         """Return where the message is."""
         return self._metadata
 
 
-def _delivery(metadata: RecordMetadata) -> Awaitable[RecordMetadata]:
+def _delivery(metadata: RecordMetadata | None) -> Awaitable[RecordMetadata | None]:
     try:
-        future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[RecordMetadata | None] = asyncio.get_running_loop().create_future()
     except RuntimeError:
         return Delivery(metadata)
     future.set_result(metadata)
@@ -60,6 +59,9 @@ class KafkaProducer(ClientObject):
         double: the cluster.
         key_serializer: run over each key.
         value_serializer: run over each value.
+        acks: of 0, 1, -1 and ``"all"``; with 0 nobody is told where a message is: what `send` gives is then None.
+        compression_type: checked, without effect.
+        enable_idempotence: checked against *acks*, without effect.
         partitioner: called as ``partitioner(key, all_partitions, available)``; by default the client's.
         max_request_size: in bytes.
         transactional_id: makes it transactional.
@@ -75,6 +77,9 @@ class KafkaProducer(ClientObject):
         *,
         key_serializer: Callable[[Any], bytes | None] | None = None,
         value_serializer: Callable[[Any], bytes | None] | None = None,
+        acks: int | str | None = None,
+        compression_type: str | None = None,
+        enable_idempotence: bool = False,
         partitioner: Callable[[bytes | None, Sequence[int], Sequence[int]], int] | None = None,
         max_request_size: int = 1048576,
         transactional_id: str | None = None,
@@ -82,18 +87,21 @@ class KafkaProducer(ClientObject):
         **options: Any,
     ) -> None:
         check_options("AIOKafkaProducer", options, PRODUCER_OPTIONS)
+        check_delivery(acks, compression_type, exactly_once=enable_idempotence or transactional_id is not None)
         super().__init__(double)
         self._cluster = double._cluster
         self._kafka = double
         self._key_serializer = key_serializer
         self._value_serializer = value_serializer
         self._partitioner = partitioner or double._partitioner
+        self._told = acks != 0
         self._max_size = max_request_size
         self._transactional_id = transactional_id
         self._transaction_timeout = transaction_timeout_ms / 1000
         self._transactional: Transactional | None = None
         self._epoch = 0
         self._in_transaction = False
+        self._fenced = False
         self._started = False
         self._closed = False
 
@@ -143,13 +151,14 @@ class KafkaProducer(ClientObject):
         partition: int | None = None,
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] | None = None,
-    ) -> Awaitable[RecordMetadata]:
+    ) -> Awaitable[RecordMetadata | None]:
         """Write one message.
 
         Returns:
             An awaitable of where it is; on asyncio a future.
         """
-        return _delivery(self._send(topic, value, key, partition, timestamp_ms, headers))
+        metadata = self._send(topic, value, key, partition, timestamp_ms, headers)
+        return _delivery(metadata if self._told else None)
 
     @operation
     async def send_and_wait(
@@ -160,9 +169,10 @@ class KafkaProducer(ClientObject):
         partition: int | None = None,
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] | None = None,
-    ) -> RecordMetadata:
+    ) -> RecordMetadata | None:
         """Write one message and return where it is."""
-        return self._send(topic, value, key, partition, timestamp_ms, headers)
+        metadata = self._send(topic, value, key, partition, timestamp_ms, headers)
+        return metadata if self._told else None
 
     def _send(
         self,
@@ -183,10 +193,11 @@ class KafkaProducer(ClientObject):
         logs = self._cluster.logs(topic)
         raw_key = key if self._key_serializer is None else self._key_serializer(key)
         raw = value if self._value_serializer is None else self._value_serializer(value)
-        for what, each in (("key", raw_key), ("value", raw)):
-            if each is not None and not isinstance(each, bytes | bytearray | memoryview):
-                raise TypeError(f"Unsupported type for {what}: {type(each)}; give bytes, or a {what}_serializer")
-        size = len(raw_key or b"") + len(raw or b"") + _OVERHEAD
+        check_parts(raw_key, raw)
+        pairs = check_headers(headers)
+        if timestamp_ms is not None and not isinstance(timestamp_ms, int | float):
+            raise TypeError("an integer is required")
+        size = record_size(raw_key, raw, pairs)
         if size > self._max_size:
             raise kafka_error(
                 "MessageSizeTooLargeError",
@@ -200,7 +211,7 @@ class KafkaProducer(ClientObject):
         log = logs[partition]
         message = self._cluster.write(
             log, None if raw_key is None else bytes(raw_key), None if raw is None else bytes(raw),
-            tuple(headers or ()), timestamp_ms, self._transactional, event=event,
+            pairs, None if timestamp_ms is None else int(timestamp_ms), self._transactional, event=event,
         )  # fmt: skip
         return RecordMetadata(
             topic, partition, TopicPartition(topic, partition), message.offset, message.timestamp, 0, log.start
@@ -209,8 +220,9 @@ class KafkaProducer(ClientObject):
     def _usable(self) -> None:
         if self._closed or not self._started:
             raise kafka_error("ProducerClosed", "the producer is not started, or stopped; await producer.start() first")
-        if self._transactional is not None and self._transactional.epoch != self._epoch:
-            self._in_transaction = False
+        if self._stale and not self._fenced:
+            # Told once; then the client is in a state in which nothing can be begun any more.
+            self._in_transaction, self._fenced = False, True
             raise kafka_error(
                 "ProducerFenced",
                 f"There is a newer producer using the same transactional_id {self._transactional_id!r} "
@@ -219,14 +231,19 @@ class KafkaProducer(ClientObject):
 
     # -- transactions --------------------------------------------------------------------
 
+    @property
+    def _stale(self) -> bool:
+        return self._transactional is not None and self._transactional.epoch != self._epoch
+
     def _transaction(self, *, begun: bool) -> Transactional:
         if self._transactional_id is None:
             raise kafka_error("IllegalOperation", "You need to configure transaction_id to use transactions")
         self._usable()
         assert self._transactional is not None
-        if self._in_transaction != begun:
-            # The client asserts it, too.
-            raise AssertionError("no transaction was begun" if begun else "a transaction was begun already")
+        # The client asserts it, too.
+        assert begun or not self._fenced, "no transaction can be begun: the producer was fenced"
+        assert self._in_transaction or not begun, "no transaction was begun"
+        assert begun or not self._in_transaction, "a transaction was begun already"
         return self._transactional
 
     @operation
@@ -261,7 +278,7 @@ class KafkaProducer(ClientObject):
         try:
             yield self
         except BaseException:
-            if self._in_transaction and self._transactional and self._transactional.epoch == self._epoch:
+            if self._in_transaction and not self._stale:
                 # Logged and faultable like a call, but it must also be done when the task is cancelled.
                 await self.abort_transaction()
             raise
