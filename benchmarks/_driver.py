@@ -1,6 +1,8 @@
 """Runs inside other projects' environments: pytest N times in one process, each test's outcome written down.
 
-``python _driver.py OBSERVATIONS.json TIMES SHUFFLE_SEED_OR_EMPTY PYTEST_ARGUMENT...``
+``python _driver.py OBSERVATIONS.json TIMES SHUFFLE_SEED_OR_EMPTY between|during PYTEST_ARGUMENT...``
+
+The observer's own hooks run *between* the tests, or only *during* each, as its body is about to be called.
 
 Imports the standard library and pytest only; ``{run}`` in an argument becomes the number of the run.
 """
@@ -18,8 +20,8 @@ from pathlib import Path
 import pytest
 
 
-class Observer:
-    """Notes outcome, message and CPU clock of every test."""
+class _Observer:
+    """What both observers note, and the shuffling."""
 
     def __init__(self, seed: str) -> None:
         self.seed = seed
@@ -58,6 +60,10 @@ class Observer:
         if report.failed:
             self.uncollected.append(report.nodeid)
 
+
+class Between(_Observer):
+    """Notes outcome, message and CPU clock of every test where one ends and the next begins."""
+
     def pytest_runtest_logstart(self) -> None:
         """Read the CPU clock where a test begins."""
         self.starts.append(time.process_time())
@@ -83,14 +89,31 @@ class Observer:
             self.messages[report.nodeid] = str(crash.message if crash else report.longrepr)[:400]
 
 
+class During(_Observer):
+    """Notes outcome and CPU clock of every test without a hook that runs between two of them."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self) -> None:
+        """Read the CPU clock where a test's body is about to be called."""
+        self.starts.append(time.process_time())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Read it at the end, and what the terminal reporter has counted."""
+        self.end = time.process_time()
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        for word, reports in reporter.stats.items():
+            self.outcomes.update((report.nodeid, word) for report in reports if word and hasattr(report, "nodeid"))
+
+
 def main() -> None:
     """Do what the module says."""
-    target, times, seed, *arguments = sys.argv[1:]
+    target, times, seed, place, *arguments = sys.argv[1:]
     # As `python -m pytest` does: the current folder is importable, the folder of this file is not.
     sys.path[0] = os.getcwd()
     runs = []
     for number in range(int(times)):
-        observer = Observer(seed)
+        observer = {"between": Between, "during": During}[place](seed)
         wall, cpu = time.perf_counter(), time.process_time()
         code = pytest.main([argument.replace("{run}", str(number)) for argument in arguments], plugins=[observer])
         runs.append(

@@ -112,6 +112,7 @@ class Environment:
         times: int = 1,
         shuffle: int | None = None,
         autoload: bool = False,
+        hooks_between: bool = True,
         variables: Mapping[str, str] | None = None,
         timeout: float = 1200.0,
     ) -> Observed:
@@ -122,13 +123,15 @@ class Environment:
             cwd: where to run.
             times: how often, in one process.
             shuffle: seed of a random order of the tests.
+            hooks_between: whether what observes may hook in between two tests, to see messages and phases.
             autoload: load the plugins that are installed; else only those named in *arguments* take part.
             variables: set in the environment.
             timeout: seconds until the process is ended.
         """
         observations = CACHE / f"observed-{os.getpid()}.json"
         observations.unlink(missing_ok=True)
-        command = [str(self.python), str(_DRIVER), str(observations), str(times), str(shuffle or ""), *arguments]
+        command = [str(self.python), str(_DRIVER), str(observations), str(times), str(shuffle or "")]
+        command += ["between" if hooks_between else "during", *arguments]
         surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "PYTHON", "NOX", "COV"))}
         surroundings |= ({} if autoload else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}) | dict(variables or {})
         try:

@@ -2,9 +2,10 @@
 
 How the figures are taken. Suites are generated; plugins are loaded one at a
 time and by name, caches are warm, and the configurations take turns in each
-round. Per test: the CPU time of the process from one test's start to the
-next one's; of these the 10th percentile (p10) of a run, and of the runs the
-smallest. Compare p10 with p10 only: medians, shown beside it, are higher on a
+round. Per test: the CPU time of the process from one test's body to the next
+one's; of these the 10th percentile (p10) of a run, and of the runs the
+smallest. "hooked" is "restore" while a hook of somebody else runs between
+each two tests: then there is one look more, so that no test is blamed for it. Compare p10 with p10 only: medians, shown beside it, are higher on a
 shared machine. pytest-forked works in children, so for it stands the CPU time
 of the run with its children, less that of a plain run of the same tests, by
 the number of tests.
@@ -40,6 +41,7 @@ _CONFIGURATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "plain": (),
     "off": ("-p", "isolation_pytest.plugin", "--isolation=off"),
     "restore": ("-p", "isolation_pytest.plugin", "--isolation=restore"),
+    "hooked": ("-p", "isolation_pytest.plugin", "--isolation=restore"),
     "every": ("-p", "isolation_pytest.plugin", "--isolation=restore", "--isolation-packages=*"),
     "hygiene": ("-p", "pytest_hygiene.plugin", "--hygiene"),
     "forked": ("-p", "pytest_forked", "--forked"),
@@ -73,7 +75,7 @@ class Suite:
 
     def bar_of(self, configuration: str) -> float | None:
         """Return what *configuration* may add per test, milliseconds."""
-        return {"restore": self.bar, "every": self.every_bar}.get(configuration)
+        return {"restore": self.bar, "hooked": self.bar, "every": self.every_bar}.get(configuration)
 
 
 _SUITES: Final[Mapping[str, Suite]] = {
@@ -137,10 +139,17 @@ def bench_environment(*, heavy: bool) -> Environment:
     return environment
 
 
-def _run(environment: Environment, folder: Path, arguments: tuple[str, ...], files: int | None) -> Observed:
+def _run(
+    environment: Environment,
+    folder: Path,
+    arguments: tuple[str, ...],
+    files: int | None,
+    *,
+    hooks_between: bool = False,
+) -> Observed:
     chosen = sorted(path.name for path in folder.glob("test_*.py"))[:files]
     common = ("-q", "-p", "no:cacheprovider", f"--rootdir={folder}", "-c", f"{folder}/pytest.ini", "--tb=line")
-    return environment.pytest([*common, *arguments, *chosen], cwd=folder)
+    return environment.pytest([*common, *arguments, *chosen], cwd=folder, hooks_between=hooks_between)
 
 
 def _figure(suite: str, configuration: str, runs: list[Observed]) -> Figure:
@@ -192,7 +201,7 @@ def measure(name: str, *, rounds: int, tests: int | None) -> list[Figure]:
     seen: dict[str, list[Observed]] = {each: [] for each in arguments}
     for _ in range(rounds):
         for each, extra in arguments.items():
-            seen[each].append(_run(environment, folder, extra, files[each]))
+            seen[each].append(_run(environment, folder, extra, files[each], hooks_between=each == "hooked"))
     return [_figure(name, each, runs) for each, runs in seen.items()]
 
 
@@ -206,7 +215,7 @@ def _show(figures: list[Figure]) -> None:
             print(figure.remark.splitlines()[-1])
             continue
         bar = suite.bar_of(figure.configuration)
-        base = off if figure.configuration in ("restore", "every") and off.p10 else plain
+        base = off if figure.configuration in ("restore", "hooked", "every") and off.p10 else plain
         added = ratio = None
         if figure.configuration == "forked":
             added = figure.run - by_name["plain, few"].run
@@ -246,6 +255,8 @@ def healing(*, json_record: list[dict[str, object]]) -> None:
     _run(environment, folder, (), None)
     print("\npolluted suite: 200 tests, ten polluters and their ten victims")
     for name, arguments in _CONFIGURATIONS.items():
+        if name == "hooked":
+            continue
         seen = _run(environment, folder, arguments, None)
         broken = [test for test, outcome in seen.outcomes.items() if outcome != "passed"]
         victims = [test.rpartition("test_victim_")[2] for test in broken if "test_victim_" in test]
