@@ -16,6 +16,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ class During(_Observer):
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Read it at the end, and what the terminal reporter has counted."""
         self.end = time.process_time()
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
         for word, reports in reporter.stats.items():
             self.outcomes.update((report.nodeid, word) for report in reports if word and hasattr(report, "nodeid"))
 
