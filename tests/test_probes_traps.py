@@ -31,6 +31,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isolation_core import isolation_barrier
 from isolation_core.contamination import MISSING, Difference, Probe
 from isolation_core.contamination.probes import _numbers
 from isolation_core.contamination.probes._asyncio import EventLoopProbe
@@ -409,6 +410,16 @@ def test_handlers_of_the_runner_are_not_watched() -> None:
     assert probe.capture() is middle
     logger.removeHandler(theirs)
     assert faults(probe, before, probe.capture()) == []
+
+
+def test_a_logger_nobody_had_touched_is_told_with_its_defaults() -> None:
+    """What a level was before is said in full, also where it was the default."""
+    logging.getLogger("zz.untouched")
+    with isolation_barrier(probes=["logging"]) as barrier:
+        logging.getLogger("zz.untouched").setLevel(50)
+        logging.getLogger("zz.untouched").propagate = False
+    told = [(change.before, change.after) for change in barrier.changes]
+    assert told == [("0", "50"), ("True", "False")]
 
 
 def test_loggers_forget_what_they_had_cached() -> None:

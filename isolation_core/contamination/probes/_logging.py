@@ -289,6 +289,11 @@ class LoggingProbe(ListsProbe):
             return f"logging.{'root.manager.loggerDict' if key[0] == 'logger' else key[1]}[{key[-1]!r}]"
         return super().describe(key)
 
+    def render(self, key: Hashable, value: Any) -> str:
+        # Defaults are not written down for a thousand loggers; they are known.
+        pristine = value is MISSING and isinstance(key, _Spot) and key.pristine is not MISSING
+        return super().render(key, key.pristine if pristine else value)  # type: ignore[attr-defined]
+
 
 def _flat(logging: Any, tree: _Tree) -> tuple[Any, ...]:
     """Return everything whose identity matters, in one flat tuple."""
