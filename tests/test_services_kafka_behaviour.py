@@ -390,11 +390,39 @@ async def test_where_a_consumer_begins(side: Side, policy: str, expected: list[b
 
 
 async def test_no_policy_no_offset(side: Side) -> None:
-    """With the policy none, reading without a committed offset raises."""
-    p0, _ = await side.topic()
+    """With the policy none, reading raises until each partition has an offset, also a paused one."""
+    p0, p1 = await side.topic()
+    await (await side.writer()).send_and_wait(p0.topic, b"v", partition=0)
     consumer = await side.reader(p0.topic, group_id=side.name("g"), auto_offset_reset="none")
     with pytest.raises(errors.NoOffsetForPartitionError):
         await side.read(consumer, 1)
+    await consumer.seek_to_beginning(p0)
+    consumer.pause(p1)
+    with pytest.raises(errors.NoOffsetForPartitionError):
+        await side.read(consumer, 1, p1)
+    assert [each.value for each in await side.read(consumer, 1, p0)] == [b"v"]
+
+
+async def test_one_partition_out_of_range_takes_nothing_from_another(side: Side) -> None:
+    """What was read before an offset out of range was met is handed out, and it is told sooner or later."""
+    p0, p1 = await side.topic()
+    producer = await side.writer()
+    consumer = side.consumer(auto_offset_reset="none")
+    consumer.assign([p0, p1])
+    await consumer.start()
+    consumer.seek(p0, 0)
+    consumer.seek(p1, 9)
+    await producer.send_and_wait(p0.topic, b"v", partition=0)
+    told = False
+    got: list[bytes] = []
+    with anyio.fail_after(10):
+        while not (told and got):
+            try:
+                got += [each.value for records in (await consumer.getmany()).values() for each in records]
+            except errors.OffsetOutOfRangeError:
+                told = True
+            await side.pause(0.01)
+    assert got == [b"v"]
 
 
 async def test_deleted_records_are_out_of_range(side: Side) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
@@ -17,6 +16,7 @@ from isolation_core.services.kafka._cluster import offsets_of
 from isolation_core.services.kafka._errors import kafka_class, kafka_error
 from isolation_core.services.kafka._log import Message
 from isolation_core.services.kafka._options import CONSUMER_OPTIONS, check_limit, check_options, check_subscription
+from isolation_core.services.kafka._records import record_of
 from isolation_core.services.kafka._structs import (
     ConsumerRecord,
     OffsetAndMetadata,
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from isolation_core.services.kafka._double import KafkaDouble
 
 __all__ = ["KafkaConsumer"]
+
+_EXCLUSIVE: Final = "Subscription to topics, partitions and pattern are mutually exclusive"
 
 
 class KafkaConsumer(ClientObject):
@@ -146,9 +148,7 @@ class KafkaConsumer(ClientObject):
         await self.start()
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
 
     def problems(self) -> tuple[str, ...]:
@@ -165,9 +165,7 @@ class KafkaConsumer(ClientObject):
         """Ask for topics by name or by pattern; replaces what was asked for before."""
         compiled = check_subscription(topics, pattern, listener)
         if self._manual or (self._topics if pattern else self._pattern):
-            raise kafka_error(
-                "IllegalStateError", "Subscription to topics, partitions and pattern are mutually exclusive"
-            )
+            raise kafka_error("IllegalStateError", _EXCLUSIVE)
         self._pattern = compiled
         self._topics = frozenset(topics)
         self._listener = listener
@@ -178,9 +176,7 @@ class KafkaConsumer(ClientObject):
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Read exactly *partitions*, without the group sharing them out."""
         if self._topics or self._pattern:
-            raise kafka_error(
-                "IllegalStateError", "Subscription to topics, partitions and pattern are mutually exclusive"
-            )
+            raise kafka_error("IllegalStateError", _EXCLUSIVE)
         self._manual = True
         self._positions = {partition: self._positions.get(partition) for partition in partitions}
         self._paused &= set(self._positions)
@@ -509,9 +505,7 @@ class KafkaConsumer(ClientObject):
             self._require_open()
             await self._settle()
             if self._unsettled():
-                raise kafka_error(
-                    "IllegalStateError", "a rebalance listener cannot read: its group is being rebalanced"
-                )
+                raise kafka_error("IllegalStateError", "a listener cannot read while its group is being rebalanced")
             self._waiting += 1
             try:
                 left = None if due is None else max(due - clock.now(), 0.0)
@@ -535,12 +529,20 @@ class KafkaConsumer(ClientObject):
             self._group.catch_up()
         if self._unsettled():
             return {}
+        for partition, at in self._positions.items():
+            if at is None and (not partitions or partition in partitions):
+                self._checked(partition)  # raises without an offset, also where reading is paused
         batch: dict[TopicPartition, list[ConsumerRecord]] = {}
         for partition in self._turns(partitions):
             room = None if limit is None else limit - sum(map(len, batch.values()))
             if room == 0:
                 break
-            messages = self._take(partition, room)
+            try:
+                messages = self._take(partition, room)
+            except kafka_class("OffsetOutOfRangeError"):
+                if not batch:
+                    raise
+                break  # what was taken is handed out; the next read raises
             if messages:
                 batch[partition] = messages
                 self._last = partition
@@ -584,12 +586,7 @@ class KafkaConsumer(ClientObject):
             key = self._key_deserializer(key)
         if value is not None and self._value_deserializer is not None:
             value = self._value_deserializer(value)
-        record: ConsumerRecord = ConsumerRecord(
-            partition.topic, partition.partition, message.offset, message.timestamp, 0, key, value, None,
-            -1 if message.key is None else len(message.key), -1 if message.value is None else len(message.value),
-            message.headers,
-        )  # fmt: skip
-        return self._kafka.hand_out(record)
+        return self._kafka.hand_out(record_of(partition, message, key, value))
 
     def __aiter__(self) -> Self:
         if self._closed:

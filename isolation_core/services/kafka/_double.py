@@ -16,6 +16,7 @@ from isolation_core.services.kafka._errors import kafka_error
 from isolation_core.services.kafka._log import Message
 from isolation_core.services.kafka._partitioner import SeededPartitioner
 from isolation_core.services.kafka._producer import KafkaProducer
+from isolation_core.services.kafka._records import record_of
 from isolation_core.services.kafka._structs import ConsumerRecord, RecordMetadata, TopicPartition
 
 if TYPE_CHECKING:
@@ -177,12 +178,8 @@ class KafkaDouble(ServiceDouble):
         for log in self._cluster.topics.get(topic, ()):
             if partition is None or log.partition == partition:
                 for message in log.visible(log.start, committed=committed):
-                    value = self._value(message)
-                    sizes = [-1 if part is None else len(part) for part in (message.key, message.value)]
-                    record = ConsumerRecord(
-                        topic, log.partition, message.offset, message.timestamp, 0, message.key, value, None,
-                        sizes[0], sizes[1], message.headers,
-                    )  # fmt: skip
+                    place = TopicPartition(topic, log.partition)
+                    record = record_of(place, message, message.key, self._value(message))
                     found.append(self.hand_out(record))
         return found
 

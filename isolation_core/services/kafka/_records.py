@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-__all__ = ["check_headers", "check_parts", "record_size"]
+from isolation_core.services.kafka._log import Message
+from isolation_core.services.kafka._structs import ConsumerRecord, TopicPartition
+
+__all__ = ["check_headers", "check_parts", "record_of", "record_size"]
 
 _BATCH: Final = 61  # bytes: the header of a batch
 _RECORD: Final = 21  # bytes: the client's upper bound of a record without its parts
@@ -55,3 +58,13 @@ def _part(part: Any) -> int:
 def _varint(number: int) -> int:
     """Return the bytes of a length: the sign takes the lowest bit, each byte has seven."""
     return max(1, ((number << 1).bit_length() + 6) // 7)
+
+
+def record_of(partition: TopicPartition, message: Message, key: Any, value: Any) -> ConsumerRecord:
+    """Return what a reader gets of *message*, with its parts deserialized."""
+    sizes = [-1 if part is None else len(part) for part in (message.key, message.value)]
+    record: ConsumerRecord = ConsumerRecord(
+        partition.topic, partition.partition, message.offset, message.timestamp, 0, key, value, None,
+        sizes[0], sizes[1], message.headers,
+    )  # fmt: skip
+    return record
