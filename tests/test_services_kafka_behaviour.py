@@ -151,7 +151,7 @@ class Side:
         quick: dict[str, Any] = {
             "retry_backoff_ms": 20,
             "fetch_max_wait_ms": 20,
-            "session_timeout_ms": 1300,
+            "session_timeout_ms": 1500,
             "heartbeat_interval_ms": 20,
         }
         consumer = AIOKafkaConsumer(*topics, bootstrap_servers=self.cluster.address, **(quick | options))
@@ -664,10 +664,10 @@ async def test_automatic_commits(side: Side) -> None:
     for _ in range(2):
         await producer.send_and_wait(p0.topic, b"v", partition=0)
     group = side.name("g")
-    consumer = await side.reader(p0.topic, group_id=group, auto_commit_interval_ms=300)
+    consumer = await side.reader(p0.topic, group_id=group, auto_commit_interval_ms=1000)
     await side.read(consumer, 1)
     assert not await side.committed(group, p0)
-    await side.pause(0.5)
+    await side.pause(1.2)
     assert await side.committed(group, p0) == 1
     await side.read(consumer, 1)
     await consumer.stop()
@@ -679,13 +679,13 @@ async def test_a_commit_after_the_group_went_on_fails(side: Side, how: str) -> N
     """Who was put out cannot commit, and is back with the next read, which gives the message again."""
     p0, _ = await side.topic()
     await (await side.writer()).send_and_wait(p0.topic, b"v", partition=0)
-    options = {"group_id": side.name("g"), "enable_auto_commit": False, "max_poll_interval_ms": 300}
+    options = {"group_id": side.name("g"), "enable_auto_commit": False, "max_poll_interval_ms": 1000}
     consumer = await side.reader(p0.topic, **options)
     await side.read(consumer, 1)
     if how == "expelled":
         await side.expel(consumer)
     else:
-        await side.pause(0.6)
+        await side.pause(1.4)
     with pytest.raises(errors.CommitFailedError):
         await consumer.commit()
     assert (await side.read(consumer, 1))[0].value == b"v"
