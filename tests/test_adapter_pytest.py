@@ -12,9 +12,15 @@ import pytest
 CLEAN_SLATE = ("-p", "no:cacheprovider", "-p", "no:randomly")
 
 
-def run(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
-    """Run pytest in a process of its own, without plugins that reorder or remember."""
+def run_among_others(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
+    """Run pytest in a process of its own with every plugin there is, but those that reorder or remember."""
     return pytester.runpytest_subprocess(*CLEAN_SLATE, *args)
+
+
+def run(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
+    """Run pytest in a process of its own with our plugin, by its entry point, and those that *args* name."""
+    # The other plugins installed here take two thirds of a run's time to import, and have tests of their own below.
+    return run_among_others(pytester, "--disable-plugin-autoload", "-p", "isolation", *args)
 
 
 APP = """
@@ -54,7 +60,7 @@ def app(pytester: pytest.Pytester) -> pytest.Pytester:
 def test_off_changes_nothing(app: pytest.Pytester) -> None:
     """With --isolation=off the victim fails as ever and nothing is said."""
     app.makepyfile(POLLUTED)
-    result = run(app, "--isolation=off")
+    result = run_among_others(app, "--isolation=off")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.no_fnmatch_line("*isolation score*")
 
@@ -62,13 +68,13 @@ def test_off_changes_nothing(app: pytest.Pytester) -> None:
 def test_off_loads_nothing_of_the_core(app: pytest.Pytester) -> None:
     """With --isolation=off not one module of the core is imported."""
     app.makepyfile("import sys\ndef test_it(): assert not [m for m in sys.modules if m.startswith('isolation_core')]")
-    run(app, "--isolation=off").assert_outcomes(passed=1)
+    run_among_others(app, "--isolation=off").assert_outcomes(passed=1)
 
 
 def test_the_plugin_can_be_removed_by_name(app: pytest.Pytester) -> None:
     """-p no:isolation takes the options away with it."""
     app.makepyfile(POLLUTED)
-    run(app, "-p", "no:isolation").assert_outcomes(passed=1, failed=1)
+    run_among_others(app, "-p", "no:isolation").assert_outcomes(passed=1, failed=1)
 
 
 @pytest.mark.parametrize("door", ["-p", "conftest", "entry point and -p"])
@@ -79,15 +85,15 @@ def test_every_way_of_loading_works(app: pytest.Pytester, door: str, monkeypatch
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     if door == "conftest":
         app.makeconftest("pytest_plugins = ['isolation_pytest.plugin']")
-        run(app).assert_outcomes(passed=2)
+        run_among_others(app).assert_outcomes(passed=2)
     else:
-        run(app, "-p", "isolation_pytest.plugin").assert_outcomes(passed=2)
+        run_among_others(app, "-p", "isolation_pytest.plugin").assert_outcomes(passed=2)
 
 
 def test_by_default_the_victim_is_healed_and_the_polluter_named(app: pytest.Pytester) -> None:
     """Default mode: both pass, and the summary says who, what and what it is now."""
     app.makepyfile(test_app=POLLUTED)
-    result = run(app)
+    result = run_among_others(app)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*test_app.py::test_polluter*", "*app.CONFIG*users*", "*isolation score*"])
     result.stdout.fnmatch_lines(["*app.Service.ping*"])
@@ -420,7 +426,8 @@ def test_two_sessions_in_one_process_do_not_meet(app: pytest.Pytester) -> None:
         test_app="import app\ndef test_once(): app.CONFIG['users'].append(1); assert len(app.CONFIG['users']) == 1"
     )
     script = (
-        "import pytest, sys; sys.exit(max(pytest.main(['-q', '-p', 'no:randomly', 'test_app.py']) for _ in range(2)))"
+        "import pytest, sys; ours = ('--disable-plugin-autoload', '-p', 'isolation'); "
+        "sys.exit(max(pytest.main([*ours, '-q', 'test_app.py']) for _ in range(2)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=app.path, env={**os.environ}, check=False, capture_output=True, text=True
@@ -537,14 +544,14 @@ async def test_polluter(server): await anyio.sleep(0); app.CONFIG["users"].appen
 async def test_victim(server): await anyio.sleep(0); assert app.CONFIG == {"users": []}; assert server["hits"] == 0
 """
     )
-    run(app).assert_outcomes(passed=4)
+    run_among_others(app).assert_outcomes(passed=4)
 
 
 @pytest.mark.parametrize("loop_scope", ["function", "module", "session"])
 def test_beside_pytest_asyncio(app: pytest.Pytester, loop_scope: str) -> None:
     """Async tests are healed whatever the scope of their loop."""
     app.makepyfile(ASYNC.format(mark=f"@pytest.mark.asyncio(loop_scope='{loop_scope}')"))
-    run(app, "-W", "ignore").assert_outcomes(passed=2)
+    run_among_others(app, "-W", "ignore").assert_outcomes(passed=2)
 
 
 def test_beside_pytest_randomly(app: pytest.Pytester) -> None:
@@ -557,15 +564,13 @@ def test_beside_pytest_randomly(app: pytest.Pytester) -> None:
         )
     )
     for seed in ("1", "2"):
-        app.runpytest_subprocess(
-            "-p", "randomly", f"-prandomly_seed={seed}" if False else f"--randomly-seed={seed}"
-        ).assert_outcomes(passed=8)
+        app.runpytest_subprocess("-p", "randomly", f"--randomly-seed={seed}").assert_outcomes(passed=8)
 
 
 def test_beside_xdist(app: pytest.Pytester) -> None:
     """Workers heal on their own, and the controller's summary has their findings once."""
     app.makepyfile(test_app=POLLUTED)
-    result = run(app, "-n", "2", "--dist=loadfile")
+    result = run_among_others(app, "-n", "2", "--dist=loadfile")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*test_app.py::test_polluter*", "*app.CONFIG*", "*isolation score*"])
     assert result.stdout.str().count("app.CONFIG['users']") == 1
@@ -583,7 +588,7 @@ def test_it():
     assert False
 """
     )
-    result = run(app, "--reruns", "2")
+    result = run_among_others(app, "--reruns", "2")
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*assert app.CONFIG ==*users*1*")
 
@@ -591,7 +596,7 @@ def test_it():
 def test_beside_coverage(app: pytest.Pytester) -> None:
     """Measuring coverage goes on from test to test: its tracer is not a leak."""
     app.makepyfile(test_app="import app\ndef test_one(): app.register('a')\ndef test_two(): app.Service().ping()")
-    result = run(app, "--cov=app", "--cov-report=term-missing")
+    result = run_among_others(app, "--cov=app", "--cov-report=term-missing")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["app.py*6-7*"])
     result.stdout.no_fnmatch_line("*isolation score*")
@@ -694,7 +699,7 @@ def test_a_baseline_lets_only_new_findings_count(app: pytest.Pytester) -> None:
 def test_a_baseline_is_written_by_workers_together(app: pytest.Pytester) -> None:
     """With several processes the file has the findings of all of them, and each of them knows it."""
     app.makepyfile(POLLUTED)
-    options = ("-n2", "--isolation-baseline=known.json", "--isolation=strict")
+    options = ("-p", "xdist", "-n2", "--isolation-baseline=known.json", "--isolation=strict")
     run(app, *options, "--isolation-baseline-update").assert_outcomes(passed=2, errors=1)
     assert len(json.loads((app.path / "known.json").read_text())["findings"]) == 2
     run(app, *options).assert_outcomes(passed=2)
@@ -716,7 +721,7 @@ def test_a_wrong_baseline_is_a_usage_error(app: pytest.Pytester, options: tuple[
     result.stderr.fnmatch_lines([message])
 
 
-@pytest.mark.parametrize("workers", [(), ("-n2",)])
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n2")])
 def test_a_package_that_does_not_exist_is_told(app: pytest.Pytester, workers: tuple[str, ...]) -> None:
     """A slip in --isolation-packages watches nothing: the summary says so once and suggests the nearest name."""
     app.mkpydir("store").joinpath("__init__.py").write_text("TABLE = {}")
