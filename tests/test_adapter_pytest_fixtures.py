@@ -15,6 +15,9 @@ import pytest
 from isolation_core import isolation_barrier
 
 QUIET = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio")
+OURS_ALONE = ("-p", "no:cacheprovider", "--disable-plugin-autoload", "-p", "isolation")
+"""Our plugin by its entry point, without the others installed here, which take longer to import than a run takes."""
+
 HEADER = "import asyncio, contextvars, pytest\nfrom isolation_pytest import managed_fixture\nLOG = []\n"
 
 
@@ -29,7 +32,7 @@ def run(pytester: pytest.Pytester, text: str, *args: str, plugins: tuple[str, ..
 def run_in_process_of_its_own(pytester: pytest.Pytester, text: str, *args: str) -> pytest.RunResult:
     """Run *text* as a test module in another process."""
     pytester.makepyfile(test_it=HEADER + text)
-    return pytester.runpytest_subprocess(*QUIET, *args)
+    return pytester.runpytest_subprocess(*OURS_ALONE, *args)
 
 
 # Imported here, these are not imported anew by each of the runs in this process.
@@ -909,7 +912,7 @@ def db(): yield; raise OSError("db broke")
 def test_one(db): pass
 """
     )
-    result = pytester.runpytest_subprocess("-n2", "-p", "no:asyncio")
+    result = pytester.runpytest_subprocess(*OURS_ALONE, "-p", "randomly", "-p", "xdist", "-n2")
     result.assert_outcomes(passed=9, errors=1)
     result.stdout.fnmatch_lines(["*ERROR at teardown of session fixture 'db'*", "ERROR test_it.py::db*"])
 
@@ -924,4 +927,4 @@ def test_it(request):
     assert not request.config.pluginmanager.has_plugin("isolation-managed-fixtures")
 """
     )
-    pytester.runpytest_subprocess(*QUIET).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*OURS_ALONE).assert_outcomes(passed=1)

@@ -37,6 +37,10 @@ UNITTEST_PAIRS = [pytest.param(pair, id=pair.state) for pair in demo.PAIRS if pa
 FUNCTION_PAIRS = [pytest.param(pair, id=pair.state) for pair in demo.PAIRS if pair.polluter.count("::") == 1]
 
 
+OURS_ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p isolation -p no:cacheprovider"}
+"""Variables under which pytest has our plugin, by its entry point, and none of the others installed for tests."""
+
+
 def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the folder of the suite, free of the settings of this run."""
     # Where CI or BUILD_NUMBER is set, pytest does not shorten its summary.
@@ -47,8 +51,8 @@ def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def run_pytest(*args: str) -> subprocess.CompletedProcess[str]:
-    """Run tests of the suite with plain pytest: no isolation, no random order, no cache folder."""
-    quiet = ("-p", "no:isolation", "-p", "no:randomly", "-p", "no:cacheprovider", "-q")
+    """Run tests of the suite with plain pytest: no plugins, no cache folder."""
+    quiet = ("--disable-plugin-autoload", "-p", "no:cacheprovider", "-q")
     return run("-m", "pytest", *quiet, *args)
 
 
@@ -90,8 +94,7 @@ def found_in(journal: Path) -> dict[str, set[tuple[str, str]]]:
 def through_pytest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[str, str]]]:
     """What the plugin finds in the suite, which it also heals."""
     journal = tmp_path_factory.mktemp("journal") / "pytest.jsonl"
-    quiet = ("-p", "no:randomly", "-p", "no:cacheprovider", "-q")
-    done = run("-m", "pytest", *quiet, "--isolation=restore", f"--isolation-journal={journal}")
+    done = run("-m", "pytest", "-q", "--isolation=restore", f"--isolation-journal={journal}", **OURS_ALONE)
     assert done.returncode == 0, done.stdout
     return found_in(journal)
 
@@ -133,7 +136,7 @@ class TestDoors:
 
     def test_demo_keeps_its_promise(self) -> None:
         """The demo ends well, and shows what README.md says it shows."""
-        done = run(str(EXAMPLES / "demo.py"))
+        done = run(str(EXAMPLES / "demo.py"), **OURS_ALONE)
         assert done.returncode == 0, done.stdout + done.stderr
         readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
         shown = readme.partition("<!-- demo -->\n```text\n")[2].partition("```")[0]

@@ -22,7 +22,15 @@ def stack(pytester: pytest.Pytester) -> pytest.Pytester:
 def test_the_stack_runs_under_pytest(stack: pytest.Pytester, mode: str) -> None:
     """Asynchronous and synchronous fixtures of two scopes, up and down in order, nothing contaminated."""
     result = stack.runpytest_subprocess(
-        "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio", "-s", f"--isolation={mode}"
+        "--disable-plugin-autoload",
+        "-p",
+        "isolation",
+        "-p",
+        "anyio",
+        "-p",
+        "no:cacheprovider",
+        "-s",
+        f"--isolation={mode}",
     )
     result.assert_outcomes(passed=2)
     narrow = ["*session up*", "*client up*", "*client down*", "*session down*"]

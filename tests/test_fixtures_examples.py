@@ -15,7 +15,8 @@ WAYS = {
     "custom runner": ("custom_runner.py",),
     "unittest": ("-m", "unittest", "with_unittest"),
     "pytest": (
-        "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio",
+        "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider",
+        "--disable-plugin-autoload", "-p", "isolation", "-p", "anyio",
         "-c", os.devnull, "--rootdir", str(STACK), "test_with_pytest.py",
     ),
 }  # fmt: skip
