@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import functools
+import io
+import itertools
 import random
 import sys
 import threading
@@ -15,6 +17,7 @@ from typing import Any, Final
 
 from isolation_core.contamination import _facets as facets
 from isolation_core.contamination import _namespaces as names
+from isolation_core.contamination import _primitives as primitives
 from isolation_core.contamination import _values as values
 
 __all__ = ["LEAF_TYPES", "Anatomy", "Dissect", "is_runner_owned"]
@@ -27,7 +30,7 @@ LEAF_TYPES: Final[frozenset[type]] = frozenset(
         int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented), range, slice, object,
         types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
         types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType,
-        types.FrameType, types.TracebackType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
+        types.FrameType, types.TracebackType, types.CoroutineType, types.AsyncGeneratorType,
         types.GenericAlias, types.UnionType, memoryview, weakref.ref, weakref.ProxyType,
     }
 )  # fmt: skip
@@ -64,6 +67,7 @@ _DATA_MODULES: Final = frozenset(
 
 _DICT_OF: Final = type.__dict__["__dict__"]
 _MRO_OF: Final = type.__dict__["__mro__"]
+_NAMESPACE: Final = types.SimpleNamespace.__dict__["__dict__"]
 _LRU_CACHE: Final = type(functools.lru_cache(lambda: None))
 
 
@@ -113,9 +117,12 @@ class Anatomy:
         if simple is not None:
             return simple, False
         mro = _MRO_OF.__get__(kind)
+        module = module_of(kind)
+        state = primitives.PRIMITIVES.get((module, type.__dict__["__name__"].__get__(kind)))
+        if state is not None:
+            return (lambda obj: [primitives.PrimitiveFacet(obj, _getset_of(mro), names=state)]), False
         if any(map(_is_live, mro)) or is_runner_owned(kind):
             return None, False
-        module = module_of(kind)
         own = self._is_first_party(module)
         stdlib = module.partition(".")[0] in sys.stdlib_module_names or module == "mock.mock" or not module
         if stdlib and not own and module not in _DATA_MODULES and not _is_container(mro):
@@ -128,7 +135,7 @@ class Anatomy:
             makers.append(values.RandomFacet)
         if makers and facets.OrderedDictFacet in makers:
             makers.remove(facets.DictFacet)
-        getset = next((space["__dict__"] for base in mro if "__dict__" in (space := _DICT_OF.__get__(base))), None)
+        getset = _getset_of(mro)
         if type(getset) is types.GetSetDescriptorType:
             makers.append(functools.partial(names.AttributesFacet, getset=getset, foreign=foreign))
         slots = tuple(_slots(mro))
@@ -139,6 +146,11 @@ class Anatomy:
         if not makers:
             return None, foreign
         return (lambda obj: [make(obj) for make in makers]), foreign
+
+
+def _getset_of(mro: Iterable[type]) -> Any:
+    """Return the descriptor that gives an instance its ``__dict__``, if there is one."""
+    return next((space["__dict__"] for base in mro if "__dict__" in (space := _DICT_OF.__get__(base))), None)
 
 
 def _is_live(base: type) -> bool:
@@ -240,5 +252,12 @@ _BUILTIN_DISSECTION: Final[dict[type, Dissect]] = {
     classmethod: _wrapped_method,
     functools.cached_property: _cached_property,
     threading.local: lambda obj: [names.LocalFacet(obj)],
+    type(threading.Lock()): lambda obj: [primitives.LockFacet(obj)],
+    type(threading.RLock()): lambda obj: [primitives.OwnedLockFacet(obj)],
+    types.GeneratorType: lambda obj: [primitives.GeneratorFacet(obj)],
+    types.SimpleNamespace: lambda obj: [names.AttributesFacet(obj, _NAMESPACE)],
+    itertools.count: lambda obj: [primitives.CounterFacet(obj)],
+    io.StringIO: lambda obj: [primitives.MemoryFileFacet(obj)],
+    io.BytesIO: lambda obj: [primitives.MemoryFileFacet(obj)],
     _LRU_CACHE: _cache,
 }

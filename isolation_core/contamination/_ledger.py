@@ -11,12 +11,14 @@ import sys
 import types
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final, cast
 
 from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
 from isolation_core.contamination._facets import Facet, ImmutableFacet
 from isolation_core.contamination._pages import Page, StorePage, Sweep
+from isolation_core.contamination._primitives import GeneratorFacet, LockFacet, MemoryFileFacet
 from isolation_core.contamination._probe import Difference
 from isolation_core.contamination._values import BufferFacet, CellFacet, DispatchFacet, FunctionFacet, RandomFacet
 
@@ -24,6 +26,9 @@ __all__ = ["Ledger", "Node"]
 
 MAX_NODES: Final = 60_000
 """More nodes than this are not watched: the nearest to the modules come first, and the rest is said."""
+
+_HOLDER: Final = attrgetter("holder")
+_SAVED: Final = attrgetter("saved")
 
 _DISPATCHER: Final = cast("Any", functools.singledispatch(len)).__code__
 """The code every `functools.singledispatch` function shares."""
@@ -108,6 +113,8 @@ class Ledger:
         # Facets whose state has no referents and must be read to be compared.
         self._opaque: list[Facet] = []
         self._abcs: list[Facet] = []
+        # By kind: what is read of all of them in one call.
+        self._locks: dict[type[LockFacet], list[LockFacet]] = {}
         self._abc_token: object = None
         self._unsettled: dict[int, tuple[Facet, Any]] = {}
         self._queue: deque[tuple[Node, bool]] = deque()
@@ -203,8 +210,10 @@ class Ledger:
         self._nodes[id(value)] = node
         for facet in facets:
             facet.node = node
-            if isinstance(facet, (BufferFacet, RandomFacet)):
+            if isinstance(facet, (BufferFacet, RandomFacet, GeneratorFacet, MemoryFileFacet)):
                 self._opaque.append(facet)
+            elif isinstance(facet, LockFacet):
+                self._locks.setdefault(type(facet), []).append(facet)
             elif isinstance(facet, names.AbcFacet):
                 self._abcs.append(facet)
             elif not isinstance(facet, ImmutableFacet):
@@ -415,6 +424,9 @@ class Ledger:
             self._sweep = (home, Sweep(here)) if calm else None
         if self._opaque:
             changed.extend(self._look(self._opaque))
+        for kind, locks in self._locks.items():
+            if list(zip(map(kind.reader, map(_HOLDER, locks)), strict=True)) != list(map(_SAVED, locks)):
+                changed.extend(self._look(locks))
         if self._abcs:
             from abc import get_cache_token
 
@@ -495,5 +507,7 @@ class Ledger:
             self._dirty_pages.add(id(page))
         elif facet in self._opaque:
             self._opaque.remove(facet)
+        elif isinstance(facet, LockFacet):
+            self._locks[type(facet)].remove(facet)
         elif facet in self._abcs:
             self._abcs.remove(facet)

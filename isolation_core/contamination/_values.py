@@ -93,7 +93,8 @@ class CellFacet(Facet):
         return value[0] if value else MISSING
 
 
-_FUNCTION_FIELDS: Final = ("__code__", "__defaults__", "__kwdefaults__")
+_FUNCTION_FIELDS: Final = ("__code__", "__defaults__", "__kwdefaults__", "__name__", "__qualname__", "__doc__")
+_LEADS_NOWHERE: Final = frozenset({"__code__", "__name__", "__qualname__", "__doc__"})
 _DICT_OF_FUNCTION: Final = FunctionType.__dict__["__dict__"]
 
 
@@ -110,7 +111,7 @@ def _attributes_of(function: Any) -> dict[str, Any] | None:
 
 
 class FunctionFacet(Facet):
-    """Code, defaults, keyword defaults and attributes of a Python function."""
+    """Code, defaults, keyword defaults, names, documentation and attributes of a Python function."""
 
     __slots__ = ()
     kind = "function"
@@ -145,7 +146,7 @@ class FunctionFacet(Facet):
             # A dispatcher: its closure is its registry, which has a facet of
             # its own, and caches.
             return
-        yield from ((key, value) for key, value in snapshot.items() if key != "__code__")
+        yield from ((key, value) for key, value in snapshot.items() if key not in _LEADS_NOWHERE)
         for index, cell in enumerate(self.holder.__closure__ or ()):
             yield f"__closure__[{index}]", cell
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from itertools import dropwhile
+from itertools import count, dropwhile
 from operator import ne
 from types import FunctionType
 from typing import Any, Final
@@ -33,7 +33,9 @@ from attrs import frozen
 
 __all__ = [
     "CELL_WORDS",
+    "COUNTER_WORDS",
     "FUNCTION_WORDS",
+    "HAS_COUNTERS",
     "HAS_STORES",
     "HAS_TAGS",
     "HAS_WORDS",
@@ -52,10 +54,13 @@ _TAG_OFFSET: Final = object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t)
 _Tag = ctypes.c_char * 8
 _WORD: Final = ctypes.sizeof(ctypes.c_void_p)
 
-FUNCTION_WORDS: Final = (4, 6)
-"""Where they start and how many: code, defaults, keyword defaults, closure, doc, dict. Before
-them come globals, builtins and two names."""
+FUNCTION_WORDS: Final = (2, 8)
+"""Where they start and how many: name, qualified name, code, defaults, keyword defaults, closure,
+doc, dict. Before them come globals and builtins."""
 
+
+COUNTER_WORDS: Final = (0, 2)
+"""The next number of an `itertools.count`, and the one of any type that takes over from it."""
 
 CELL_WORDS: Final = (0, 1)
 """The contents of a closure cell."""
@@ -207,12 +212,27 @@ def _words_self_test() -> bool:
     view, inside = words_of(sample, FUNCTION_WORDS), words_of(holder, CELL_WORDS)
     seen, contents = {bytes(view)}, {bytes(inside)}
     other = (lambda a, *, b: cell + a + b).__code__
-    for name, value in (("__code__", other), ("__defaults__", (3,)), ("__kwdefaults__", {"b": 4}), ("x", 1)):
+    for name, value in (
+        ("__name__", "other"), ("__qualname__", "the other"), ("__doc__", "text"), ("__code__", other),
+        ("__defaults__", (3,)), ("__kwdefaults__", {"b": 4}), ("x", 1),
+    ):  # fmt: skip
         setattr(sample, name, value)
         seen.add(bytes(view))
     holder.cell_contents = "other"
     contents.add(bytes(inside))
-    return len(seen) == 5 and len(contents) == 2
+    return len(seen) == 8 and len(contents) == 2
+
+
+def _counters_self_test() -> bool:
+    if sys.implementation.name != "cpython" or count.__basicsize__ < object.__basicsize__ + 2 * _WORD:
+        return False
+    sample, large = count(7), count(2.5)
+    before = struct.unpack("nP", words_of(sample, COUNTER_WORDS))
+    next(sample)
+    after = struct.unpack("nP", words_of(sample, COUNTER_WORDS))
+    seen = bytes(words_of(large, COUNTER_WORDS))
+    next(large)
+    return before == (7, 0) and after == (8, 0) and bytes(words_of(large, COUNTER_WORDS)) != seen
 
 
 def _stores_self_test() -> bool:
@@ -244,6 +264,9 @@ def _counts(elements: set[Any], length: int) -> bool:
     fill, used, mask, address = struct.unpack("nnnP", words_of(elements, _SET_WORDS))
     return fill == used == length <= mask and not (mask + 1) & mask and bool(address)
 
+
+HAS_COUNTERS: Final = _counters_self_test()
+"""Whether the words of `itertools.count` objects can be relied on in this interpreter."""
 
 HAS_STORES: Final = _stores_self_test()
 """Whether the stores of lists and sets can be relied on in this interpreter."""

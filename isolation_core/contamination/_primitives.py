@@ -1,0 +1,254 @@
+"""Facets of what threads and tasks agree by, and of what moves on when it is used.
+
+Events, semaphores, locks and queues at the top of a module are as shared as
+any list, and a lock of asyncio remembers the loop it first had to wait in.
+Nobody who waits on one of them is ever disturbed: then it is told, and left.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, ClassVar, Final
+
+from isolation_core.contamination._facets import ORDER, WHOLE, Facet
+from isolation_core.contamination._namespaces import AttributesFacet
+from isolation_core.contamination._probe import Difference
+from isolation_core.contamination._rendering import register_placeholder
+from isolation_core.contamination._versions import COUNTER_WORDS, HAS_COUNTERS, words_of
+
+__all__ = [
+    "PRIMITIVES",
+    "CounterFacet",
+    "GeneratorFacet",
+    "LockFacet",
+    "MemoryFileFacet",
+    "OwnedLockFacet",
+    "PrimitiveFacet",
+]
+
+PRIMITIVES: Final[dict[tuple[str, str], frozenset[str]]] = {
+    ("threading", "Event"): frozenset({"_flag"}),
+    ("threading", "Semaphore"): frozenset({"_value"}),
+    ("threading", "BoundedSemaphore"): frozenset({"_value"}),
+    ("asyncio.locks", "Event"): frozenset({"_value", "_loop"}),
+    ("asyncio.locks", "Lock"): frozenset({"_locked", "_loop"}),
+    ("asyncio.locks", "Condition"): frozenset({"_lock", "_loop"}),
+    ("asyncio.locks", "Semaphore"): frozenset({"_value", "_loop"}),
+    ("asyncio.locks", "BoundedSemaphore"): frozenset({"_value", "_loop"}),
+    **dict.fromkeys(
+        (("asyncio.queues", name) for name in ("Queue", "PriorityQueue", "LifoQueue")),
+        frozenset({"_queue", "_unfinished_tasks", "_finished", "_is_shutdown", "_loop"}),
+    ),
+}
+"""Module and name of a class, and which of its attributes are its state."""
+
+_PATIENCE: Final = 0.005  # seconds
+_WAITING: Final = ("_waiters", "_getters", "_putters")
+
+
+class _Remark(str):
+    """Text that stands for a value in reports, without quotes."""
+
+    __slots__ = ()
+
+
+register_placeholder(_Remark)
+
+
+class PrimitiveFacet(AttributesFacet):
+    """The state of an event, a semaphore, a lock or a queue, among the attributes it keeps.
+
+    Args:
+        holder: the primitive.
+        getset: the ``__dict__`` descriptor of its type.
+        names: the attributes that are its state.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, holder: Any, getset: Any, *, names: frozenset[str]) -> None:
+        self._names = names
+        super().__init__(holder, getset)
+
+    def read(self) -> dict[Any, Any]:
+        return {name: value for name, value in super().read().items() if name in self._names}
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        for difference in super().diff(before, after):
+            if difference.key == "_loop":
+                # A healthy suite whose tests share a loop does this once, too.
+                yield Difference("_loop", before=difference.before, after=difference.after, severity="note")
+            elif difference.key is not ORDER:
+                yield difference
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ((name, value) for name, value in snapshot.items() if name != "_loop")
+
+    def write(self, key: Hashable, value: Any) -> None:
+        space = self._namespace
+        condition = space.get("_cond")
+        inner = condition.__dict__ if condition is not None else {}
+        if any(holder.get(name) for holder in (space, inner) for name in _WAITING):
+            raise RuntimeError("somebody is waiting on it")
+        super().write(key, value)
+
+
+class _ReadFacet(Facet):
+    """Base of the facets with nothing to compare but what a reading gives."""
+
+    __slots__ = ()
+    kind = "object"
+    code = "MOD003"
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        return ()
+
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        return ()
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        return bool(one == other)
+
+
+class LockFacet(_ReadFacet):
+    """Whether a `threading.Lock` is held.
+
+    While other threads live, one of them may hold it and be about to give it
+    back: it gets a moment to do so, and is not robbed of the lock after that.
+    """
+
+    __slots__ = ()
+    reader: ClassVar[Callable[[Any], bool]] = type(threading.Lock()).locked
+
+    def read(self) -> tuple[bool]:
+        return (type(self).reader(self.holder),)
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        if before == after:
+            return
+        alone = threading.active_count() == 1
+        if not alone and (not after[0] or self._is_given_back()):
+            return
+        yield Difference(WHOLE, before=before, after=after, severity=None if alone else "note")
+
+    def _is_given_back(self) -> bool:
+        if self.holder.acquire(timeout=_PATIENCE):
+            self.holder.release()
+            return True
+        return False
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if threading.active_count() > 1:
+            raise RuntimeError("another thread may hold it")
+        if value[0]:
+            self.holder.acquire(blocking=False)
+        elif self.read()[0]:
+            self.holder.release()
+
+    def shown(self, value: Any) -> Any:
+        return value[0]
+
+    def accessor(self, key: Hashable) -> str:
+        return ".locked()"
+
+
+class OwnedLockFacet(LockFacet):
+    """Whether a `threading.RLock` is held by the thread that looks."""
+
+    __slots__ = ()
+    reader = type(threading.RLock())._is_owned  # type: ignore[attr-defined]
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        if before != after:
+            yield Difference(WHOLE, before=before, after=after)
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if value[0]:
+            self.holder.acquire(blocking=False)
+        while not value[0] and self.read()[0]:
+            self.holder.release()
+
+    def accessor(self, key: Hashable) -> str:
+        return "._is_owned()"
+
+
+class GeneratorFacet(_ReadFacet):
+    """How far a generator has come: a note, for it cannot be wound back."""
+
+    __slots__ = ()
+
+    def read(self) -> tuple[int, ...]:
+        frame = self.holder.gi_frame
+        return () if frame is None else (frame.f_lasti,)
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        if before != after:
+            yield Difference(WHOLE, before=before, after=after, severity="note")
+
+    def write(self, key: Hashable, value: Any) -> None:
+        raise RuntimeError("a generator cannot be wound back")
+
+    def shown(self, value: Any) -> Any:
+        return _Remark(f"<at instruction {value[0]}>" if value else "<at its end>")
+
+
+class CounterFacet(_ReadFacet):
+    """The next number of an `itertools.count`: a note, for what was numbered may still be there."""
+
+    __slots__ = ()
+
+    def views(self) -> list[memoryview]:
+        return [words_of(self.holder, COUNTER_WORDS)] if HAS_COUNTERS else []
+
+    def rest(self) -> tuple[tuple[Any, ...], dict[Any, Any] | None]:
+        return (), None
+
+    def read(self) -> tuple[int, int]:
+        if not HAS_COUNTERS:
+            return (0, 0)
+        number, large = struct.unpack("nP", words_of(self.holder, COUNTER_WORDS))
+        return (number, large)
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        if before != after:
+            yield Difference(WHOLE, before=before, after=after, severity="note")
+
+    def write(self, key: Hashable, value: Any) -> None:
+        raise RuntimeError("a counter is not wound back: what it numbered may still be there")
+
+    def shown(self, value: Any) -> Any:
+        return _Remark("<a number of any type>") if value[1] else value[0]
+
+
+class MemoryFileFacet(_ReadFacet):
+    """What is in an `io.StringIO` or `io.BytesIO`, and the position in it."""
+
+    __slots__ = ()
+    kind = "container"
+    code = "MOD002"
+
+    def read(self) -> tuple[Any, ...]:
+        if self.holder.closed:
+            return ()
+        # The last part is the __dict__, which others may go on writing to.
+        state: tuple[Any, ...] = self.holder.__getstate__()[:-1]
+        return state
+
+    def write(self, key: Hashable, value: Any) -> None:
+        if not value or self.holder.closed:
+            raise RuntimeError("what is closed cannot be opened again")
+        # Not write(): it translates line ends a second time.
+        self.holder.__setstate__((*value, None))
+
+    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
+        if before != after:
+            yield Difference(WHOLE, before=before, after=after)
+
+    def shown(self, value: Any) -> Any:
+        return value[0] if value else _Remark("<closed>")
+
+    def accessor(self, key: Hashable) -> str:
+        return ".getvalue()"
