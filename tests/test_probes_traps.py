@@ -412,6 +412,21 @@ def test_handlers_of_the_runner_are_not_watched() -> None:
     assert faults(probe, before, probe.capture()) == []
 
 
+def test_asking_for_the_stack_size_does_not_change_it() -> None:
+    """`threading.stack_size` without an argument sets the default: what a suite chose outlives our looks at it."""
+    before = threading.stack_size(1 << 20)
+    try:
+        with isolation_barrier(probes=["interpreter"]) as outer:
+            pass
+        with isolation_barrier(probes=["interpreter"]) as inner:
+            threading.stack_size(1 << 21)
+        assert outer.changes == ()
+        assert [(change.before, change.after) for change in inner.changes] == [(str(1 << 20), str(1 << 21))]
+    finally:
+        chosen = threading.stack_size(before)
+    assert chosen == 1 << 20
+
+
 def test_a_logger_nobody_had_touched_is_told_with_its_defaults() -> None:
     """What a level was before is said in full, also where it was the default."""
     logging.getLogger("zz.untouched")

@@ -69,11 +69,19 @@ def _put_faulthandler(on: object) -> None:
         faulthandler.disable()
 
 
+def _stack_size() -> int:
+    """Return the stack size of new threads, in bytes; asking for it sets it to the default, so it is set again."""
+    size = threading.stack_size()
+    if size:
+        threading.stack_size(size)
+    return size
+
+
 def _switches() -> tuple[_Switch, ...]:
     found = [
         _Switch("sys.getrecursionlimit()", sys.getrecursionlimit, sys.setrecursionlimit),
         _Switch("sys.getswitchinterval()", sys.getswitchinterval, sys.setswitchinterval),
-        _Switch("threading.stack_size()", threading.stack_size, threading.stack_size),
+        _Switch("threading.stack_size()", _stack_size, threading.stack_size),
         _Switch("faulthandler.is_enabled()", faulthandler.is_enabled, _put_faulthandler),
     ]
     digits = getattr(sys, "get_int_max_str_digits", None)
