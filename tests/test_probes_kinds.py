@@ -51,6 +51,7 @@ from unittest import mock
 
 import pytest
 
+from isolation_core import isolation_barrier
 from isolation_core.contamination import Difference, Probe
 from isolation_core.contamination.probes import builtin_probes
 
@@ -844,6 +845,25 @@ def test_pollution_is_noticed_named_and_undone(name: str, probes: tuple[Probe, .
     for probe, difference in found:
         for value in (difference.before, difference.after):
             assert 0 < len(probe.render(difference.key, value)) <= 200
+
+
+@pytest.mark.parametrize("name", POLLUTIONS)
+def test_pollution_shows_through_barriers_that_only_glance(name: str) -> None:
+    """After looks at which nothing moved, when probes are no longer asked, each pollution shows, twice in a row."""
+    pollute, paths = POLLUTIONS[name]
+    # Not the heap: it would take from this module what it keeps open.
+    kinds = [probe.kind for probe in builtin_probes()]
+    with isolation_barrier(probes=kinds):
+        for _ in range(2):
+            for _ in range(2):
+                with isolation_barrier(probes=kinds) as quiet:
+                    pass
+                assert quiet.clean
+            with isolation_barrier(probes=kinds) as barrier:
+                pollute()
+            named = [change.path for change in barrier.changes] + [leak.path for leak in barrier.leaks]
+            for path in paths.split("|"):
+                assert any(text.startswith(path) if path[-1] in "[( " else text == path for text in named), named
 
 
 def test_several_pollutions_at_once_are_undone_together(probes: tuple[Probe, ...]) -> None:
