@@ -258,3 +258,20 @@ def test_names_and_documentation_of_a_function_are_its_own(app: Any, name: str) 
     barrier = _around(lambda: setattr(function, name, "other"))
     assert [change.path for change in barrier.changes] == [f"{MODULE}.function.{name}"]
     assert getattr(function, name) == before
+
+
+def test_hundreds_of_locks_are_told_apart(app: Any, alone: None) -> None:
+    """Of many locks the ones left held are named, also after some have gone and others have come."""
+    app.locks = [threading.Lock() for _ in range(1200)]
+    app.reentrant = [threading.RLock() for _ in range(30)]
+    with isolation_barrier(packages=[MODULE]):
+        for held in ((3, 700), (1199,), (0, 512)):
+            barrier = _around(lambda held=held: [app.locks[index].acquire() for index in held])  # type: ignore[misc]
+            assert [change.path for change in barrier.changes] == [
+                f"{MODULE}.locks[{index}].locked()" for index in held
+            ]
+            del app.locks[600:610]
+            app.locks.extend(threading.Lock() for _ in range(10))
+            with isolation_barrier(packages=[MODULE]) as quiet:
+                pass
+            assert quiet.changes == ()

@@ -74,6 +74,8 @@ class Facet:
     taggable: ClassVar[bool] = True
     # Whether the holder is a list or a set, whose items can be compared where they lie; see `_versions.Store`.
     stored: ClassVar[bool] = False
+    # What reads the holder's one flag, where that is all there is to compare.
+    reader: ClassVar[Callable[[Any], bool] | None] = None
 
     def __init__(self, holder: Any) -> None:
         self.holder = holder

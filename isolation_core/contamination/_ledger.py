@@ -11,14 +11,13 @@ import sys
 import types
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from operator import attrgetter
 from typing import Any, Final, cast
 
 from isolation_core.contamination import _namespaces as names
 from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
 from isolation_core.contamination._facets import Facet, ImmutableFacet
-from isolation_core.contamination._pages import Page, StorePage, Sweep
-from isolation_core.contamination._primitives import GeneratorFacet, LockFacet, MemoryFileFacet
+from isolation_core.contamination._pages import AnyPage, Page, ReadPage, StorePage, Sweep
+from isolation_core.contamination._primitives import GeneratorFacet, MemoryFileFacet
 from isolation_core.contamination._probe import Difference
 from isolation_core.contamination._values import BufferFacet, CellFacet, DispatchFacet, FunctionFacet, RandomFacet
 
@@ -26,9 +25,6 @@ __all__ = ["Ledger", "Node"]
 
 MAX_NODES: Final = 60_000
 """More nodes than this are not watched: the nearest to the modules come first, and the rest is said."""
-
-_HOLDER: Final = attrgetter("holder")
-_SAVED: Final = attrgetter("saved")
 
 _DISPATCHER: Final = cast("Any", functools.singledispatch(len)).__code__
 """The code every `functools.singledispatch` function shares."""
@@ -108,18 +104,16 @@ class Ledger:
         self._anatomy = Anatomy(is_first_party)
         self._nodes: dict[int, Node] = {}
         self._roots: dict[Hashable, Node] = {}
-        self._pages: list[Page | StorePage] = []
-        self._page_of: dict[int, Page | StorePage] = {}
+        self._pages: list[AnyPage] = []
+        self._page_of: dict[int, AnyPage] = {}
         # Facets whose state has no referents and must be read to be compared.
         self._opaque: list[Facet] = []
         self._abcs: list[Facet] = []
-        # By kind: what is read of all of them in one call.
-        self._locks: dict[type[LockFacet], list[LockFacet]] = {}
         self._abc_token: object = None
         self._unsettled: dict[int, tuple[Facet, Any]] = {}
         self._queue: deque[tuple[Node, bool]] = deque()
         self._dirty_pages: set[int] = set()
-        self._filling: dict[tuple[str | None, type], Page | StorePage] = {}
+        self._filling: dict[tuple[str | None, type, object], AnyPage] = {}
         self._late: dict[int, Facet] = {}
         # All pages the tests of one module are concerned with at once, while none of them moves.
         self._sweep: tuple[str | None, Sweep] | None = None
@@ -212,8 +206,6 @@ class Ledger:
             facet.node = node
             if isinstance(facet, (BufferFacet, RandomFacet, GeneratorFacet, MemoryFileFacet)):
                 self._opaque.append(facet)
-            elif isinstance(facet, LockFacet):
-                self._locks.setdefault(type(facet), []).append(facet)
             elif isinstance(facet, names.AbcFacet):
                 self._abcs.append(facet)
             elif not isinstance(facet, ImmutableFacet):
@@ -314,10 +306,11 @@ class Ledger:
 
     def _to_page(self, facet: Facet) -> None:
         home = facet.node.home
-        kind = StorePage if facet.stored else Page
-        page = self._filling.get((home, kind))
+        reader = type(facet).reader
+        kind = StorePage if facet.stored else Page if reader is None else ReadPage
+        page = self._filling.get((home, kind, reader))
         if page is None or len(page.facets) >= kind.size:
-            page = self._filling[home, kind] = kind(home)
+            page = self._filling[home, kind, reader] = kind(home)
             self._pages.append(page)
         page.facets.append(facet)
         self._page_of[id(facet)] = page
@@ -374,7 +367,7 @@ class Ledger:
             if len(shared) > 16 and sum(len(page.facets) for page in shared) < len(shared) * kind.size // 3:
                 self._repack(kind, shared)
 
-    def _repack(self, kind: type[Page | StorePage], pages: Sequence[Page | StorePage]) -> None:
+    def _repack(self, kind: type[Page | StorePage], pages: Sequence[AnyPage]) -> None:
         """Gather the facets of many small pages in few large ones."""
         facets: list[Facet] = []
         for page in pages:
@@ -424,9 +417,6 @@ class Ledger:
             self._sweep = (home, Sweep(here)) if calm else None
         if self._opaque:
             changed.extend(self._look(self._opaque))
-        for kind, locks in self._locks.items():
-            if list(zip(map(kind.reader, map(_HOLDER, locks)), strict=True)) != list(map(_SAVED, locks)):
-                changed.extend(self._look(locks))
         if self._abcs:
             from abc import get_cache_token
 
@@ -507,7 +497,5 @@ class Ledger:
             self._dirty_pages.add(id(page))
         elif facet in self._opaque:
             self._opaque.remove(facet)
-        elif isinstance(facet, LockFacet):
-            self._locks[type(facet)].remove(facet)
         elif facet in self._abcs:
             self._abcs.remove(facet)

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from isolation_core.contamination._facets import Facet
 from isolation_core.contamination._versions import Store, contents, joined, moved, store_of
 
-__all__ = ["Page", "StorePage", "Sweep", "identical"]
+__all__ = ["AnyPage", "Page", "ReadPage", "StorePage", "Sweep", "identical"]
 
 _Span = TypeVar("_Span", bound=tuple[Facet, Any, int])
 
@@ -216,18 +216,54 @@ class StorePage:
         return _halved(numbered, have_moved)
 
 
+class ReadPage:
+    """Up to `size` facets of one kind with one flag each, which is read of all in one call."""
+
+    __slots__ = ("_holders", "_read", "_seen", "_shown", "facets", "home")
+    size: ClassVar[int] = 512
+
+    def __init__(self, home: str | None = None) -> None:
+        self.home = home
+        self.facets: list[Facet] = []
+        self.refresh()
+
+    def refresh(self, moved: Iterable[Facet] = ()) -> None:
+        """Believe what is there now."""
+        self._shown = list(self.facets)
+        self._holders = [facet.holder for facet in self.facets]
+        # All of one kind. From the class: an instance would bind it.
+        self._read: Callable[[Any], bool] = next((type(facet).reader for facet in self.facets), None) or bool
+        self._seen = list(map(self._read, self._holders))
+
+    believe = refresh
+
+    def remove(self, facet: Facet) -> None:
+        """Compare *facet* no more, from the next `refresh` on."""
+        self.facets.remove(facet)
+
+    def suspects(self) -> list[Facet]:
+        """Return the facets that may have changed: none, as a rule."""
+        now = list(map(self._read, self._holders))
+        if now == self._seen:
+            return []
+        return [facet for facet, flag, seen in zip(self._shown, now, self._seen, strict=True) if flag != seen]
+
+
+AnyPage = Page | StorePage | ReadPage
+
+
 class Sweep:
     """All of some pages at once, in two calls: whether there is anything to ask a single page about."""
 
     __slots__ = ("_apart", "_blocks", "_seen", "_store_seen", "_views", "_words")
 
-    def __init__(self, pages: Iterable[Page | StorePage]) -> None:
+    def __init__(self, pages: Iterable[AnyPage]) -> None:
         pages = tuple(pages)
         plain = [page for page in pages if isinstance(page, Page)]
         # What is large is not to be kept twice.
         stores = [page for page in pages if isinstance(page, StorePage) and len(page.seen[1]) < _LARGE]
-        self._apart: list[Page | StorePage] = [page for page in plain if page.targets]
-        self._apart += [page for page in pages if isinstance(page, StorePage) and page not in stores]
+        self._apart: list[AnyPage] = [page for page in plain if page.targets]
+        self._apart += [page for page in pages if not isinstance(page, Page) and page not in stores]
         self._views = list(chain.from_iterable(page.views for page in plain))
         self._seen = b"".join([page.seen for page in plain])
         self._words = list(chain.from_iterable(page.words for page in stores))

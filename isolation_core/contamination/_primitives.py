@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, ClassVar, Final
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, Final
 
 from isolation_core.contamination._facets import ORDER, WHOLE, Facet
 from isolation_core.contamination._namespaces import AttributesFacet
@@ -121,7 +121,7 @@ class LockFacet(_ReadFacet):
     """
 
     __slots__ = ()
-    reader: ClassVar[Callable[[Any], bool]] = type(threading.Lock()).locked
+    reader = type(threading.Lock()).locked
 
     def read(self) -> tuple[bool]:
         return (type(self).reader(self.holder),)
