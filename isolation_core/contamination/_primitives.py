@@ -124,7 +124,8 @@ class LockFacet(_ReadFacet):
     reader = type(threading.Lock()).locked
 
     def read(self) -> tuple[bool]:
-        return (type(self).reader(self.holder),)
+        reader = type(self).reader
+        return (reader is not None and reader(self.holder),)
 
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         if before == after:
