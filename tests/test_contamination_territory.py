@@ -91,7 +91,7 @@ def test_modules_of_the_runner_are_never_watched() -> None:
 
 def test_a_library_may_rename_the_home_of_its_classes() -> None:
     """Packages that publish a class under another module's name do so when first asked: that is no finding."""
-    published = type("Published", (), {"__module__": "published_library", "limit": 1})
+    published = type("Published", (), {"__module__": "published_library", "__firstlineno__": 7, "limit": 1})
     library = types.ModuleType("published_library")
     library.__file__ = f"{sys.prefix}/lib/site-packages/published_library.py"
     library.Published = published  # type: ignore[attr-defined]
