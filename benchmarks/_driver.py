@@ -104,7 +104,9 @@ class During(_Observer):
         self.end = time.process_time()
         reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
         for word, reports in reporter.stats.items():
-            self.outcomes.update((report.nodeid, word) for report in reports if word and hasattr(report, "nodeid"))
+            self.outcomes.update(
+                (each.nodeid, word) for each in reports if word and isinstance(each, pytest.TestReport)
+            )
 
 
 def main() -> None:
