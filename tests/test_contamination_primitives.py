@@ -244,6 +244,17 @@ def test_a_closed_file_in_memory_cannot_come_back(app: Any) -> None:
     assert (change.severity, change.after) == ("unrecoverable", "<closed>")
 
 
+def test_a_large_file_in_memory_is_not_copied(app: Any) -> None:
+    """What was small is restored however much was written; what was large before is told by its position."""
+    barrier = _around(lambda: app.data.write(b"x" * (2 << 20)))
+    assert [change.restored for change in barrier.changes] == [True]
+    assert app.data.getvalue() == b"abc"
+    app.data.write(b"x" * (2 << 20))
+    barrier = _around(lambda: app.data.write(b"y"))
+    (change,) = barrier.changes
+    assert (change.before, change.severity) == ("<too large to keep a copy>", "note")
+
+
 @pytest.mark.parametrize("name", ["__name__", "__qualname__", "__doc__"])
 def test_names_and_documentation_of_a_function_are_its_own(app: Any, name: str) -> None:
     """A function that was dressed up as another one gets its name and its text back."""

@@ -44,6 +44,7 @@ PRIMITIVES: Final[dict[tuple[str, str], frozenset[str]]] = {
 }
 """Module and name of a class, and which of its attributes are its state."""
 
+_LARGE: Final = 1 << 20  # characters or bytes
 _PATIENCE: Final = 0.005  # seconds
 # Healthy tests that share a loop, or a queue nobody joins, do these too.
 _NOTED: Final = frozenset({"_loop", "_unfinished_tasks"})
@@ -232,7 +233,7 @@ class CounterFacet(_ReadFacet):
 
 
 class MemoryFileFacet(_ReadFacet):
-    """What is in an `io.StringIO` or `io.BytesIO`, and the position in it."""
+    """What is in an `io.StringIO` or `io.BytesIO`, and the position in it; of a large one only the position."""
 
     __slots__ = ()
     kind = "container"
@@ -241,6 +242,9 @@ class MemoryFileFacet(_ReadFacet):
     def read(self) -> tuple[Any, ...]:
         if self.holder.closed:
             return ()
+        position = self.holder.tell()
+        if position > _LARGE:
+            return (_Remark("<too large to keep a copy>"), position)
         # The last part is the __dict__, which others may go on writing to.
         state: tuple[Any, ...] = self.holder.__getstate__()[:-1]
         return state
@@ -248,12 +252,15 @@ class MemoryFileFacet(_ReadFacet):
     def write(self, key: Hashable, value: Any) -> None:
         if not value or self.holder.closed:
             raise RuntimeError("what is closed cannot be opened again")
+        if type(value[0]) is _Remark:
+            raise RuntimeError("it was too large to keep a copy")
         # Not write(): it translates line ends a second time.
         self.holder.__setstate__((*value, None))
 
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         if before != after:
-            yield Difference(WHOLE, before=before, after=after)
+            large = bool(before) and type(before[0]) is _Remark
+            yield Difference(WHOLE, before=before, after=after, severity="note" if large else None)
 
     def shown(self, value: Any) -> Any:
         return value[0] if value else _Remark("<closed>")
