@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -13,6 +15,16 @@ os.environ["ISOLATION_CORE_DEBUG"] = "1"
 # No test is timed: a busy machine is not a failure.
 settings.register_profile("isolation", deadline=None)
 settings.load_profile("isolation")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """A run in the background of a shell starts with Ctrl-C ignored; some tests press it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
