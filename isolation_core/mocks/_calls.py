@@ -16,7 +16,10 @@ from isolation_core.mocks._ownership import current_registry, note_use
 from isolation_core.mocks._records import TOPOLOGY, Record, State, refresh
 from isolation_core.mocks._stdlib import DEFAULT, Call, is_callable, is_exception, is_mock
 
-__all__ = ["COROUTINE_MARK", "call_async", "call_dual", "call_iterating", "call_sync", "is_async_callable"]
+__all__ = [
+    "COROUTINE_MARK", "AwaitableContext", "call_async", "call_dual", "call_iterating", "call_sync",
+    "is_async_callable",
+]  # fmt: skip
 
 _current = current_registry.get
 

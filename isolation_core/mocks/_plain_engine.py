@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
 from isolation_core.mocks._attributes import define_property
+from isolation_core.mocks._calls import AwaitableContext
 from isolation_core.mocks._light import levels_by_name
 from isolation_core.mocks._reset import STANDARD, reset_tree
 from isolation_core.mocks._stdlib import DEFAULT, all_magics, all_sync_magics, async_method_magics
@@ -84,12 +85,28 @@ class _Checked:
 class PlainMock(_Plain, AsyncMock):
     """An `AsyncMock` of the standard library with verified members."""
 
-    async def _execute_mock_call(self, /, *args: Any, **kwargs: Any) -> Any:
-        backing = self.__dict__.get("_isolation_backing")
-        outcome = partial(super()._execute_mock_call, *args, **kwargs)
-        if backing is None:
-            return await outcome()
-        return await backing.run(backing.called(args, kwargs), outcome)
+    def _execute_mock_call(self, /, *args: Any, **kwargs: Any) -> Any:
+        # Not a coroutine function itself: a call is noted where it is made, also if nobody awaits it.
+        own = self.__dict__
+        backing = own.get("_isolation_backing")
+        outcome: Callable[[], Coroutine[Any, Any, Any]] = partial(super()._execute_mock_call, *args, **kwargs)
+        if backing is not None:
+            outcome = partial(backing.run, backing.called(args, kwargs), outcome)
+        member = own.get("_isolation_member")
+        return _DualResult(outcome) if member is not None and member.shape == "dual" else outcome()
+
+
+class _DualResult(AwaitableContext):
+    """What a call gives that may be awaited or entered; the coroutine is made only then."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self, outcome: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._outcome = outcome
+        self._entered = None
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._outcome().__await__()
 
 
 class PlainSyncMock(_Plain, MagicMock):
