@@ -17,7 +17,7 @@ from isolation_core.mocks import MockRegistry, current_registry
 from isolation_core.services._clock import VirtualClock
 from isolation_core.services._faults import FaultPlan
 from isolation_core.services._interactions import InteractionLog
-from isolation_core.services._operations import Operable
+from isolation_core.services._operations import Operable, known_operations
 from isolation_core.services._provenance import sender_of
 from isolation_core.services._registry import service_spec
 
@@ -166,7 +166,9 @@ class MockContext:
                 value=double.name,
             )
         self._doubles[double.name] = double
-        self.log.known.setdefault(str(double.service), set()).update(type(double)._operation_names)
+        operations = known_operations(type(double))
+        for known in {str(double.service), double.name}:
+            self.log.known.setdefault(known, set()).update(operations)
         self._endings[double] = partial(self._end, double), f"the service {double.name!r}"
 
     def _release(self, double: ServiceDouble) -> None:

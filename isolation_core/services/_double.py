@@ -32,6 +32,8 @@ class ServiceDouble(Operable):
     """
 
     service: ClassVar[str] = ""
+    # Modules with client objects that are imported only when needed; their operations can be named in rules before.
+    _client_modules: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, context: MockContext | None = None, *, name: str | None = None) -> None:
         if context is None:

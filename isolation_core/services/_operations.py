@@ -8,11 +8,24 @@ configured (``return_value``, ``side_effect``) or else the method's body.
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Final,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 from isolation_core.errors import UnknownOperationError
 from isolation_core.mocks import back, register_shape_profile
@@ -25,7 +38,7 @@ if TYPE_CHECKING:
     from isolation_core.services._interactions import Interaction
     from isolation_core.services._snapshots import Snapshot
 
-__all__ = ["Operable", "Operation", "OperationMock", "operation"]
+__all__ = ["Operable", "Operation", "OperationMock", "known_operations", "operation"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -166,6 +179,33 @@ class _OperableType(type):
         return instance
 
 
+_names_of_package: Final[dict[str, set[str]]] = {}
+_OURS: Final = __name__.rpartition(".")[0] + "."
+
+
+def _package_of(cls: type[Any]) -> str | None:
+    """Return the package of a built-in service that *cls* is defined in; None: it is of no built-in service."""
+    package = str(cls.__module__).rpartition(".")[0]
+    return package if package.startswith(_OURS) else None
+
+
+def known_operations(cls: type[Operable]) -> set[str]:
+    """Return the names of all operations of a double's class and of the client objects it hands out.
+
+    Client objects are known of built-in services, each of which is a package of its own, and of doubles
+    derived from them.
+
+    Args:
+        cls: the class of a double.
+    """
+    found = set(cls._operation_names)
+    for base in cls.__mro__:
+        for module in vars(base).get("_client_modules", ()):
+            importlib.import_module(module)
+        found |= _names_of_package.get(_package_of(base) or "", set())
+    return found
+
+
 class Operable(metaclass=_OperableType):
     """Something with operations: a service double, or a client object that belongs to one.
 
@@ -193,6 +233,9 @@ class Operable(metaclass=_OperableType):
             found.update((name, value) for name, value in vars(base).items() if isinstance(value, Operation))
         cls._operations = {name: each for name, each in found.items() if getattr(cls, name, None) is each}
         cls._operation_names = frozenset(each.name for each in cls._operations.values())
+        package = _package_of(cls)
+        if package is not None:
+            _names_of_package.setdefault(package, set()).update(cls._operation_names)
         # The specification of the mocks: the bodies under their names, nothing else.
         functions = {name: each.function for name, each in cls._operations.items()}
         cls._shape_class = type(cls.__name__, (), functions)

@@ -36,6 +36,10 @@ class NatsDouble(ServiceDouble):
     """
 
     service: ClassVar[str] = ServiceType.NATS
+    _client_modules: ClassVar[tuple[str, ...]] = (
+        "isolation_core.services.nats._jetstream",
+        "isolation_core.services.nats._keyvalue",
+    )
 
     def __init__(self, context: MockContext | None = None, *, name: str | None = None) -> None:
         super().__init__(context, name=name)
