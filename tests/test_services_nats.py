@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats import errors
+from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 
 from isolation_core.errors import ServiceNotConnectedError
 from isolation_core.services import MockContext, ServiceType
@@ -143,3 +144,50 @@ def test_patterns_that_fit_the_same_subject_overlap(one: str, other: str, subjec
     if fits(one, subject) and fits(other, subject):
         assert overlap(one, other)
     assert overlap(one, other) == overlap(other, one)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("no_ack", True),
+        ("first_seq", 7),
+        ("retention", RetentionPolicy.INTEREST),
+        ("num_replicas", 3),
+        ("sealed", True),
+    ],
+)
+async def test_settings_of_streams_that_are_not_there(name: str, value: Any) -> None:
+    """A setting the double would ignore is an error with its name, by keyword and in a StreamConfig."""
+    async with MockContext() as context, await NatsDouble(context).open_connection() as nc:
+        js = nc.jetstream()
+        for given in ({name: value}, {"config": StreamConfig(**{name: value})}):
+            with pytest.raises(TypeError, match=f"{name}=.* is not supported by the NATS double: leave it out"):
+                await js.add_stream(**{"name": "S", "subjects": ["s"], **given})
+        await js.add_stream(StreamConfig(name="S", subjects=["s"], sealed=False, num_replicas=1))
+        with pytest.raises(TypeError, match=name):
+            await js.update_stream(name="S", subjects=["s"], **{name: value})
+
+
+async def test_settings_of_consumers_that_are_not_there() -> None:
+    """The same for consumers, subscriptions and buckets; the defaults of the client pass."""
+    async with MockContext() as context, await NatsDouble(context).open_connection() as nc:
+        js = nc.jetstream()
+        await js.add_stream(name="S", subjects=["s"])
+        for name, value in (("headers_only", True), ("filter_subjects", ["s"]), ("inactive_threshold", 3.0)):
+            config = ConsumerConfig(**{name: value})  # type: ignore[arg-type]
+            for call in (
+                lambda config=config: js.add_consumer("S", config),
+                lambda name=name, value=value: js.add_consumer("S", **{name: value}),
+                lambda config=config: js.subscribe("s", config=config),
+                lambda name=name, value=value: js.subscribe("s", **{name: value}),
+                lambda config=config: js.pull_subscribe("s", config=config),
+            ):
+                with pytest.raises(TypeError, match=f"{name}=.* is not supported"):
+                    await call()
+        with pytest.raises(TypeError, match="max_bytes=5 is not supported"):
+            await js.create_key_value(bucket="b", max_bytes=5)
+        await js.add_consumer("S", ConsumerConfig(durable_name="d", headers_only=False, max_waiting=512))
+        pull = await js.pull_subscribe("s", durable="d", pending_msgs_limit=524288)
+        push = await js.subscribe("s", ordered_consumer=False, flow_control=False)
+        await pull.unsubscribe()
+        await push.unsubscribe()

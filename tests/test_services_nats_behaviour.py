@@ -13,7 +13,7 @@ import nats
 import pytest
 from nats import errors
 from nats.js import errors as js_errors
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
 
 from isolation_core.services import MockContext
 from isolation_core.services.nats import NatsDouble
@@ -478,6 +478,39 @@ async def test_limits(side: Side) -> None:
     assert (await js.stream_info(side.prefix)).state.messages == 1
     await side.pause(0.25)
     assert (await js.stream_info(side.prefix)).state.messages == 0
+
+
+async def test_what_a_stream_denies(side: Side) -> None:
+    """Deleting and purging, further consumers, and roll-ups, each with the error of the server."""
+    js = (await side.connect()).jetstream()
+    await side.stream(js, deny_delete=True, deny_purge=True, max_consumers=1)
+    await js.publish(side.name("js.1"), b"1")
+    with pytest.raises(js_errors.ServerError) as caught:
+        await js.delete_msg(side.prefix, 1)
+    assert caught.value.err_code == 10057
+    with pytest.raises(js_errors.ServerError) as caught:
+        await js.purge_stream(side.prefix)
+    assert caught.value.err_code == 10110
+    await js.add_consumer(side.prefix, durable_name="one")
+    with pytest.raises(js_errors.BadRequestError) as refused:
+        await js.add_consumer(side.prefix, durable_name="two")
+    assert refused.value.err_code == 10026
+    with pytest.raises(js_errors.ServerError) as caught:
+        await js.publish(side.name("js.1"), b"2", headers={"Nats-Rollup": "sub"})
+    assert caught.value.err_code == 10111
+
+
+async def test_rollups_replace_what_was_there(side: Side) -> None:
+    """A roll-up takes the place of its subject, or of the whole stream."""
+    js = (await side.connect()).jetstream()
+    await side.stream(js, config=StreamConfig(allow_rollup_hdrs=True, metadata={"a": "b"}))
+    for name in ("js.1", "js.2", "js.1"):
+        await js.publish(side.name(name), b"1")
+    assert (await js.publish(side.name("js.1"), b"2", headers={"Nats-Rollup": "sub"})).seq == 4
+    assert (await js.stream_info(side.prefix)).state.messages == 2
+    await js.publish(side.name("js.1"), b"3", headers={"Nats-Rollup": "all"})
+    state = (await js.stream_info(side.prefix)).state
+    assert (state.messages, state.first_seq, state.last_seq) == (1, 5, 5)
 
 
 async def test_work_queues_forget_what_is_done(side: Side) -> None:

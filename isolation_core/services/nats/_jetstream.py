@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
@@ -17,14 +17,56 @@ from isolation_core.services.nats._subjects import fits
 __all__ = ["JetStream", "PullSubscription"]
 
 
+# What a setting may be although the double does nothing with it: it is the default, or nobody can tell.
+_IDLE: Final[Mapping[str, frozenset[object]]] = {
+    "replay_policy": frozenset({"instant"}),
+    "num_replicas": frozenset({0, 1}),
+    "replicas": frozenset({0, 1}),
+    "pending_msgs_limit": frozenset({512 * 1024}),
+    "pending_bytes_limit": frozenset({256 * 1024 * 1024}),
+    "max_waiting": frozenset({512}),
+}
+_UNSEEN: Final = frozenset(
+    {"storage", "mem_storage", "direct", "compression", "persist_mode", "allow_direct", "inbox_prefix"}
+)
+"""How the server keeps or finds what it keeps, and names of inboxes."""
+_VALUES: Final[Mapping[str, frozenset[object]]] = {
+    "retention": frozenset({"limits", "workqueue"}),
+    "num_replicas": frozenset({0, 1}),
+}
+
+
+def refuse_settings(given: Mapping[str, Any], implemented: Iterable[str] = ()) -> None:
+    """Refuse settings that the double would have to ignore.
+
+    Args:
+        given: settings by name; what is None, False, or the default of the client passes.
+        implemented: names of settings that the double knows.
+
+    Raises:
+        TypeError: naming the setting, and what to do.
+    """
+    known = set(implemented)
+    for name, value in given.items():
+        plain = getattr(value, "value", value)
+        if name in known:
+            fits = plain is None or name not in _VALUES or plain in _VALUES[name]
+        else:
+            fits = plain is None or plain is False or name in _UNSEEN or plain in _IDLE.get(name, ())
+        if not fits:
+            raise TypeError(
+                f"{name}={plain!r} is not supported by the NATS double: leave it out, "
+                f"or run this test with a real server; supported are {', '.join(sorted(known)) or 'no others'}"
+            )
+
+
 def _settings(defaults: Mapping[str, Any], config: object, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a whole configuration from an object of nats-py, or none, and keywords."""
-    unknown = [name for name in changes if name not in defaults]
-    if unknown:
-        raise TypeError(f"unknown or not supported: {', '.join(unknown)}; there are {', '.join(defaults)}")
+    given = {**{name: value for name, value in getattr(config, "__dict__", {}).items() if name[:1] != "_"}, **changes}
+    refuse_settings(given, defaults)
     found = dict(defaults)
     for name in defaults:
-        value = changes.get(name, getattr(config, name, None))
+        value = given.get(name)
         if value is not None and not (name == "duplicate_window" and value == 0):
             found[name] = getattr(value, "value", value)
     return found
@@ -102,6 +144,8 @@ class JetStream(ClientObject):
     ) -> bool:
         """Drop messages: all, those before *seq*, those of *subject*, all but the newest *keep*."""
         stream = self._streams.get(_check_name(name))
+        if stream.config["deny_purge"]:
+            raise api_error(500, 10110, "stream purge not permitted")
         gone = [each.seq for each in stream.entries.values() if not subject or fits(subject, each.subject)]
         if seq:
             gone = [each for each in gone if each < seq]
@@ -144,6 +188,8 @@ class JetStream(ClientObject):
     async def delete_msg(self, stream_name: str, seq: int) -> bool:
         """Delete a message of a stream."""
         stream = self._streams.get(_check_name(stream_name))
+        if stream.config["deny_delete"]:
+            raise api_error(500, 10057, "message delete not permitted")
         if stream.entries.pop(seq, None) is None:
             if stream.entries and next(iter(stream.entries)) < seq <= stream.last_seq:
                 raise api_error(400, 10043, f"sequence {seq} not found")
@@ -231,15 +277,27 @@ class JetStream(ClientObject):
 
     @operation
     async def pull_subscribe(
-        self, subject: str, durable: str | None = None, stream: str | None = None, config: object = None
+        self,
+        /,
+        subject: str,
+        durable: str | None = None,
+        stream: str | None = None,
+        config: object = None,
+        **options: Any,
     ) -> PullSubscription:
-        """Make a consumer, if there is none of that name, to fetch messages from."""
+        """Make a consumer, if there is none of that name, to fetch messages from.
+
+        Raises:
+            TypeError: for an option or setting that is not supported.
+        """
+        refuse_settings(options)
         name = stream or self._find(subject)
         return PullSubscription(self._connection, self._consumer(name, durable, subject, config))
 
     @operation
     async def subscribe(
         self,
+        /,
         subject: str,
         queue: str | None = None,
         cb: Callback | None = None,
@@ -248,8 +306,14 @@ class JetStream(ClientObject):
         config: object = None,
         manual_ack: bool = False,  # noqa: FBT001, FBT002 - as nats-py has it
         deliver_policy: object = None,
+        **options: Any,
     ) -> Subscription:
-        """Make a consumer, if there is none of that name, that pushes; after *cb* messages are acknowledged."""
+        """Make a consumer, if there is none of that name, that pushes; after *cb* messages are acknowledged.
+
+        Raises:
+            TypeError: for an option or setting that is not supported.
+        """
+        refuse_settings(options)
         name = stream or self._find(subject)
         consumer = self._consumer(
             name, durable or queue, subject, config, deliver_policy=deliver_policy, deliver_group=queue

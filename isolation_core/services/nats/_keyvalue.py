@@ -11,6 +11,7 @@ from attrs import frozen
 from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
 from isolation_core.services.nats._errors import nats_class, nats_error
+from isolation_core.services.nats._jetstream import refuse_settings
 from isolation_core.services.nats._streams import STREAM_DEFAULTS, Entry, Stream
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class KeyValue(ClientObject):
     @classmethod
     def make(cls, jetstream: JetStream, config: object, params: Mapping[str, Any]) -> Self:
         """Make a bucket."""
+        refuse_settings({**getattr(config, "__dict__", {}), **params}, ("bucket", "description", "history", "ttl"))
         given = {name: params.get(name, getattr(config, name, None)) for name in ("bucket", "history", "ttl")}
         bucket = str(given["bucket"])
         if not _BUCKET.fullmatch(bucket):

@@ -19,12 +19,13 @@ STREAM_DEFAULTS: Final[dict[str, Any]] = {
     "name": None, "description": None, "subjects": None, "retention": "limits", "max_consumers": -1, "max_msgs": -1,
     "max_bytes": -1, "discard": "old", "max_age": 0.0, "max_msgs_per_subject": -1, "max_msg_size": -1,
     "storage": "file", "num_replicas": 1, "duplicate_window": 120.0, "deny_delete": False, "deny_purge": False,
-    "allow_rollup_hdrs": False,
+    "allow_rollup_hdrs": False, "metadata": None,
 }  # fmt: skip
 CONSUMER_DEFAULTS: Final[dict[str, Any]] = {
     "name": None, "durable_name": None, "description": None, "deliver_policy": "all", "opt_start_seq": None,
     "opt_start_time": None, "ack_policy": "explicit", "ack_wait": 30.0, "max_deliver": -1, "backoff": None,
     "filter_subject": None, "max_ack_pending": 1000, "deliver_group": None,
+    "metadata": None,
 }  # fmt: skip
 
 
@@ -234,6 +235,7 @@ class Stream:
                 raise api_error(400, 10071, f"wrong last sequence: {current}")
         if (expected := given.get("nats-expected-last-msg-id")) is not None and expected != self.last_id:
             raise api_error(400, 10070, f"wrong last msg ID: {self.last_id}")
+        rollup = self._rollup(given)
         if 0 <= config["max_msg_size"] < len(data):
             raise api_error(400, 10054, "message size exceeds maximum allowed")
         if config["discard"] == "new" and 0 < config["max_msgs"] <= len(self.entries):
@@ -242,6 +244,8 @@ class Stream:
             raise api_error(503, 10077, "maximum bytes exceeded")
         self.last_seq += 1
         entry = Entry(self.last_seq, subject, data, dict(headers) if headers else None, self.clock.time())
+        for each in self._replaced(rollup, subject):
+            del self.entries[each]
         self.entries[entry.seq] = entry
         if identity is not None:
             self.ids[identity] = now, entry.seq
@@ -249,10 +253,21 @@ class Stream:
         self.enforce()
         if config["max_age"]:
             self.clock.call_at(now + config["max_age"], self.enforce)
-        for each in tuple(self.consumers.values()):
-            each.pump()
+        for consumer in tuple(self.consumers.values()):
+            consumer.pump()
         self.clock.notify()
         return entry.seq, False
+
+    def _rollup(self, headers: Mapping[str, str]) -> str | None:
+        found = headers.get("nats-rollup")
+        if found and not self.config["allow_rollup_hdrs"]:
+            raise api_error(500, 10111, "rollup not permitted")
+        return found
+
+    def _replaced(self, rollup: str | None, subject: str) -> list[int]:
+        if not rollup:
+            return []
+        return [each.seq for each in self.entries.values() if rollup == "all" or each.subject == subject]
 
     def enforce(self) -> None:
         """Drop the oldest as far as limits ask for it."""
@@ -353,6 +368,8 @@ class Streams:
         if known is not None:
             known.config = config
             return known
+        if 0 < stream.config["max_consumers"] <= len(stream.consumers):
+            raise api_error(400, 10026, "maximum consumers limit reached")
         policy, first, only = str(getattr(config["deliver_policy"], "value", config["deliver_policy"])), 1, None
         if policy == "new":
             first = stream.last_seq + 1
