@@ -10,6 +10,7 @@ import pytest
 
 from isolation_core.errors import ConfigurationError, FaultMatrixError, UnknownOperationError, UnusedFaultError
 from isolation_core.services import (
+    FaultAction,
     MockContext,
     ServiceDouble,
     answer,
@@ -331,3 +332,13 @@ async def test_fault_matrix_passes_errors_of_the_workload_itself() -> None:
 
     with pytest.raises(RuntimeError, match="by itself"):
         await fault_matrix(workload, lambda _context: None)
+
+
+def test_an_action_of_ones_own_must_say_what_it_does() -> None:
+    """A derived action without `run` is refused when it is made, by name, not when a call meets it."""
+
+    class Lazy(FaultAction):
+        """An action whose author forgot something."""
+
+    with pytest.raises(TypeError, match=r"Lazy.*run"):
+        Lazy()  # type: ignore[abstract]

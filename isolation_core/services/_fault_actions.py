@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -36,7 +37,7 @@ _KINDS: tuple[str, ...] = ("unavailable", "timeout", "disconnected", "rejected")
 
 
 @frozen
-class FaultAction:
+class FaultAction(ABC):
     """Base of the actions. Derive from it for one of your own."""
 
     verb: ClassVar[str] = "fault"
@@ -44,11 +45,11 @@ class FaultAction:
     def __str__(self) -> str:
         return self.verb
 
+    @abstractmethod
     async def run(
         self, plan: FaultPlan, rule: FaultRule, target: Operable, outcome: Callable[[], Awaitable[Any]]
     ) -> Any:
         """Do it to a call; *outcome* runs the call itself."""
-        raise NotImplementedError
 
     def run_sync(self, plan: FaultPlan, rule: FaultRule, target: Operable, outcome: Callable[[], Any]) -> Any:
         """Do it to a synchronous call."""

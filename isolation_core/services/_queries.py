@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Queries"]
 
 
-class Queries:
+class Queries(ABC):
     """What can be asked of an `InteractionLog`.
 
     A pattern is ``"service.operation"`` with ``*`` for any text, or a `Selector` made by `select`. One that
@@ -27,8 +28,8 @@ class Queries:
 
     known: dict[str, set[str]]
 
-    def __iter__(self) -> Iterator[Interaction]:
-        raise NotImplementedError
+    @abstractmethod
+    def __iter__(self) -> Iterator[Interaction]: ...
 
     def calls(
         self, pattern: Selects = "*", *, where: Callable[[Interaction], object] | None = None, **arguments: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from attrs import evolve
@@ -26,7 +27,7 @@ _EQUAL_ONLY: Final = frozenset({"jsonb"})
 _AMBIGUOUS_HINT: Final = "Could not choose a best candidate operator. You might need to add explicit type casts."
 
 
-class ExpressionCompiler:
+class ExpressionCompiler(ABC):
     """Compiles expressions.
 
     Args:
@@ -37,9 +38,9 @@ class ExpressionCompiler:
         self.sql = sql
         self.binder = Binder()
 
+    @abstractmethod
     def subquery(self, query: Query, scope: Scope) -> tuple[str, list[Typed]]:
         """Return the text of a query inside an expression, and its columns."""
-        raise NotImplementedError
 
     def unsupported(self, construct: str) -> NoReturn:
         """Raise that the engine does not know *construct*."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from isolation_core.services.postgres import _ast as ast
@@ -18,12 +19,12 @@ _NILADIC: Final = frozenset({"current_date", "current_timestamp", "localtimestam
 _TWO_WORDS: Final = {("double", "precision"): "float8", ("character", "varying"): "varchar"}
 
 
-class ExpressionParser(TokenCursor):
+class ExpressionParser(TokenCursor, ABC):
     """The half of the parser that reads expressions."""
 
+    @abstractmethod
     def query(self) -> ast.Query:
         """Read a SELECT or VALUES."""
-        raise NotImplementedError
 
     def expression(self) -> Expr:
         """Read an expression."""

@@ -471,20 +471,13 @@ class _Parser(SchemaParser, ExpressionParser):
         return ast.Show(name)
 
 
+_CLAUSES: Final = (
+    "where", "group", "having", "order", "limit", "offset", "fetch", "for", "union", "except", "intersect",
+)  # fmt: skip
 _AFTER_ITEM: Final = frozenset(
     [
+        *_CLAUSES,
         "from",
-        "where",
-        "group",
-        "having",
-        "order",
-        "limit",
-        "offset",
-        "fetch",
-        "for",
-        "union",
-        "except",
-        "intersect",
         "into",
         "window",
         "on",
@@ -508,17 +501,7 @@ _AFTER_ITEM: Final = frozenset(
 )
 _AFTER_TABLE: Final = frozenset(
     [
-        "where",
-        "group",
-        "having",
-        "order",
-        "limit",
-        "offset",
-        "fetch",
-        "for",
-        "union",
-        "except",
-        "intersect",
+        *_CLAUSES,
         "join",
         "inner",
         "left",
