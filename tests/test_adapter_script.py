@@ -17,8 +17,8 @@ import pytest
 from isolation_script import isolated
 from isolation_script.cli import main
 
+from isolation_core.codes import CODES
 from isolation_core.config import Settings, use_settings
-from isolation_core.contamination._codes import CODES
 from isolation_core.errors import ContaminationError
 from isolation_core.findings import Change
 from isolation_core.journal import Journal, as_finding, read_journal, use_journal

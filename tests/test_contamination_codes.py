@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import isolation_core
-from isolation_core.contamination._codes import CODES
+from isolation_core.codes import CODES
 from isolation_core.contamination.probes import builtin_probes
 from isolation_core.reports import explain
 from isolation_core.reports._text import first_sentence
@@ -20,7 +20,7 @@ def test_every_code_in_the_sources_is_described() -> None:
     found = {
         code
         for path in root.rglob("*.py")
-        if path.name != "_codes.py"
+        if path.name != "codes.py"
         for code in re.findall(r'code(?:: ClassVar\[str\])? ?= ?"([A-Z]{3}\d{3})"', path.read_text("utf-8"))
     }
     assert found - CODES.keys() == set()
@@ -55,7 +55,7 @@ def test_codes_nobody_reports_are_reserved() -> None:
     """What no probe, mock, adapter or graph check reports says so, and nothing else does."""
     sources = [*Path(isolation_core.__file__).parent.rglob("*.py")]
     sources += [path for name in ("pytest", "unittest", "script") for path in ROOT.glob(f"isolation_{name}/*.py")]
-    text = "".join(path.read_text("utf-8") for path in sources if path.name != "_codes.py")
+    text = "".join(path.read_text("utf-8") for path in sources if path.name != "codes.py")
     assert {code for code in CODES if f'"{code}"' not in text} == {c for c, entry in CODES.items() if entry.reserved}
 
 

@@ -25,8 +25,8 @@ from pathlib import Path
 import pytest
 from attrs import fields, frozen
 
+from isolation_core.codes import CODES
 from isolation_core.config import Settings
-from isolation_core.contamination._codes import CODES
 from isolation_core.contamination._facets import Facet
 from isolation_core.contamination.probes import builtin_probes
 
