@@ -21,7 +21,7 @@ import pytest
 
 from isolation_core._ambient import runner_barriers
 from isolation_core.barrier import Barrier
-from isolation_core.contamination._tracker import BASELINE, get_tracker
+from isolation_core.contamination.undo._undo_log import BASELINE, get_tracker
 
 __all__ = ["SCOPES", "Layers"]
 

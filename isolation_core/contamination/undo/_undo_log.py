@@ -20,13 +20,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from isolation_core.contamination._frames import BASELINE, Frame, join
-from isolation_core.contamination._imports import ImportWatch
 from isolation_core.contamination._probe import Difference, Probe
-from isolation_core.contamination._slots import Entry, FacetSlot, ProbeSlot, Slot
 from isolation_core.contamination._territory import Territory
-from isolation_core.contamination._undoing import apply, undo
-from isolation_core.contamination._view import ProbeGuard, View
+from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSlot, Slot
+from isolation_core.contamination.undo._imports import ImportWatch
+from isolation_core.contamination.undo._rollback import apply, undo
+from isolation_core.contamination.undo._savepoint import BASELINE, Frame, join
+from isolation_core.contamination.undo._snapshot import ProbeGuard, View
 from isolation_core.findings import Change
 
 __all__ = ["BASELINE", "Frame", "Tracker", "get_tracker"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from isolation_core.contamination._namespaces import ModuleFacet
-from isolation_core.contamination._slots import Entry, FacetSlot
+from isolation_core.contamination.undo._entries import Entry, FacetSlot
 from isolation_core.findings import Change
 
 __all__ = ["merge_reloads"]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from isolation_core.contamination._facets import Facet
-from isolation_core.contamination._frames import BASELINE, Frame
 from isolation_core.contamination._namespaces import ModuleFacet
 from isolation_core.contamination._probe import MISSING, Probe
-from isolation_core.contamination._reloads import merge_reloads
-from isolation_core.contamination._slots import Entry, FacetSlot, ProbeSlot, Slot
-from isolation_core.contamination._view import ProbeGuard, View
+from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSlot, Slot
+from isolation_core.contamination.undo._reloads import merge_reloads
+from isolation_core.contamination.undo._savepoint import BASELINE, Frame
+from isolation_core.contamination.undo._snapshot import ProbeGuard, View
 from isolation_core.findings import Change
 
 __all__ = ["apply", "undo"]
