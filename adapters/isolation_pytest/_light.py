@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from isolation_core._portal import RemoteLoop
     from isolation_core.findings import Leak
     from isolation_core.graph import DependencyGraph
+    from isolation_core.lifecycle import Lifecycle
 
 __all__ = ["LightRun", "is_light"]
 
@@ -36,6 +37,14 @@ _SYNC: Final = frozenset({"plain", "generator", "context manager"})
 def is_light(spec: FixtureSpec, scope: str) -> bool:
     """Tell whether a value of *spec* can go the short way."""
     return scope == "function" and spec.kind in _SYNC and not spec.wants_request and not spec.cleanup_callbacks
+
+
+class _Described(Host):
+    """Stands in as the host of a description: a fixture that goes the short way has no lifecycle."""
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        raise AttributeError(f"{self.owner}: a fixture that goes the short way has no lifecycle")
 
 
 class LightRun:
@@ -139,7 +148,7 @@ class LightRun:
 
     def described(self) -> Instance:
         """Return what there is to tell of it, for who asks; it is not kept."""
-        found = Instance(self.spec, Host(self.owner), name=self.spec.name, scope=self.scope)
+        found = Instance(self.spec, _Described(self.owner), name=self.spec.name, scope=self.scope)
         found.state = "up"
         found.since = self.since
         found.seconds = self.since - self._began
