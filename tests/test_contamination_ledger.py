@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isolation_core.contamination._facets import ORDER, Facet
-from isolation_core.contamination._ledger import Ledger
 from isolation_core.contamination._probe import Difference
+from isolation_core.contamination.objects._containers import ORDER, Facet
+from isolation_core.contamination.objects._graph import Ledger
 
 MODULE = "sample_app"
 

@@ -27,7 +27,7 @@ from attrs import fields, frozen
 
 from isolation_core.codes import CODES
 from isolation_core.config import Settings
-from isolation_core.contamination._facets import Facet
+from isolation_core.contamination.objects._containers import Facet
 from isolation_core.contamination.probes import builtin_probes
 
 ROOT = Path(__file__).resolve().parent.parent

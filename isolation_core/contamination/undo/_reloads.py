@@ -6,7 +6,7 @@ import types
 from collections.abc import Iterable
 from typing import Final
 
-from isolation_core.contamination._namespaces import ModuleFacet
+from isolation_core.contamination.objects._namespaces import ModuleFacet
 from isolation_core.contamination.undo._entries import Entry, FacetSlot
 from isolation_core.findings import Change
 

@@ -15,10 +15,10 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from isolation_core.contamination import _facets as facets
-from isolation_core.contamination import _namespaces as names
-from isolation_core.contamination import _primitives as primitives
-from isolation_core.contamination import _values as values
+from isolation_core.contamination.objects import _containers as facets
+from isolation_core.contamination.objects import _functions as values
+from isolation_core.contamination.objects import _namespaces as names
+from isolation_core.contamination.objects import _sync as primitives
 
 __all__ = ["LEAF_TYPES", "Anatomy", "Dissect", "is_runner_owned"]
 

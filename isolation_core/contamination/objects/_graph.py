@@ -13,13 +13,19 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
-from isolation_core.contamination import _namespaces as names
-from isolation_core.contamination._anatomy import LEAF_TYPES, Anatomy, is_runner_owned, module_of
-from isolation_core.contamination._facets import Facet, ImmutableFacet
-from isolation_core.contamination._pages import AnyPage, Page, ReadPage, StorePage, Sweep
-from isolation_core.contamination._primitives import GeneratorFacet, MemoryFileFacet
 from isolation_core.contamination._probe import Difference
-from isolation_core.contamination._values import BufferFacet, CellFacet, DispatchFacet, FunctionFacet, RandomFacet
+from isolation_core.contamination.objects import _namespaces as names
+from isolation_core.contamination.objects._batches import AnyPage, Page, ReadPage, StorePage, Sweep
+from isolation_core.contamination.objects._by_type import LEAF_TYPES, Anatomy, is_runner_owned, module_of
+from isolation_core.contamination.objects._containers import Facet, ImmutableFacet
+from isolation_core.contamination.objects._functions import (
+    BufferFacet,
+    CellFacet,
+    DispatchFacet,
+    FunctionFacet,
+    RandomFacet,
+)
+from isolation_core.contamination.objects._sync import GeneratorFacet, MemoryFileFacet
 
 __all__ = ["Ledger", "Node"]
 
