@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from isolation_core._ambient import current_barrier
 from isolation_core.contamination import Probe
-from isolation_core.contamination._territory import Territory
+from isolation_core.contamination._first_party import Territory
 from isolation_core.errors import ConfigurationError
 
 __all__ = ["check_kinds", "territory_of"]

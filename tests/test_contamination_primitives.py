@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from isolation_core import Barrier, isolation_barrier
-from isolation_core.contamination._versions import HAS_COUNTERS
+from isolation_core.contamination._cpython import HAS_COUNTERS
 
 MODULE = "primitive_app"
 

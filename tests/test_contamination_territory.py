@@ -10,7 +10,7 @@ import pytest
 
 from isolation_core import isolation_barrier
 from isolation_core.contamination._absent import absent_packages
-from isolation_core.contamination._territory import Territory
+from isolation_core.contamination._first_party import Territory
 
 SHELVES = {"tools": ["hammer"]}
 

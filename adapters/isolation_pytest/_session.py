@@ -14,7 +14,7 @@ import pytest
 from isolation_core._baseline import use_baseline
 from isolation_core.barrier import Barrier
 from isolation_core.config import Settings, load_settings
-from isolation_core.contamination._territory import leave_to_runner
+from isolation_core.contamination._first_party import leave_to_runner
 from isolation_core.contamination.objects._by_type import LEAF_TYPES
 from isolation_core.contamination.undo._undo_log import get_tracker
 from isolation_core.errors import ConfigurationError

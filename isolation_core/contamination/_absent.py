@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 
-from isolation_core.contamination._territory import EVERY
+from isolation_core.contamination._first_party import EVERY
 
 __all__ = ["absent_packages"]
 

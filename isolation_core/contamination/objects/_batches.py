@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain
 from typing import Any, ClassVar, Final, TypeVar
 
-from isolation_core.contamination._versions import Store, contents, joined, moved, store_of
+from isolation_core.contamination._cpython import Store, contents, joined, moved, store_of
 from isolation_core.contamination.objects._containers import Facet
 
 __all__ = ["AnyPage", "Page", "ReadPage", "StorePage", "Sweep", "identical"]

@@ -16,8 +16,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from operator import is_
 from typing import Any, ClassVar, Final
 
+from isolation_core.contamination._cpython import HAS_STORES, HAS_TAGS, tag_of
 from isolation_core.contamination._probe import MISSING, Difference, is_same_value
-from isolation_core.contamination._versions import HAS_STORES, HAS_TAGS, tag_of
 
 __all__ = [
     "ORDER",

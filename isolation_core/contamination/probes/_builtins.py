@@ -6,8 +6,8 @@ import builtins
 from collections.abc import Hashable
 from typing import Any
 
+from isolation_core.contamination._cpython import Watch
 from isolation_core.contamination._probe import MISSING, Glance
-from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._owners import is_runners

@@ -9,8 +9,8 @@ from collections.abc import Hashable, Mapping
 from importlib.machinery import FileFinder
 from typing import Any, Final
 
+from isolation_core.contamination._cpython import Watch
 from isolation_core.contamination._probe import MISSING, Glance
-from isolation_core.contamination._versions import Watch
 from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import ItemKey, KeyedProbe, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_library_code, is_runners

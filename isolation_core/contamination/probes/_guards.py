@@ -14,8 +14,8 @@ from itertools import chain, repeat
 from operator import call
 from typing import Any, Final
 
+from isolation_core.contamination._cpython import HAS_STORES, HAS_TAGS, Store, contents, moved, store_of, tag_of
 from isolation_core.contamination._probe import MISSING, Glance
-from isolation_core.contamination._versions import HAS_STORES, HAS_TAGS, Store, contents, moved, store_of, tag_of
 from isolation_core.contamination.objects._batches import identical_lists
 
 __all__ = ["CAN_GLANCE", "Glances"]
