@@ -1,22 +1,16 @@
 """isolation-core: an isolation barrier for every test.
 
-The mocks are imported when they are first asked for: they need `unittest.mock`,
-which brings `asyncio` along, and a process that uses neither should not have to.
+What needs much to be imported is imported when it is first used: mocks need
+`unittest.mock`, which brings `asyncio` along, and a process that uses neither
+should not have to.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from isolation_core.barrier import Barrier, isolation_barrier
-from isolation_core.contamination import (
-    Probe,
-    debug_fixture_state,
-    get_contamination_summary,
-    register_probe,
-    validate_suite_isolation,
-    validate_suite_isolation_sync,
-)
+from isolation_core.contamination import Probe, register_probe
 from isolation_core.errors import ContaminationError, IsolationError
 from isolation_core.findings import Change, Leak
 from isolation_core.graph import DependencyGraph
@@ -24,6 +18,12 @@ from isolation_core.graph import DependencyGraph
 if TYPE_CHECKING:
     from isolation_core.fixtures import FixtureManager, FixtureScope, managed_fixture
     from isolation_core.mocks import deep_cleanup, isolated_mock, register_mock_builder
+    from isolation_core.reports import (
+        debug_fixture_state,
+        get_contamination_summary,
+        validate_suite_isolation,
+        validate_suite_isolation_sync,
+    )
     from isolation_core.scenarios import IntegrationScenario, integration_scenario
     from isolation_core.services import (
         MockContext,
@@ -64,36 +64,32 @@ __all__ = [
     "validate_suite_isolation_sync",
 ]
 
-_FROM_FIXTURES = frozenset({"FixtureManager", "FixtureScope", "managed_fixture"})
-_FROM_MOCKS = frozenset({"deep_cleanup", "isolated_mock", "register_mock_builder"})
-_FROM_SCENARIOS = frozenset({"IntegrationScenario", "integration_scenario"})
-_FROM_SERVICES = frozenset(
-    {
-        "MockContext",
-        "ServiceType",
-        "complex_service_interaction_mock",
-        "cross_service_mock_orchestration",
-        "debug_cross_service_interactions",
-        "register_service",
-    }
-)
+_LAZY: Final = {
+    "FixtureManager": "fixtures",
+    "FixtureScope": "fixtures",
+    "IntegrationScenario": "scenarios",
+    "MockContext": "services",
+    "ServiceType": "services",
+    "complex_service_interaction_mock": "services",
+    "cross_service_mock_orchestration": "services",
+    "debug_cross_service_interactions": "services",
+    "debug_fixture_state": "reports",
+    "deep_cleanup": "mocks",
+    "get_contamination_summary": "reports",
+    "integration_scenario": "scenarios",
+    "isolated_mock": "mocks",
+    "managed_fixture": "fixtures",
+    "register_mock_builder": "mocks",
+    "register_service": "services",
+    "validate_suite_isolation": "reports",
+    "validate_suite_isolation_sync": "reports",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FROM_MOCKS:
-        from isolation_core import mocks
+    package = _LAZY.get(name)
+    if package is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(mocks, name)
-    if name in _FROM_FIXTURES:
-        from isolation_core import fixtures
-
-        return getattr(fixtures, name)
-    if name in _FROM_SERVICES:
-        from isolation_core import services
-
-        return getattr(services, name)
-    if name in _FROM_SCENARIOS:
-        from isolation_core import scenarios
-
-        return getattr(scenarios, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{package}"), name)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from isolation_core._ambient import open_barriers
-from isolation_core.contamination import register_live_source
+from isolation_core.reports import register_live_source
 
 __all__ = ["register_live_sources"]
 

@@ -23,10 +23,10 @@ from isolation_core.contamination import (
     Probe,
     register_probe,
     unregister_probe,
-    validate_suite_isolation_sync,
 )
 from isolation_core.errors import ConfigurationError, ContaminationError
 from isolation_core.journal import Journal, use_journal
+from isolation_core.reports import validate_suite_isolation_sync
 
 NAME = "barrier_app"
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isolation_core.contamination import (
+from isolation_core.findings import Change, Leak
+from isolation_core.journal import Journal, read_journal, use_journal
+from isolation_core.reports import (
     _summary,
     debug_fixture_state,
     get_contamination_summary,
@@ -18,8 +20,6 @@ from isolation_core.contamination import (
     validate_suite_isolation,
     validate_suite_isolation_sync,
 )
-from isolation_core.findings import Change, Leak
-from isolation_core.journal import Journal, read_journal, use_journal
 
 CHANGE = Change(
     "environ", "os.environ['A']", before="'1'", after="'2'", code="ENV001", owner="test_a", scope="function"

@@ -10,7 +10,9 @@ import attrs
 
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import EventSource, Totals, as_finding, get_journal, totals_of
-from isolation_core.reports import explain, group_findings, render_change
+from isolation_core.reports._grouping import group_findings
+from isolation_core.reports._hints import explain
+from isolation_core.reports._text import render_change
 
 __all__ = [
     "LiveSource",
