@@ -1,21 +1,40 @@
-"""What summaries are told is alive now: barriers, and what belongs to them."""
+"""Live objects for summaries and debug output: which barriers, fixtures and mocks exist right now."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from isolation_core._ambient import open_barriers
-from isolation_core.reports import register_live_source
 
-__all__ = ["register_live_sources"]
+__all__ = ["LiveSource", "ask_live_sources", "register_live_source"]
+
+LiveSource = Callable[[], Iterable[str]]
+"""Returns one text for each thing of its kind that is alive right now."""
 
 
-def register_live_sources() -> None:
-    """Let summaries ask which barriers, fixtures and mocks there are."""
-    register_live_source("barriers", _barriers_alive)
-    register_live_source("fixtures", _fixtures_alive)
-    register_live_source("mocks", _mocks_alive)
+def register_live_source(name: str, source: LiveSource) -> None:
+    """Let summaries ask *source* what is alive now.
+
+    Args:
+        name: ``"barriers"``, ``"mocks"``, ``"fixtures"`` or a name of your own;
+            a later source of the same name takes its place.
+        source: called without arguments whenever somebody asks.
+    """
+    _live_sources[name] = source
+
+
+def ask_live_sources() -> tuple[dict[str, list[str]], list[str]]:
+    """Return the texts of every source by its name, and one text for each source that failed."""
+    alive: dict[str, list[str]] = {}
+    problems: list[str] = []
+    for name, source in sorted(_live_sources.items()):
+        try:
+            alive[name] = [str(text) for text in source()]
+        except Exception as error:  # a part that cannot answer must not take the summary with it
+            problems.append(f"it is not known which {name} are alive: {type(error).__name__}: {error}")
+    return alive, problems
 
 
 def _barriers_alive() -> Iterator[str]:
@@ -44,3 +63,10 @@ def _fixtures_alive() -> Iterator[str]:
     fixtures = sys.modules.get("isolation_core.fixtures")
     if fixtures is not None:
         yield from fixtures.live_fixtures()
+
+
+_live_sources: Final[dict[str, LiveSource]] = {
+    "barriers": _barriers_alive,
+    "fixtures": _fixtures_alive,
+    "mocks": _mocks_alive,
+}

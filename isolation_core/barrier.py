@@ -20,7 +20,6 @@ from weakref import ref
 
 from attrs import evolve
 
-from isolation_core._alive import register_live_sources
 from isolation_core._ambient import current_barrier, open_barriers, task_barrier
 from isolation_core._baseline import mark_known
 from isolation_core._modes import Mode
@@ -595,6 +594,3 @@ def _excuse(error: Exception, where: str) -> None:
     if os.environ.get("ISOLATION_CORE_DEBUG"):
         raise error
     get_journal().record("note", text=f"isolation-core failed in {where}: {type(error).__name__}: {error}")
-
-
-register_live_sources()

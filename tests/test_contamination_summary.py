@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isolation_core import _alive
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import Journal, read_journal, use_journal
 from isolation_core.reports import (
-    _summary,
     debug_fixture_state,
     get_contamination_summary,
     register_live_source,
@@ -30,7 +30,7 @@ LEAK = Leak("thread", "Thread 'pump'", code="THR001", owner="test_b", scope="fun
 @pytest.fixture(autouse=True)
 def own_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test registers what is alive by itself."""
-    monkeypatch.setattr(_summary, "_live_sources", {})
+    monkeypatch.setattr(_alive, "_live_sources", {})
 
 
 def close(journal: Journal, *, clean: bool = True, restored: bool = True, checks: int = 20) -> None:

@@ -1,12 +1,12 @@
 """Renderers of a journal: what happened, for people and for programs."""
 
+from isolation_core._alive import register_live_source
 from isolation_core.reports._grouping import Group, group_findings, unfinished_barriers
 from isolation_core.reports._hints import explain
 from isolation_core.reports._json import REPORT_SCHEMA, render_json, report_data
 from isolation_core.reports._summary import (
     debug_fixture_state,
     get_contamination_summary,
-    register_live_source,
     validate_suite_isolation,
     validate_suite_isolation_sync,
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
 
+from isolation_core._alive import ask_live_sources
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import EventSource, Totals, as_finding, get_journal, totals_of
 from isolation_core.reports._grouping import group_findings
@@ -15,30 +15,13 @@ from isolation_core.reports._hints import explain
 from isolation_core.reports._text import render_change
 
 __all__ = [
-    "LiveSource",
     "debug_fixture_state",
     "get_contamination_summary",
-    "register_live_source",
     "validate_suite_isolation",
     "validate_suite_isolation_sync",
 ]
 
-LiveSource = Callable[[], Iterable[str]]
-"""Returns one text for each thing of its kind that is alive right now."""
-
 _MAX_ISSUES: Final = 100
-_live_sources: dict[str, LiveSource] = {}
-
-
-def register_live_source(name: str, source: LiveSource) -> None:
-    """Let summaries ask *source* what is alive now.
-
-    Args:
-        name: ``"barriers"``, ``"mocks"``, ``"fixtures"`` or a name of your own;
-            a later source of the same name takes its place.
-        source: called without arguments whenever somebody asks.
-    """
-    _live_sources[name] = source
 
 
 def get_contamination_summary(journal: EventSource | None = None) -> dict[str, Any]:
@@ -128,7 +111,7 @@ def validate_suite_isolation_sync(journal: EventSource | None = None) -> dict[st
     """
     source = get_journal() if journal is None else journal
     totals = totals_of(source)
-    alive, problems = _ask_live_sources()
+    alive, problems = ask_live_sources()
     issues = [*_finding_issues(source), *_trust_issues(totals), *problems]
     if len(issues) > _MAX_ISSUES:
         issues[_MAX_ISSUES:] = [f"and {len(issues) - _MAX_ISSUES} more issues"]
@@ -157,7 +140,7 @@ def debug_fixture_state(journal: EventSource | None = None) -> dict[str, Any]:
         and ``text``, all of it to be printed.
     """
     source = get_journal() if journal is None else journal
-    alive, problems = _ask_live_sources()
+    alive, problems = ask_live_sources()
     recent = [f"{event.t:.3f} s {event.to_json()}" for event in source.events[-20:]]
     lines = []
     for kind, names in alive.items():
@@ -172,17 +155,6 @@ def debug_fixture_state(journal: EventSource | None = None) -> dict[str, Any]:
         lines.append(fixtures.pop("text"))
     lines += [*problems, f"last events: {len(recent)}", *(f"  {text}" for text in recent)]
     return {"alive": alive, **fixtures, "recent": recent, "text": "\n".join(lines)}
-
-
-def _ask_live_sources() -> tuple[dict[str, list[str]], list[str]]:
-    alive: dict[str, list[str]] = {}
-    problems: list[str] = []
-    for name, source in sorted(_live_sources.items()):
-        try:
-            alive[name] = [str(text) for text in source()]
-        except Exception as error:  # a part that cannot answer must not take the summary with it
-            problems.append(f"it is not known which {name} are alive: {type(error).__name__}: {error}")
-    return alive, problems
 
 
 def _finding_issues(source: EventSource) -> list[str]:
