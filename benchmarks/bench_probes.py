@@ -19,7 +19,7 @@ import types
 from importlib.machinery import ModuleSpec
 from time import perf_counter_ns
 
-from isolation_core.contamination.probes import builtin_probes
+from isolation_core.contamination.probes._builtin import builtin_probes
 
 LOOKS = 4000
 

@@ -27,7 +27,7 @@ from isolation_core._teardown import both
 from isolation_core._watched import check_kinds, territory_of
 from isolation_core.contamination import default_probes
 from isolation_core.contamination._ignore import IgnoreRules
-from isolation_core.contamination._registry import context_probes
+from isolation_core.contamination.probes._registered import context_probes
 from isolation_core.contamination.undo._undo_log import Frame, get_tracker
 from isolation_core.errors import ConfigurationError, ContaminationError
 from isolation_core.findings import Change, Leak

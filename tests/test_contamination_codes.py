@@ -7,7 +7,7 @@ from pathlib import Path
 
 import isolation_core
 from isolation_core.codes import CODES
-from isolation_core.contamination.probes import builtin_probes
+from isolation_core.contamination.probes._builtin import builtin_probes
 from isolation_core.reports import explain
 from isolation_core.reports._text import first_sentence
 

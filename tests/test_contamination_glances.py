@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from isolation_core import isolation_barrier
 from isolation_core.contamination import default_probes
 from isolation_core.contamination._cpython import HAS_STORES, contents, moved, store_of
-from isolation_core.contamination._probe import Glance
 from isolation_core.contamination.probes._guards import CAN_GLANCE, Glances
+from isolation_core.contamination.probes._probe import Glance
 
 needs_stores = pytest.mark.skipif(not HAS_STORES, reason="this interpreter does not show where lists keep their items")
 

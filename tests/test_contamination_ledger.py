@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isolation_core.contamination._probe import Difference
+from isolation_core.contamination._difference import Difference
 from isolation_core.contamination.objects._containers import ORDER, Facet
 from isolation_core.contamination.objects._graph import Ledger
 

@@ -28,7 +28,7 @@ from attrs import fields, frozen
 from isolation_core.codes import CODES
 from isolation_core.config import Settings
 from isolation_core.contamination.objects._containers import Facet
-from isolation_core.contamination.probes import builtin_probes
+from isolation_core.contamination.probes._builtin import builtin_probes
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -53,7 +53,7 @@ import pytest
 
 from isolation_core import isolation_barrier
 from isolation_core.contamination import Difference, Probe
-from isolation_core.contamination.probes import builtin_probes
+from isolation_core.contamination.probes._builtin import builtin_probes
 
 KEPT: list[Any] = []
 VARIABLE = contextvars.ContextVar("VARIABLE", default=0)

@@ -686,7 +686,7 @@ def test_finalizers_of_libraries_stay() -> None:
 
 SCRIPT = """
 import sys
-from isolation_core.contamination.probes import builtin_probes
+from isolation_core.contamination.probes._builtin import builtin_probes
 probes = builtin_probes()
 look = lambda: [probe.capture() for probe in probes]
 def faults(before, after):

@@ -1,7 +1,13 @@
 """Component 5: what a test changed, who did it, and how to put it back."""
 
-from isolation_core.contamination._probe import MISSING, Difference, Probe, is_same_value
-from isolation_core.contamination._registry import default_probes, register_probe, registered_probes, unregister_probe
+from isolation_core.contamination._difference import MISSING, Difference, is_same_value
+from isolation_core.contamination.probes._probe import Probe
+from isolation_core.contamination.probes._registered import (
+    default_probes,
+    register_probe,
+    registered_probes,
+    unregister_probe,
+)
 
 __all__ = [
     "MISSING",

@@ -17,7 +17,7 @@ from operator import is_
 from typing import Any, ClassVar, Final
 
 from isolation_core.contamination._cpython import HAS_STORES, HAS_TAGS, tag_of
-from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 
 __all__ = [
     "ORDER",

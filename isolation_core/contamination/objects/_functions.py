@@ -9,7 +9,7 @@ from types import CellType, FunctionType
 from typing import Any, Final
 
 from isolation_core.contamination._cpython import CELL_WORDS, FUNCTION_WORDS, HAS_TAGS, HAS_WORDS, words_of
-from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination.objects._containers import ORDER, WHOLE, DictFacet, Facet, key_text
 
 __all__ = ["BufferFacet", "CellFacet", "DispatchFacet", "FunctionFacet", "RandomFacet", "SlotsFacet"]

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
-from isolation_core.contamination._probe import Difference
+from isolation_core.contamination._difference import Difference
 from isolation_core.contamination.objects import _namespaces as names
 from isolation_core.contamination.objects._batches import AnyPage, Page, ReadPage, StorePage, Sweep
 from isolation_core.contamination.objects._by_type import LEAF_TYPES, Anatomy, is_runner_owned, module_of

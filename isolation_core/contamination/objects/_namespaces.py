@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, ClassVar, Final
 
-from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination.objects._containers import ORDER, DictFacet, Facet
 from isolation_core.findings import Severity
 

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Final
 
 from isolation_core.contamination._cpython import COUNTER_WORDS, HAS_COUNTERS, words_of
-from isolation_core.contamination._probe import Difference
+from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._rendering import register_placeholder
 from isolation_core.contamination.objects._containers import ORDER, WHOLE, Facet
 from isolation_core.contamination.objects._namespaces import AttributesFacet

@@ -1,5 +1,1 @@
-"""The built-in probes, one module per family of state."""
-
-from isolation_core.contamination.probes._all import builtin_probes
-
-__all__ = ["builtin_probes"]
+"""Process state: the probe protocol, the guards that save asking, and one module per family of state."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination.probes._keyed import KeyedProbe, attempt, loaded
 
 __all__ = ["EventLoopProbe"]

@@ -7,10 +7,11 @@ from collections.abc import Hashable
 from typing import Any
 
 from isolation_core.contamination._cpython import Watch
-from isolation_core.contamination._probe import MISSING, Glance
+from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._owners import is_runners
+from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["BuiltinsProbe"]
 

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Difference, is_same_value
+from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.findings import Severity
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from isolation_core.contamination._probe import MISSING, Difference
+from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination._rendering import bounded_repr, redacted
 from isolation_core.contamination.probes._keyed import KeyedProbe
 

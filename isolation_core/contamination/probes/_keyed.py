@@ -11,8 +11,9 @@ from operator import is_
 from types import ModuleType
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Difference, Glance, Probe, is_same_value
+from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._rendering import bounded_repr
+from isolation_core.contamination.probes._probe import Glance, Probe
 from isolation_core.findings import Severity
 
 __all__ = [

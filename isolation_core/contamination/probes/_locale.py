@@ -10,8 +10,9 @@ from collections.abc import Hashable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Glance
+from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.probes._keyed import KeyedProbe
+from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["LocaleProbe", "TimeZoneProbe"]
 

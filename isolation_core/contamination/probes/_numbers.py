@@ -13,9 +13,10 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Difference, Glance, is_same_value
+from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._rendering import bounded_repr, fingerprint
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded
+from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["DecimalProbe", "DecimalTemplatesProbe", "RandomProbe"]
 

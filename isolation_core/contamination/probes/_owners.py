@@ -7,8 +7,8 @@ import sys
 import types
 from typing import Any, Final
 
+from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_installed, is_of_runner
-from isolation_core.contamination._probe import MISSING
 from isolation_core.contamination.objects._by_type import module_of
 
 __all__ = ["home_of", "is_library_code", "is_loop_hook", "is_runners"]

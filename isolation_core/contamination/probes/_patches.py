@@ -8,9 +8,10 @@ from collections.abc import Hashable, Mapping
 from itertools import chain
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Glance
+from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded, same_items
+from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["PatchesProbe"]
 

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Glance
+from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.probes._keyed import KeyedProbe
+from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["CwdProbe", "UmaskProbe"]
 

@@ -9,9 +9,10 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING, Glance
+from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, attempt, same_items
 from isolation_core.contamination.probes._owners import is_runners
+from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["StreamSettingsProbe", "StreamsProbe"]
 

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from isolation_core.contamination._probe import Glance
 from isolation_core.contamination.probes._keyed import (
     ItemKey,
     KeyedProbe,
@@ -23,6 +22,7 @@ from isolation_core.contamination.probes._keyed import (
     same_items,
 )
 from isolation_core.contamination.probes._owners import is_runners
+from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["CollectorProbe", "FlagsProbe", "SwitchesProbe"]
 

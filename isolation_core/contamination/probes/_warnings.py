@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from itertools import repeat
 from typing import Any, Final
 
-from isolation_core.contamination._probe import MISSING
+from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.probes._keyed import ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._owners import is_runners
 from isolation_core.findings import Severity

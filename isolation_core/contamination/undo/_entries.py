@@ -6,9 +6,10 @@ from collections.abc import Hashable
 from types import ModuleType
 from typing import Any
 
-from isolation_core.contamination._probe import Difference, Probe
+from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._rendering import bounded_repr, is_secret_name, redacted
 from isolation_core.contamination.objects._containers import ORDER, Facet
+from isolation_core.contamination.probes._probe import Probe
 from isolation_core.findings import Change, Severity
 
 __all__ = ["Entry", "FacetSlot", "ProbeSlot", "Slot"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from isolation_core.contamination._probe import MISSING, Probe
+from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.objects._containers import Facet
 from isolation_core.contamination.objects._namespaces import ModuleFacet
+from isolation_core.contamination.probes._probe import Probe
 from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSlot, Slot
 from isolation_core.contamination.undo._reloads import merge_reloads
 from isolation_core.contamination.undo._savepoint import BASELINE, Frame

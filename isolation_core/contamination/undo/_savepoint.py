@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from isolation_core.contamination._first_party import Territory
-from isolation_core.contamination._probe import Probe
+from isolation_core.contamination.probes._probe import Probe
 from isolation_core.findings import Change
 
 __all__ = ["BASELINE", "Frame", "join"]

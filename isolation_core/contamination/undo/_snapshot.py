@@ -9,11 +9,12 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 from isolation_core.contamination._cpython import HAS_TAGS, tag_of
+from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import PROBED_MODULES, Territory, foreign_classes_in, imports_of
-from isolation_core.contamination._probe import Difference, Glance, Probe
 from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.objects._graph import Ledger
 from isolation_core.contamination.probes._guards import CAN_GLANCE, Glances
+from isolation_core.contamination.probes._probe import Glance, Probe
 from isolation_core.journal import get_journal
 
 __all__ = ["ProbeGuard", "View"]

@@ -20,8 +20,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import Territory
-from isolation_core.contamination._probe import Difference, Probe
+from isolation_core.contamination.probes._probe import Probe
 from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSlot, Slot
 from isolation_core.contamination.undo._imports import ImportWatch
 from isolation_core.contamination.undo._rollback import apply, undo

@@ -10,59 +10,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from isolation_core.contamination._rendering import bounded_repr, register_placeholder
+from isolation_core.contamination._difference import MISSING, Difference, is_same_value
+from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.findings import Severity
 
-__all__ = ["MISSING", "Difference", "Glance", "Probe", "is_same_value"]
-
-
-class _Missing:
-    """The value of a key that is not there."""
-
-    def __repr__(self) -> str:
-        return "<absent>"
-
-
-MISSING: Final = _Missing()
-register_placeholder(_Missing)
-
-_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
-
-
-def is_same_value(before: object, after: object) -> bool:
-    """Tell whether two values are the same for restoring, never calling user code.
-
-    Identity decides; only exact builtin atoms of one type are also compared by
-    value, because rebinding ``5000`` to another ``5000`` is nobody's pollution.
-    """
-    if before is after:
-        return True
-    kind = type(before)
-    if kind is not type(after) or kind not in _ATOMS:
-        return False
-    # A NaN differs from itself and -0.0 equals 0.0: their text tells the truth.
-    return repr(before) == repr(after) if kind in (float, complex) else before == after
-
-
-@frozen
-class Difference:
-    """One key of a probe whose value moved between two snapshots.
-
-    Attributes:
-        key: names the slot within the probe.
-        before: the older value, or `MISSING`.
-        after: the newer value, or `MISSING`.
-        severity: overrides the probe's own for this one slot.
-    """
-
-    key: Hashable
-    before: Any = field(kw_only=True)
-    after: Any = field(kw_only=True)
-    severity: Severity | None = field(default=None, kw_only=True)
+__all__ = ["Glance", "Probe"]
 
 
 @frozen

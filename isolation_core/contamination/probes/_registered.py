@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isolation_core.contamination._probe import Probe
+from isolation_core.contamination.probes._probe import Probe
 from isolation_core.errors import ConfigurationError
 
 __all__ = ["context_probes", "default_probes", "register_probe", "registered_probes", "unregister_probe"]
@@ -58,7 +58,7 @@ def default_probes() -> tuple[Probe, ...]:
     """Return the built-in probes and the registered ones, cheapest first; the same ones every time."""
     global _default, _builtin, _of_context  # noqa: PLW0603 - the one cache of this module
     if _builtin is None:
-        from isolation_core.contamination.probes import builtin_probes
+        from isolation_core.contamination.probes._builtin import builtin_probes
 
         _builtin = builtin_probes()
     if _default is None:

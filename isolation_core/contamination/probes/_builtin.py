@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from isolation_core.contamination._probe import Probe
 from isolation_core.contamination.probes._asyncio import EventLoopProbe
 from isolation_core.contamination.probes._builtins import BuiltinsProbe
 from isolation_core.contamination.probes._codecs import CodecsProbe
@@ -17,6 +16,7 @@ from isolation_core.contamination.probes._modules import ModulesProbe
 from isolation_core.contamination.probes._numbers import DecimalProbe, DecimalTemplatesProbe, RandomProbe
 from isolation_core.contamination.probes._patches import PatchesProbe
 from isolation_core.contamination.probes._paths import ImporterCacheProbe, PathsProbe
+from isolation_core.contamination.probes._probe import Probe
 from isolation_core.contamination.probes._process import CwdProbe, UmaskProbe
 from isolation_core.contamination.probes._registries import RegistriesProbe
 from isolation_core.contamination.probes._signals import SignalMaskProbe, SignalsProbe, TimersProbe
