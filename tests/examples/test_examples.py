@@ -15,7 +15,7 @@ import pytest
 
 from isolation_core.journal import as_finding, read_journal
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SUITE = EXAMPLES / "polluted_suite"
 
 

@@ -1,6 +1,6 @@
 """Kafka: one body for each promise, over the double and with aiokafka over librdkafka's mock cluster.
 
-What only the double can do is in ``test_services_kafka_virtual.py``, with the reasons.
+What only the double can do is in ``test_virtual.py``, with the reasons.
 """
 
 from __future__ import annotations

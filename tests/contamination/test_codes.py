@@ -11,7 +11,7 @@ from isolation_core.contamination.probes._builtin import builtin_probes
 from isolation_core.reports import explain
 from isolation_core.reports._text import first_sentence
 
-ROOT = Path(__file__).resolve().parent.parent / "adapters"
+ROOT = Path(__file__).resolve().parents[2] / "adapters"
 
 
 def test_every_code_in_the_sources_is_described() -> None:

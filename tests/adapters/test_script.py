@@ -23,7 +23,7 @@ from isolation_core.errors import ContaminationError
 from isolation_core.findings import Change
 from isolation_core.journal import Journal, as_finding, read_journal, use_journal
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAME = "ISOLATION_TEST_VARIABLE"
 
 

@@ -1,6 +1,6 @@
 """What the Kafka double alone can do, or can be asked: not run with the client over the mock cluster.
 
-The reason stands above each group of tests. What both can do is in ``test_services_kafka_behaviour.py``.
+The reason stands above each group of tests. What both can do is in ``test_behaviour.py``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-STACK = Path(__file__).resolve().parent.parent / "examples" / "resource_stack"
+STACK = Path(__file__).resolve().parents[2] / "examples" / "resource_stack"
 WAYS = {
     "script": ("script.py",),
     "custom runner": ("custom_runner.py",),

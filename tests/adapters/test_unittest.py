@@ -21,7 +21,7 @@ from isolation_core.config import Settings, use_settings
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import Journal, as_finding, read_journal, use_journal
 
-SUITE = Path(__file__).resolve().parent.parent / "examples" / "polluted_suite"
+SUITE = Path(__file__).resolve().parents[2] / "examples" / "polluted_suite"
 NAME = "ISOLATION_TEST_VARIABLE"
 
 

@@ -15,7 +15,7 @@ from isolation_core.mocks import ENGINE, ENGINE_REASON, MockRegistry, _engine, _
 from isolation_core.mocks._kinds import IsolatedMock
 from isolation_core.mocks._plain_engine import PlainMock
 
-RUNNER = Path(__file__).parent.parent / "benchmarks" / "cpython_mock_suite.py"
+RUNNER = Path(__file__).resolve().parents[2] / "benchmarks" / "cpython_mock_suite.py"
 
 
 def test_the_light_engine_is_the_default_here() -> None:
