@@ -8,7 +8,7 @@ import pytest
 
 from isolation_core._baseline import write_baseline
 from isolation_core.config import Settings
-from isolation_core.contamination._absent import absent_packages
+from isolation_core.contamination._first_party import absent_packages
 from isolation_core.errors import ContaminationError
 from isolation_core.journal import Journal
 from isolation_core.reports import Style, render_summary

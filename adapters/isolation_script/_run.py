@@ -68,7 +68,7 @@ class _Watch:
     def _close(self) -> None:
         if self._pid != os.getpid():
             return
-        from isolation_core.contamination._absent import absent_packages
+        from isolation_core.contamination._first_party import absent_packages
         from isolation_core.errors import ContaminationError
         from isolation_core.reports import SECTION_HEADER, render_summary
 

@@ -12,7 +12,7 @@ from isolation_core._ambient import runner_barriers
 from isolation_core._baseline import follow_baseline
 from isolation_core.barrier import Barrier
 from isolation_core.config import current_settings
-from isolation_core.contamination._absent import absent_packages
+from isolation_core.contamination._first_party import absent_packages
 from isolation_core.journal import get_journal
 from isolation_core.reports import SECTION_HEADER, render_summary
 

@@ -1,51 +1,89 @@
-"""Which modules are first-party, and what they import."""
+"""Whose a thing is: the project's own ("first-party"), an installed package's, the runner's, or ours.
+
+The one place that decides it, for modules by name and file, and for objects by
+the module they come from. What belongs to whoever runs, measures or debugs the
+tests is not contamination and is never touched.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
+
+from isolation_core._suggest import did_you_mean
+from isolation_core.contamination._difference import MISSING
 
 __all__ = [
     "EVERY",
-    "PROBED_MODULES",
     "Territory",
-    "foreign_classes_in",
-    "imports_of",
+    "absent_packages",
+    "home_of",
     "is_installed",
+    "is_installed_class",
+    "is_library_code",
+    "is_loop_hook",
     "is_of_runner",
+    "is_runner_class",
+    "is_runners",
+    "is_stdlib",
     "leave_to_runner",
+    "module_of",
 ]
-
-_OURS: Final = ("isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest")
-_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_STDLIB: Final = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
-_TOP_MODULES: Final = sys.stdlib_module_names
 
 EVERY: Final = "*"
 """In place of a package's name: the attributes of every module that is loaded."""
 
-PROBED_MODULES: Final = frozenset(
-    {"builtins", "gc", "locale", "logging", "mimetypes", "signal", "sys", "typing", "warnings"}
-)
-"""Watched slot by slot by probes of their own, or (typing) nothing but caches."""
+_OURS: Final = frozenset({"isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest"})
+_RUNNERS: Final = _OURS | {
+    "_hypothesis_pytestplugin", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pytest",
+    "anyio_pytest_plugin", "bdb", "coverage", "debugpy", "execnet", "hypothesis", "ipdb", "pdb", "pluggy", "pudb",
+    "pydevd", "pytest", "xdist",
+}  # fmt: skip
+_RUNNERS_MODULES: Final = ("anyio.pytest_plugin",)
+_LOOPS: Final = frozenset({"asyncio", "trio", "uvloop", "winloop"})
+
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_STDLIB: Final = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
+
+_runner_modules: set[str] = set()
 
 
-_RUNNERS: Final = frozenset(
-    {
-        "_hypothesis_pytestplugin", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pytest", "bdb",
-        "coverage", "debugpy", "execnet", "hypothesis", "ipdb", "isolation_core", "isolation_pytest",
-        "isolation_script", "isolation_unittest", "pdb", "pluggy", "pudb", "pydevd", "pytest", "xdist",
-    }
-)  # fmt: skip
+# -- modules, by name and file -----------------------------------------------
 
 
-def is_of_runner(package: str) -> bool:
-    """Tell whether *package* runs, traces, debugs or measures tests: what it owns is not contamination."""
-    return package in _RUNNERS or package.startswith("pytest_")
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def is_of_runner(name: str) -> bool:
+    """Tell whether the module or package *name* runs, traces, debugs or measures tests."""
+    top = _top(name)
+    return top in _RUNNERS or top.startswith("pytest_") or name.startswith(_RUNNERS_MODULES)
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether the module *name* is part of this library, or was left to the runner."""
+    return _top(name) in _OURS or name in _runner_modules
+
+
+def is_stdlib(name: str) -> bool:
+    """Tell whether the module *name* is part of the standard library."""
+    return _top(name) in sys.stdlib_module_names
+
+
+def leave_to_runner(names: Iterable[str]) -> None:
+    """Never watch the modules called *names*: the runner's plugins keep their own state in them."""
+    _runner_modules.update(names)
+
+
+def is_installed(path: str) -> bool:
+    """Tell whether the real *path* belongs to an installed package or the standard library."""
+    return any(part in path for part in _INSTALLED) or path.startswith(_STDLIB)
 
 
 def _file_of(module: Any) -> str | None:
@@ -65,12 +103,11 @@ def _file_of(module: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-_runner_modules: set[str] = set()
-
-
-def leave_to_runner(names: Iterable[str]) -> None:
-    """Never watch the modules called *names*: the runner's plugins keep their own state in them."""
-    _runner_modules.update(names)
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # the folder was deleted
+        return os.sep
 
 
 class Territory:
@@ -106,7 +143,7 @@ class Territory:
                 continue
             with entries:
                 found.update(entry.name for entry in entries if os.path.isfile(os.path.join(entry.path, "__init__.py")))
-        return frozenset(found - _TOP_MODULES)
+        return frozenset(found - sys.stdlib_module_names)
 
     def includes(self, name: str) -> bool:
         """Tell whether the module called *name* is first-party."""
@@ -119,8 +156,7 @@ class Territory:
         return verdict
 
     def _judge(self, name: str, module: Any) -> bool:
-        top = name.partition(".")[0]
-        if top in _OURS or name in _runner_modules:
+        if is_ours(name):
             return False
         if self._named is not None:
             return self.is_asked_for(name)
@@ -129,7 +165,7 @@ class Territory:
         path = _file_of(module)
         if path is None:
             return False
-        if top in self._here:
+        if _top(name) in self._here:
             return True
         # realpath() asks the file system: thousands of installed modules must
         # not each cost that.
@@ -144,12 +180,11 @@ class Territory:
 
     def is_runners(self, name: str) -> bool:
         """Tell whether a module belongs to the runner, its plugins, or to this library."""
-        return name in _runner_modules or is_of_runner(name.partition(".")[0])
+        return name in _runner_modules or is_of_runner(name)
 
     def is_users(self, name: str, module: Any) -> bool:
         """Tell whether a module is somebody's own code: not installed, not the standard library."""
-        top = name.partition(".")[0]
-        if top in _OURS or name in _runner_modules or (top in _TOP_MODULES and top != "__main__"):
+        if is_ours(name) or (is_stdlib(name) and name != "__main__"):
             return False
         if self.includes(name):
             return True
@@ -157,52 +192,111 @@ class Territory:
         return path is not None and not is_installed(path) and not is_installed(os.path.realpath(path))
 
 
-def is_installed(path: str) -> bool:
-    """Tell whether the real *path* belongs to an installed package or the standard library."""
-    return any(part in path for part in _INSTALLED) or path.startswith(_STDLIB)
+# -- objects, by the module they come from -----------------------------------
 
 
-def _current_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # the folder was deleted
-        return os.sep
+_DICT_OF: Final = type.__dict__["__dict__"]
 
 
-def imports_of(module: types.ModuleType) -> set[str]:
-    """Return the names of loaded modules that *module* imports, at its top or inside its functions."""
-    found = set()
-    for value in tuple(module.__dict__.values()):
+def module_of(kind: type) -> str:
+    """Return the module *kind* says it comes from, without asking its metaclass."""
+    found = _DICT_OF.__get__(kind).get("__module__")
+    if isinstance(found, str):
+        return found
+    return "builtins" if not kind.__flags__ & (1 << 9) else ""
+
+
+def is_runner_class(kind: type) -> bool:
+    """Tell whether instances of *kind* belong to the test runner, a debugger or to us."""
+    return is_of_runner(module_of(kind))
+
+
+def is_installed_class(kind: type) -> bool:
+    """Tell whether *kind* is defined by an installed package, and not by the standard library."""
+    top = _top(module_of(kind))
+    return not is_stdlib(top) and _is_installed_module(top)
+
+
+def _is_installed_module(name: str) -> bool:
+    module = sys.modules.get(name)
+    path = None if module is None else _file_of(module)
+    return path is not None and is_installed(path)
+
+
+def home_of(value: Any) -> str:
+    """Return the name of the module that *value* (a function, method or instance) comes from."""
+    while True:
         kind = type(value)
-        if kind is types.ModuleType:
-            name = value.__dict__.get("__name__")
-            if isinstance(name, str):
-                found.add(name)
+        if kind is functools.partial:
+            value = value.func
+        elif kind is types.MethodType:
+            owner = value.__self__
+            if isinstance(owner, type):
+                return module_of(owner)
+            # The most derived class decides: a debugger subclasses bdb.
+            return module_of(type(owner))
         elif kind is types.FunctionType:
-            found.update(_loaded_names(value.__code__))
-        elif issubclass(kind, type) and value.__dict__.get("__module__") == module.__name__:
-            for member in tuple(type.__dict__["__dict__"].__get__(value).values()):
-                if type(member) is types.FunctionType:
-                    found.update(_loaded_names(member.__code__))
-    return found
+            found = value.__globals__.get("__name__")
+            return found if type(found) is str else ""
+        elif kind is types.BuiltinFunctionType:
+            found = value.__module__
+            return found if type(found) is str else ""
+        else:
+            return module_of(value if issubclass(kind, type) else kind)
 
 
-def _loaded_names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names in *code* that are loaded modules: an import statement keeps its name there."""
-    modules = sys.modules
-    for name in code.co_names:
-        if name in modules:
-            yield name
-    for constant in code.co_consts:
-        if type(constant) is types.CodeType:
-            yield from _loaded_names(constant)
+def is_runners(value: Any) -> bool:
+    """Tell whether *value* belongs to the test runner, a coverage tool, a debugger or to us."""
+    if value is MISSING:
+        return False
+    if is_of_runner(home_of(value)):
+        return True
+    # A project's own subclass of a debugger is still a debugger.
+    if type(value) is types.MethodType and not isinstance(value.__self__, type):
+        return any(module_of(base) == "bdb" for base in type(value.__self__).__mro__)
+    return False
 
 
-def foreign_classes_in(module: types.ModuleType, is_users: Callable[[str, Any], bool]) -> Iterator[tuple[str, type]]:
-    """Yield label and class of the installed or standard classes *module* imported by name."""
-    for value in tuple(module.__dict__.values()):
-        if issubclass(type(value), type):
-            space = type.__dict__["__dict__"].__get__(value)
-            home = space.get("__module__")
-            if isinstance(home, str) and not is_users(home, sys.modules.get(home)):
-                yield f"{home}.{type.__dict__['__qualname__'].__get__(value)}", value
+def is_loop_hook(value: Any) -> bool:
+    """Tell whether *value* was installed by a running event loop, which removes it by itself."""
+    return _top(home_of(value)) in _LOOPS
+
+
+def is_library_code(value: Any) -> bool:
+    """Tell whether *value* is the work of an installed package or the standard library."""
+    name = home_of(value)
+    if name in ("", "builtins", "__main__"):
+        return False
+    return is_stdlib(name) or _is_installed_module(name)
+
+
+# -- packages that are not there ---------------------------------------------
+
+
+def absent_packages(packages: Iterable[str] | None) -> dict[str, str]:
+    """Return those of *packages* that are not loaded and cannot be found either, each with a text about it.
+
+    One that exists and was not needed in this run is none of them. Imports nothing.
+    """
+    named = (name for name in packages or () if name != EVERY)
+    return {name: _text(name) for name in named if name not in sys.modules and not _exists(name)}
+
+
+def _exists(name: str) -> bool:
+    import importlib.util
+
+    above = name.rpartition(".")[0]
+    if above and above not in sys.modules:
+        # Looking for it would import what is above it.
+        return _exists(above)
+    try:
+        return importlib.util.find_spec(name) is not None
+    except Exception:  # a finder of somebody else's, on a name that is not there
+        return False
+
+
+def _text(name: str) -> str:
+    inner = "." in name
+    loaded = sorted({each if inner else each.partition(".")[0] for each in tuple(sys.modules)})
+    hint = did_you_mean(name, loaded, otherwise="name a package your tests import")
+    return f"there is no package {name!r}, so nothing of it was watched; {hint}"

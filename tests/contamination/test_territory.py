@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from isolation_core import isolation_barrier
-from isolation_core.contamination._absent import absent_packages
-from isolation_core.contamination._first_party import Territory
+from isolation_core.contamination._first_party import Territory, absent_packages
 
 SHELVES = {"tools": ["hammer"]}
 

@@ -7,7 +7,6 @@ import functools
 import io
 import itertools
 import random
-import sys
 import threading
 import types
 import weakref
@@ -15,12 +14,13 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from isolation_core.contamination._first_party import is_runner_class, is_stdlib, module_of
 from isolation_core.contamination.objects import _containers as facets
 from isolation_core.contamination.objects import _functions as values
 from isolation_core.contamination.objects import _namespaces as names
 from isolation_core.contamination.objects import _sync as primitives
 
-__all__ = ["LEAF_TYPES", "Anatomy", "Dissect", "is_runner_owned"]
+__all__ = ["LEAF_TYPES", "Anatomy", "Dissect"]
 
 Dissect = Callable[[Any], list[facets.Facet]]
 """Makes the facets of one object."""
@@ -35,14 +35,6 @@ LEAF_TYPES: Final[frozenset[type]] = frozenset(
     }
 )  # fmt: skip
 """Exact types that have no state of their own and lead nowhere."""
-
-# What the runner and its plugins own is not contamination and never touched.
-_RUNNER_PACKAGES: Final = frozenset(
-    {
-        "_hypothesis_pytestplugin", "_pytest", "anyio_pytest_plugin", "coverage", "execnet", "hypothesis",
-        "isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest", "pluggy", "pytest", "xdist",
-    }
-)  # fmt: skip
 
 # Classes of these modules, and their subclasses, are alive (the audit of living
 # things speaks of them), hold handles, or are watched by a probe of their own:
@@ -69,20 +61,6 @@ _DICT_OF: Final = type.__dict__["__dict__"]
 _MRO_OF: Final = type.__dict__["__mro__"]
 _NAMESPACE: Final = types.SimpleNamespace.__dict__["__dict__"]
 _LRU_CACHE: Final = type(functools.lru_cache(lambda: None))
-
-
-def module_of(kind: type) -> str:
-    """Return the module *kind* says it comes from, without asking its metaclass."""
-    found = _DICT_OF.__get__(kind).get("__module__")
-    if isinstance(found, str):
-        return found
-    return "builtins" if not kind.__flags__ & (1 << 9) else ""
-
-
-def is_runner_owned(kind: type) -> bool:
-    """Tell whether instances of *kind* belong to the test runner or to us."""
-    top, _, rest = module_of(kind).partition(".")
-    return top in _RUNNER_PACKAGES or top.startswith("pytest_") or (top == "anyio" and rest.startswith("pytest_plugin"))
 
 
 class Anatomy:
@@ -121,10 +99,10 @@ class Anatomy:
         state = primitives.PRIMITIVES.get((module, type.__dict__["__name__"].__get__(kind)))
         if state is not None:
             return (lambda obj: [primitives.PrimitiveFacet(obj, _getset_of(mro), names=state)]), False
-        if any(map(_is_live, mro)) or is_runner_owned(kind):
+        if any(map(_is_live, mro)) or is_runner_class(kind):
             return None, False
         own = self._is_first_party(module)
-        stdlib = module.partition(".")[0] in sys.stdlib_module_names or module == "mock.mock" or not module
+        stdlib = is_stdlib(module) or module == "mock.mock" or not module
         if stdlib and not own and module not in _DATA_MODULES and not _is_container(mro):
             return None, False
         foreign = not (own or stdlib)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from isolation_core.contamination._difference import Difference
+from isolation_core.contamination._first_party import is_runner_class, module_of
 from isolation_core.contamination.objects import _namespaces as names
 from isolation_core.contamination.objects._batches import AnyPage, Page, ReadPage, StorePage, Sweep
-from isolation_core.contamination.objects._by_type import LEAF_TYPES, Anatomy, is_runner_owned, module_of
+from isolation_core.contamination.objects._by_type import LEAF_TYPES, Anatomy
 from isolation_core.contamination.objects._containers import Facet, ImmutableFacet
 from isolation_core.contamination.objects._functions import (
     BufferFacet,
@@ -164,7 +165,7 @@ class Ledger:
     def add_foreign_class(self, label: str, cls: type) -> None:
         """Watch the namespace of a class the tests import."""
         # Static and immutable types cannot be assigned to: nothing to watch.
-        if cls.__flags__ & (1 << 8) or not cls.__flags__ & (1 << 9) or is_runner_owned(cls):
+        if cls.__flags__ & (1 << 8) or not cls.__flags__ & (1 << 9) or is_runner_class(cls):
             return
         self._add_root(label, cls, [names.ShallowClassFacet(cls)])
 

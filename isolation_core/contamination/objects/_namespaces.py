@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, ClassVar, Final
 
 from isolation_core.contamination._difference import MISSING, Difference
+from isolation_core.contamination._first_party import is_installed_class, module_of
 from isolation_core.contamination.objects._containers import ORDER, DictFacet, Facet
 from isolation_core.findings import Severity
 
@@ -253,14 +254,8 @@ class ShallowClassFacet(ClassFacet):
 
 def _is_foreign_descriptor(value: object) -> bool:
     kind = type(value)
-    module = _CLASS_PROXY.__get__(kind).get("__module__")
     # A double is a test's doing, also one of the backport.
-    if not isinstance(module, str) or module.partition(".")[0] in (*sys.stdlib_module_names, "mock"):
-        return False
-    top = sys.modules.get(module.partition(".")[0])
-    path = getattr(top, "__file__", None) or ""
-    installed = "site-packages" in path or "dist-packages" in path
-    return installed and "__get__" in dir_of_type(kind)
+    return module_of(kind).partition(".")[0] != "mock" and is_installed_class(kind) and "__get__" in dir_of_type(kind)
 
 
 def is_lazy_attribute(kind: type, name: str) -> bool:

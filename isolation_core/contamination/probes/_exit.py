@@ -11,9 +11,9 @@ from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination._first_party import home_of, is_library_code, is_runners
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe, attempt
-from isolation_core.contamination.probes._owners import home_of, is_library_code, is_runners
 from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["AtExitProbe", "FinalizersProbe"]

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination._first_party import is_loop_hook, is_runners
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, same_items
-from isolation_core.contamination.probes._owners import is_loop_hook, is_runners
 from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["HooksProbe", "MonitoringProbe", "ThreadHooksProbe", "TraceProbe"]

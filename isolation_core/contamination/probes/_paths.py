@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from isolation_core.contamination._cpython import Watch
 from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination._first_party import is_library_code, is_runners
 from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import ItemKey, KeyedProbe, ListsProbe, ListState, same_items
-from isolation_core.contamination.probes._owners import is_library_code, is_runners
 from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["ImporterCacheProbe", "PathsProbe"]

@@ -10,8 +10,8 @@ from operator import attrgetter
 from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination._first_party import is_runners
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, attempt, same_items
-from isolation_core.contamination.probes._owners import is_runners
 from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["StreamSettingsProbe", "StreamsProbe"]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from isolation_core.contamination._first_party import is_runners
 from isolation_core.contamination.probes._keyed import (
     ItemKey,
     KeyedProbe,
@@ -21,7 +22,6 @@ from isolation_core.contamination.probes._keyed import (
     loaded,
     same_items,
 )
-from isolation_core.contamination.probes._owners import is_runners
 from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["CollectorProbe", "FlagsProbe", "SwitchesProbe"]

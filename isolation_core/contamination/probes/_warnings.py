@@ -9,8 +9,8 @@ from itertools import repeat
 from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination._first_party import is_runners
 from isolation_core.contamination.probes._keyed import ListsProbe, ListState, same_items
-from isolation_core.contamination.probes._owners import is_runners
 from isolation_core.findings import Severity
 
 __all__ = ["WarningsProbe", "forget_shown_warnings"]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import types
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
-from isolation_core.contamination._cpython import HAS_TAGS, tag_of
 from isolation_core.contamination._difference import Difference
-from isolation_core.contamination._first_party import PROBED_MODULES, Territory, foreign_classes_in, imports_of
-from isolation_core.contamination.objects._batches import identical
-from isolation_core.contamination.objects._graph import Ledger
+from isolation_core.contamination._first_party import Territory
+from isolation_core.contamination.objects._modules import WatchedModules
 from isolation_core.contamination.probes._guards import CAN_GLANCE, Glances
 from isolation_core.contamination.probes._probe import Glance, Probe
 from isolation_core.journal import get_journal
@@ -49,7 +45,6 @@ class View:
     """What one tracker looks at: the ledger, the probes and their last snapshots."""
 
     def __init__(self, territory: Territory, probes: Iterable[Probe], guard: ProbeGuard, *, heap: bool) -> None:
-        self.territories = [territory]
         self.heap = heap
         self._guard = guard
         self.given = tuple(probes)
@@ -63,13 +58,10 @@ class View:
         self.glances = Glances()
         # The probes that glances do not speak for.
         self._restless: list[tuple[int, Probe]] = []
-        self.ledger = Ledger(self.includes)
-        self.modules: dict[str, Any] = {}
-        self._modules_seen: object = None
+        self.modules = WatchedModules(territory)
+        self.ledger = self.modules.graph
         # Labels of values whose changes are told, and not undone.
         self.kept: set[str] = set()
-        # Modules somebody imported by name while we looked.
-        self.imported: set[str] = set()
 
     def ask(self, report: Callable[[Probe, Difference], None]) -> None:
         """Capture what may have moved, give every difference to *report*, and believe what is there now."""
@@ -116,33 +108,7 @@ class View:
     @property
     def territory(self) -> Territory:
         """The territory of the outermost frame."""
-        return self.territories[0]
-
-    def includes(self, name: str) -> bool:
-        """Tell whether any frame watches the module called *name* deeply."""
-        return any(territory.includes(name) for territory in self.territories)
-
-    def _modules_moved(self) -> bool:
-        """Tell whether ``sys.modules`` may have changed since the last time it was asked."""
-        now: object = bytes(tag_of(sys.modules)) if HAS_TAGS else identical(tuple(sys.modules.values()))
-        moved, self._modules_seen = now != self._modules_seen, now
-        return moved
-
-    def _ask_again(self) -> None:
-        """Have `_modules_moved` say yes the next time."""
-        self._modules_seen = None
-
-    def is_users(self, name: str, module: Any) -> bool:
-        """Tell whether a module is somebody's own code: watched, or at least not installed."""
-        return self.includes(name) or self.territory.is_users(name, module)
-
-    def widen(self, territory: Territory) -> None:
-        """Watch what *territory* includes as well, from now on."""
-        if territory not in self.territories:
-            self.territories.append(territory)
-            self.ledger.forget_anatomy()
-            self.modules.clear()
-            self._modules_seen = None
+        return self.modules.territory
 
     def watch_more(self, probes: tuple[Probe, ...]) -> None:
         """Use probes that were registered after the outermost frame was opened."""
@@ -167,49 +133,6 @@ class View:
                 self._guard.disable(probe, error)
 
     def find_modules(self, *, entering: bool) -> None:
-        """Watch first-party modules that are new, and what they import.
-
-        Args:
-            entering: whether a frame is being opened. Only then another module
-                under a known name takes the place of the one we watch: at the
-                end of a frame it is a fake that a test left behind.
-        """
-        if not self.heap or not self._modules_moved():
-            return
-        ledger = self.ledger
-        known = self.modules
-        now = dict(sys.modules)
-        fresh = [name for name in now if name not in known]
-        replaced = [name for name, module in known.items() if now.get(name) is not module]
-        if replaced and not entering:
-            self._ask_again()
-        elif replaced:
-            for name in replaced:
-                ledger.drop_root(name)
-                del known[name]
-                if name in now:
-                    fresh.append(name)
-        known.update((name, now[name]) for name in fresh)
-        modules = [(name, sys.modules.get(name)) for name in fresh]
-        theirs = [(n, m) for n, m in modules if isinstance(m, types.ModuleType) and self.is_users(n, m)]
-        # The last imported first: a module that defines a thing is imported
-        # after the ones that start by importing it.
-        for name, module in reversed(theirs):
-            if self.includes(name):
-                ledger.add_module(name, module)
-        wanted = {name for name in self.imported if name in sys.modules}
-        self.imported.clear()
-        for _, module in theirs:
-            wanted |= imports_of(module)
-            for label, cls in foreign_classes_in(module, self.is_users):
-                ledger.add_foreign_class(label, cls)
-        distant = set(fresh) if any(territory.every for territory in self.territories) else set()
-        for name in sorted((wanted | distant) - PROBED_MODULES):
-            imported = sys.modules.get(name)
-            if type(imported) is not types.ModuleType or self.is_users(name, imported):
-                continue
-            if name in wanted:
-                ledger.add_foreign_module(name, imported)
-            elif not self.territory.is_runners(name):
-                ledger.add_distant_module(name, imported)
-        ledger.write()
+        """Watch modules that are new; see `WatchedModules.find`."""
+        if self.heap:
+            self.modules.find(entering=entering)

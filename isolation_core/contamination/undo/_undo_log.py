@@ -71,7 +71,7 @@ class Tracker:
             if not self._open:
                 self._prepare(territory, probes, heap=heap)
             elif self._view is not None:
-                self._view.widen(territory)
+                self._view.modules.widen(territory)
                 self._view.watch_more(probes)
             if quiet and self._open:
                 assert self._view is not None
@@ -264,7 +264,7 @@ class Tracker:
     def _after_import(self, name: str) -> None:
         with self._lock:
             if self._open and self._view is not None:
-                self._view.imported.add(name)
+                self._view.modules.imported.add(name)
                 self.checkpoint(depth=BASELINE)
 
     def _is_new_module(self, name: str) -> bool:
