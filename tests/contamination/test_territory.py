@@ -105,3 +105,19 @@ def test_a_library_may_rename_the_home_of_its_classes() -> None:
         assert published.__module__ == "published"
     finally:
         del sys.modules["published_library"], sys.modules["published_user"]
+
+
+@pytest.mark.parametrize("origin", ["debugpy.adapter", "_pytest.config", "coverage", "anyio.pytest_plugin"])
+def test_objects_of_runners_and_debuggers_are_never_touched(origin: str) -> None:
+    """A debugger's object that first-party code holds keeps what a test has the debugger do to it."""
+    tool = type("Tool", (), {"__module__": origin})()
+    module = types.ModuleType("app_with_a_debugger")
+    module.tool = tool  # type: ignore[attr-defined]
+    sys.modules["app_with_a_debugger"] = module
+    try:
+        with isolation_barrier(packages=["app_with_a_debugger"]) as barrier:
+            tool.breakpoints = [12]
+        assert barrier.changes == ()
+        assert tool.breakpoints == [12]
+    finally:
+        del sys.modules["app_with_a_debugger"]
