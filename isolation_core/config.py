@@ -44,6 +44,7 @@ class Settings:
         baseline: file of findings that are known and tolerated.
         timeout: seconds each cleanup may take.
         journal_dir: where journals are written; None: nowhere.
+        services: the backend of services, by name: ``virtual``, ``real``, or the address of a server.
         source: the file the settings come from, if any.
         origins: setting -> where its value was given, for those that were.
     """
@@ -55,6 +56,7 @@ class Settings:
     baseline: Path | None = None
     timeout: float = 10.0
     journal_dir: Path | None = None
+    services: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     source: Path | None = None
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False)
 
@@ -86,7 +88,8 @@ def load_settings(
     layers: list[tuple[str, Path, Mapping[str, Any]]] = []
     if file is not None:
         layers.append((str(file), file.parent, table))
-    for name in sorted(_READERS):
+    # The backend of each service has a variable of its own.
+    for name in sorted({*_READERS} - {"services"}):
         variable = ENV_PREFIX + name.upper()
         if text := variables.get(variable, ""):
             layers.append((variable, here, {name: _from_text(name, text)}))
@@ -201,6 +204,12 @@ def _read_path(place: _Place, value: object) -> Path:
     raise place.wrong(value, "a path")
 
 
+def _read_services(place: _Place, value: object) -> dict[str, str]:
+    if isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values()):
+        return {str(name): str(item) for name, item in value.items()}
+    raise place.wrong(value, "a table of 'virtual', 'real' or the address of a server, by service")
+
+
 def _read_timeout(place: _Place, value: object) -> float:
     # Written so that NaN is refused as well.
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
@@ -216,6 +225,7 @@ _READERS: Final[Mapping[str, Callable[[_Place, object], Any]]] = {
     "baseline": _read_path,
     "timeout": _read_timeout,
     "journal_dir": _read_path,
+    "services": _read_services,
 }
 
 
