@@ -36,6 +36,7 @@ __all__ = [
     "ScenarioRequirementError",
     "ServiceNotConnectedError",
     "ServiceRuleError",
+    "ServiceStartError",
     "SetupError",
     "SetupTimeout",
     "SharedMockClassError",
@@ -428,6 +429,26 @@ class ServiceNotConnectedError(IsolationError, ConnectionError):
     def __init__(self, service: str) -> None:
         self.service = service
         super().__init__(f"{service} is not connected: await {service}.connect() first, or use `async with`")
+
+
+class ServiceStartError(IsolationError, RuntimeError):
+    """An embedded server of a service could not be started.
+
+    Attributes:
+        service: the service.
+        reason: what went wrong.
+        log: the end of what the server wrote.
+    """
+
+    def __init__(self, service: str, reason: str, log: str = "") -> None:
+        self.service = service
+        self.reason = reason
+        self.log = log.strip()
+        said = f"\nThe end of its log:\n{self.log}" if self.log else ""
+        super().__init__(
+            f"the embedded server of {service} could not be started: {reason}. Give the address of a server of yours, "
+            f"or take the virtual backend: ISOLATION_CORE_{service.upper()}=virtual, or backend='virtual'.{said}"
+        )
 
 
 class UnknownOperationError(IsolationError, AttributeError):
