@@ -266,17 +266,16 @@ def _supervise(service: str, folder: Path, launch: Launch, log: BinaryIO, pointe
         "pointer": str(pointer), "argv": list(launch.argv), "env": dict(launch.env), "stop": int(launch.stop),
         "user": launch.user,
     }  # fmt: skip
-    options: dict[str, Any]
-    if os.name == "nt":
-        options = {"creationflags": getattr(subprocess, "DETACHED_PROCESS", 0)}
-        command = [sys.executable, "-I", _SUPERVISOR]
-    else:
-        # Forked once more, so that it is a child of ours for a moment only and never one that is left behind.
-        options = {"start_new_session": True}
-        twice = f"import os, runpy; os.fork() and os._exit(0); runpy.run_path({_SUPERVISOR!r}, run_name='__main__')"
-        command = [sys.executable, "-I", "-c", twice]
-    starter: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - this interpreter and a file of this package
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=folder, **options
+    # Forked once more, so that it is a child of ours for a moment only and never one that is left behind.
+    twice = f"import os, runpy; os.fork() and os._exit(0); runpy.run_path({_SUPERVISOR!r}, run_name='__main__')"
+    starter = subprocess.Popen(  # noqa: S603 - this interpreter and a file of this package
+        [sys.executable, "-I", *([_SUPERVISOR] if os.name == "nt" else ["-c", twice])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=folder,
+        start_new_session=os.name != "nt",
+        creationflags=getattr(subprocess, "DETACHED_PROCESS", 0),
     )
     assert starter.stdin is not None
     assert starter.stdout is not None

@@ -65,8 +65,7 @@ def _listen(folder: str) -> tuple[socket.socket, Any]:
 
 def _start(spec: dict[str, Any], log: Any) -> subprocess.Popen[bytes]:
     user = spec["user"]
-    identity: dict[str, Any] = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
-    server: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - the command comes from this package
+    return subprocess.Popen(  # noqa: S603 - the command comes from this package
         spec["argv"],
         env={**os.environ, **spec["env"]},
         cwd=spec["folder"],
@@ -74,9 +73,10 @@ def _start(spec: dict[str, Any], log: Any) -> subprocess.Popen[bytes]:
         stdout=log,
         stderr=log,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - there is one thread
-        **identity,
+        user=user and user[0],
+        group=user and user[1],
+        extra_groups=user and [],
     )
-    return server
 
 
 def _die_with_parent() -> None:
