@@ -16,63 +16,27 @@ lives, so what was compared is held: by the page, or by the facets' snapshots.
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain
 from typing import Any, ClassVar, Final, TypeVar
 
-from isolation_core.contamination._cpython import Store, contents, joined, moved, store_of
+from isolation_core.contamination._cpython import (
+    Store,
+    contents,
+    identical,
+    identical_lists,
+    joined,
+    moved,
+    store_of,
+)
 from isolation_core.contamination.objects._containers import Facet
 
-__all__ = ["AnyPage", "Page", "ReadPage", "StorePage", "Sweep", "identical"]
+__all__ = ["AnyPage", "Page", "ReadPage", "StorePage", "Sweep"]
 
 _Span = TypeVar("_Span", bound=tuple[Facet, Any, int])
 
-_TUPLE_ITEMS: Final = tuple.__basicsize__
-_POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
 _LARGE: Final = 1 << 16  # bytes
-
-
-def _addresses(items: tuple[Any, ...]) -> bytes:
-    """Return the addresses of *items* as the bytes the tuple stores them in.
-
-    A tuple keeps its pointers inline, right behind its fixed part, so this
-    never reads outside the object, whatever the build.
-    """
-    return ctypes.string_at(id(items) + _TUPLE_ITEMS, len(items) * _POINTER)
-
-
-# A list ends with the pointer to its items and the number of places allocated.
-_LIST_POINTER: Final = list.__basicsize__ - 2 * _POINTER
-
-
-def _list_addresses(items: list[Any]) -> bytes:
-    """Return the addresses of *items*, a list nobody else can see or change."""
-    start = ctypes.c_void_p.from_address(id(items) + _LIST_POINTER).value
-    return ctypes.string_at(start, len(items) * _POINTER) if start else b""
-
-
-def _addresses_portably(items: Iterable[Any]) -> bytes:
-    return b"".join(id(item).to_bytes(8, sys.byteorder) for item in items)
-
-
-def _self_test() -> bool:
-    probe: tuple[Any, ...] = (object(), object(), [], "text")
-    return (
-        sys.implementation.name == "cpython"
-        and tuple.__itemsize__ == _POINTER == 8
-        and _addresses(probe) == _addresses_portably(probe)
-        and _list_addresses(list(probe)) == _addresses(probe)
-    )
-
-
-identical: Final[Callable[[tuple[Any, ...]], bytes]] = _addresses if _self_test() else _addresses_portably
-"""Returns bytes that are equal exactly if two tuples hold the identical objects."""
-
-identical_lists: Final[Callable[[list[Any]], bytes]] = _list_addresses if _self_test() else _addresses_portably
-"""The same for lists, which must be the caller's own."""
 
 
 class Page:

@@ -7,9 +7,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from isolation_core.contamination._cpython import HAS_TAGS, tag_of
+from isolation_core.contamination._cpython import HAS_TAGS, identical, tag_of
 from isolation_core.contamination._first_party import Territory
-from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.objects._graph import Ledger
 
 __all__ = ["WatchedModules"]

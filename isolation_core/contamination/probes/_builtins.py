@@ -6,10 +6,9 @@ import builtins
 from collections.abc import Hashable
 from typing import Any
 
-from isolation_core.contamination._cpython import Watch
+from isolation_core.contamination._cpython import Watch, identical
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_runners
-from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._probe import Glance
 

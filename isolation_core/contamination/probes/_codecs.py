@@ -8,9 +8,9 @@ import gc
 from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
+from isolation_core.contamination._cpython import identical
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_runners
-from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, OrderKey
 from isolation_core.contamination.probes._probe import Glance
 

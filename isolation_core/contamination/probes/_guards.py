@@ -14,9 +14,17 @@ from itertools import chain, repeat
 from operator import call
 from typing import Any, Final
 
-from isolation_core.contamination._cpython import HAS_STORES, HAS_TAGS, Store, contents, moved, store_of, tag_of
+from isolation_core.contamination._cpython import (
+    HAS_STORES,
+    HAS_TAGS,
+    Store,
+    contents,
+    identical_lists,
+    moved,
+    store_of,
+    tag_of,
+)
 from isolation_core.contamination._difference import MISSING
-from isolation_core.contamination.objects._batches import identical_lists
 from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["CAN_GLANCE", "Glances"]

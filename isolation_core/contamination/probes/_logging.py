@@ -9,9 +9,9 @@ from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
+from isolation_core.contamination._cpython import identical
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._first_party import is_runners
-from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._probe import Glance
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+from isolation_core.contamination._cpython import identical
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
-from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded
 
 __all__ = ["MimeTypesProbe"]

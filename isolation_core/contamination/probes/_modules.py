@@ -8,10 +8,9 @@ import types
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Final
 
-from isolation_core.contamination._cpython import Watch
+from isolation_core.contamination._cpython import Watch, identical
 from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination._first_party import is_of_runner, is_runners
-from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.contamination.probes._probe import Glance
 

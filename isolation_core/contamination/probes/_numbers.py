@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import random
-import struct
 import sys
 import threading
 from collections.abc import Hashable, Iterable, Mapping
@@ -13,6 +10,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
+from isolation_core.contamination._cpython import HAS_TWISTER, traps_are_known, traps_of, twister_of, twister_state
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._rendering import bounded_repr, fingerprint
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded
@@ -22,32 +20,6 @@ __all__ = ["DecimalProbe", "DecimalTemplatesProbe", "RandomProbe"]
 
 _FIELDS: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 _READ: Final = attrgetter(*_FIELDS)
-_TRAPS: Final = object.__basicsize__ + 3 * ctypes.sizeof(ctypes.c_ssize_t)
-
-
-def _traps_of(context: Any) -> memoryview:
-    """Return a live view of the traps of *context*: one number behind the precision and the exponents."""
-    return memoryview(ctypes.c_uint32.from_address(id(context) + _TRAPS)).cast("B")
-
-
-@functools.cache
-def _traps_are_known() -> bool:
-    """Tell whether this build lays a context out as we think, by setting every trap in one of our own."""
-    decimal: Any = loaded("_decimal")
-    if decimal is None or sys.implementation.name != "cpython":
-        return False
-    if decimal.Context.__basicsize__ < _TRAPS + ctypes.sizeof(ctypes.c_uint32):
-        return False
-    context = decimal.Context(traps=[])
-    view = _traps_of(context)
-    seen = {bytes(view)}
-    for signal in context.traps:
-        context.traps[signal] = True
-        seen.add(bytes(view))
-    context.flags[decimal.Inexact] = True
-    return len(seen) == len(context.traps) + 1 and bytes(view) in seen
-
-
 _CONTEXT: Final = "decimal.getcontext()"
 
 
@@ -176,12 +148,12 @@ class DecimalTemplatesProbe(_DecimalBase):
         if decimal is None:
             return Glance(dicts=(sys.modules,))
         contexts = [state.context for state in (self._last or {}).values()]
-        if not _traps_are_known() or not all(type(context) is vars(decimal)["Context"] for context in contexts):
+        if not traps_are_known() or not all(type(context) is vars(decimal)["Context"] for context in contexts):
             return None
         return Glance(
             tuple(partial(_READ, context) for context in contexts),
             dicts=(vars(decimal),),
-            memory=tuple(map(_traps_of, contexts)),
+            memory=tuple(map(traps_of, contexts)),
         )
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
@@ -217,40 +189,6 @@ class _State:
         self.spare = spare
 
 
-_OFFSET: Final = object.__basicsize__
-_WORDS: Final = 625
-_SIZE: Final = _WORDS * 4
-
-
-def _raw(generator: random.Random) -> bytes:
-    """Return index and words of the Mersenne Twister inside *generator*.
-
-    0.4 us where `getstate` takes 10: it makes 625 Python integers.
-    """
-    return ctypes.string_at(id(generator) + _OFFSET, _SIZE)
-
-
-def _unpack(raw: bytes, spare: Any) -> tuple[Any, ...]:
-    index, *words = struct.unpack(f"{_WORDS}I", raw)
-    return (3, (*words, index), spare)
-
-
-def _raw_is_known() -> bool:
-    """Tell whether this build lays a generator out as we think: read it, and compare with `getstate`."""
-    if sys.implementation.name != "cpython" or random.Random.__base__ is None:
-        return False
-    if not _OFFSET + _SIZE <= random.Random.__base__.__basicsize__ <= _OFFSET + _SIZE + 8:
-        return False
-    one = random.Random(20011)  # noqa: S311 - to look at, not to draw secrets from
-    # Fresh, in the middle, at the last word and after the words were renewed.
-    for draws in (1, 150, 161, 1):
-        if _unpack(_raw(one), None) != one.getstate():
-            return False
-        for _ in range(draws):
-            one.random()
-    return _unpack(_raw(one), None) == one.getstate()
-
-
 class RandomProbe(KeyedProbe):
     """The generator behind the functions of `random`.
 
@@ -267,7 +205,7 @@ class RandomProbe(KeyedProbe):
 
     def __init__(self) -> None:
         self._last: _State | None = None
-        self._fast = _raw_is_known()
+        self._fast = HAS_TWISTER
 
     def capture(self) -> Any:
         module: Any = sys.modules.get("random")
@@ -276,7 +214,7 @@ class RandomProbe(KeyedProbe):
         generator = module.__dict__.get("_inst")
         if type(generator) is not random.Random:
             return None
-        raw: Any = _raw(generator) if self._fast else generator.getstate()
+        raw: Any = bytes(twister_of(generator)) if self._fast else generator.getstate()
         spare = vars(generator).get("gauss_next")
         last = self._last
         if last is None or last.raw != raw or last.spare is not spare or last.generator is not generator:
@@ -288,10 +226,9 @@ class RandomProbe(KeyedProbe):
         if last is None or not self._fast:
             return None
         generator = last.generator
-        words = memoryview((ctypes.c_char * _SIZE).from_address(id(generator) + _OFFSET)).cast("B")
         # What rebinds or replaces the generator shows in the module's namespace.
         spare = (vars(generator), ("gauss_next",))
-        return Glance(attributes=(spare,), dicts=(random.__dict__, sys.modules), memory=(words,))
+        return Glance(attributes=(spare,), dicts=(random.__dict__, sys.modules), memory=(twister_of(generator),))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {self._PATH: snapshot} if isinstance(snapshot, _State) else snapshot
@@ -308,7 +245,7 @@ class RandomProbe(KeyedProbe):
         )
 
     def restore(self, key: Hashable, value: Any) -> None:
-        state = _unpack(value.raw, value.spare) if self._fast else value.raw
+        state = twister_state(value.raw, value.spare) if self._fast else value.raw
         value.generator.setstate(state)
 
     def describe(self, key: Hashable) -> str:

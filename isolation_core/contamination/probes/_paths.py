@@ -9,10 +9,9 @@ from collections.abc import Hashable, Mapping
 from importlib.machinery import FileFinder
 from typing import Any, Final
 
-from isolation_core.contamination._cpython import Watch
+from isolation_core.contamination._cpython import Watch, identical
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_library_code, is_runners
-from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import ItemKey, KeyedProbe, ListsProbe, ListState, same_items
 from isolation_core.contamination.probes._probe import Glance
 

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from isolation_core.contamination._cpython import HAS_TAGS, Watch
+from isolation_core.contamination._cpython import HAS_TAGS, Watch, identical
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._first_party import home_of, is_library_code
-from isolation_core.contamination.objects._batches import identical
 from isolation_core.contamination.probes._keyed import ListsProbe, ListState, attempt, identity_of, loaded
 from isolation_core.contamination.probes._probe import Glance
 from isolation_core.findings import Severity

@@ -33,7 +33,6 @@ from hypothesis import strategies as st
 
 from isolation_core import isolation_barrier
 from isolation_core.contamination import MISSING, Difference, Probe
-from isolation_core.contamination.probes import _numbers
 from isolation_core.contamination.probes._asyncio import EventLoopProbe
 from isolation_core.contamination.probes._codecs import CodecsProbe
 from isolation_core.contamination.probes._contextvars import ContextVarsProbe
@@ -571,18 +570,6 @@ def test_a_variable_without_default_cannot_be_unset() -> None:
 
 
 # -- numbers -------------------------------------------------------------------
-
-
-@given(st.integers(0, 2**32), st.integers(0, 2000), st.booleans())
-def test_the_raw_state_of_a_generator_is_its_state(seed: int, draws: int, gauss: bool) -> None:
-    """What is read from memory equals getstate(), wherever the generator stands."""
-    generator = random.Random(seed)
-    for _ in range(draws):
-        generator.random()
-    if gauss:
-        generator.gauss(0, 1)
-    if RandomProbe()._fast:
-        assert _numbers._unpack(_numbers._raw(generator), generator.gauss_next) == generator.getstate()  # type: ignore[attr-defined]
 
 
 def test_a_decimal_context_is_compared_with_a_fresh_one_if_decimal_was_not_imported() -> None:
