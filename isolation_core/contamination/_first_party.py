@@ -25,6 +25,7 @@ __all__ = [
     "home_of",
     "is_installed",
     "is_installed_class",
+    "is_library",
     "is_library_code",
     "is_loop_hook",
     "is_of_runner",
@@ -74,6 +75,11 @@ def is_ours(name: str) -> bool:
 def is_stdlib(name: str) -> bool:
     """Tell whether the module *name* is part of the standard library."""
     return _top(name) in sys.stdlib_module_names
+
+
+def is_library(name: str) -> bool:
+    """Tell whether the loaded module *name* is installed, or part of the standard library."""
+    return is_stdlib(name) or _is_installed_module(name)
 
 
 def leave_to_runner(names: Iterable[str]) -> None:
@@ -265,9 +271,7 @@ def is_loop_hook(value: Any) -> bool:
 def is_library_code(value: Any) -> bool:
     """Tell whether *value* is the work of an installed package or the standard library."""
     name = home_of(value)
-    if name in ("", "builtins", "__main__"):
-        return False
-    return is_stdlib(name) or _is_installed_module(name)
+    return name not in ("", "builtins", "__main__") and is_library(name)
 
 
 # -- packages that are not there ---------------------------------------------

@@ -143,7 +143,7 @@ class EnvironProbe(KeyedProbe):
 
     def render(self, key: Hashable, value: Any) -> str:
         if key is _REBOUND:
-            return f"<{type(value).__name__} at {id(value):#x}>"
+            return bounded_repr(value)
         name = key.name if isinstance(key, _Below) else key
         if value is MISSING or value is None:
             return repr(MISSING)

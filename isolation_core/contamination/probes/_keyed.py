@@ -277,7 +277,7 @@ class ListsProbe(KeyedProbe):
         if isinstance(value, Placed):
             return bounded_repr(value.item)
         if isinstance(value, ListState):
-            return f"{bounded_repr(list(value.items), 90)} at {id(value.holder):#x}"
+            return bounded_repr(list(value.items))
         return bounded_repr(list(value.items)) if isinstance(value, Order) else bounded_repr(value)
 
 

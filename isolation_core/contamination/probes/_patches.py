@@ -6,9 +6,11 @@ import contextlib
 import sys
 from collections.abc import Hashable, Mapping
 from itertools import chain
+from types import ModuleType
 from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination._first_party import is_library
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded, same_items
 from isolation_core.contamination.probes._probe import Glance
@@ -105,7 +107,8 @@ def _target(patcher: Any) -> str:
     space = getattr(patcher, "__dict__", {})
     if "in_dict" in space:
         found = space["in_dict"]
-        return f"dict {found!r}" if type(found) is str else f"dict at {id(found):#x}"
+        name = found if type(found) is str else _name_of(found)
+        return f"dict with {bounded_repr(list(space.get('values') or ()))}" if name is None else f"dict {name!r}"
     attribute = space.get("attribute")
     # Calling the getter of a patch by name would import it: read what it holds.
     getter = space.get("getter")
@@ -117,3 +120,13 @@ def _target(patcher: Any) -> str:
         return f"'{held[0]}.{attribute}'"
     name = getattr(held[0], "__name__", None)
     return f"{name if type(name) is str else bounded_repr(held[0])}.{attribute}"
+
+
+def _name_of(value: object) -> str | None:
+    """Return the name a module has for *value*, of several modules the first that is not a library."""
+    names = []
+    for module in tuple(sys.modules.values()):
+        if type(module) is ModuleType:
+            names += [(module.__name__, name) for name, each in tuple(module.__dict__.items()) if each is value]
+    names.sort(key=lambda found: is_library(found[0]))
+    return ".".join(names[0]) if names else None

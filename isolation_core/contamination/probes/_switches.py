@@ -42,7 +42,7 @@ class FlagsProbe(SlotsProbe):
 
     def render(self, key: Hashable, value: Any) -> str:
         if key in ("sys.modules", "sys.path_importer_cache") and isinstance(value, dict):
-            return f"<dict of {len(value)} at {id(value):#x}>"
+            return f"<dict of {len(value)}>"
         return super().render(key, value)
 
 

@@ -204,11 +204,14 @@ class Entry:
         if self.failed and severity != "note":
             severity = "unrecoverable"
         path = self.slot.path()
+        before, after = self.slot.render(self.before), self.slot.render(self.after)
+        if before == after:
+            after += " (another object)"
         return Change(
             self.slot.kind,
             path if not self.slot.is_silent else f"{path} (order of keys)",
-            before=self.slot.render(self.before),
-            after=self.slot.render(self.after),
+            before=before,
+            after=after,
             code=self.slot.code,
             owner=owner,
             scope=scope,
