@@ -1,7 +1,6 @@
 """Every check, demo and measurement of the project: ``nox -l`` lists them, ``nox -s NAME`` runs one.
 
-Works under any Python that can run nox; whatever a session needs it installs
-into an environment of its own.
+Works under any Python that can run nox; each session installs its tools into an environment of its own.
 """
 
 from __future__ import annotations
@@ -9,13 +8,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.10.9"
+nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
-nox.options.error_on_missing_interpreters = False  # also under CI: who has one interpreter can run the suite
+nox.options.download_python = "never"  # the suite runs on what is installed; nothing is fetched unasked
+nox.options.error_on_missing_interpreters = False  # also under CI: one interpreter is enough to run the suite
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests", "lint", "typing"]
 
@@ -30,16 +31,35 @@ def _group(name: str) -> tuple[str, ...]:
 
 
 def _wake_pyenv_shims() -> None:
-    # A shim of pyenv answers only for the versions pyenv was told to use; the others look installed and fail.
+    # A shim of pyenv answers only for the versions that PYENV_VERSION names; the others look installed and fail.
     if not (pyenv := shutil.which("pyenv")):
         return
-    told = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=False).stdout.split()
-    newest = [next((v for v in reversed(told) if v.startswith(f"{minor}.")), None) for minor in SUPPORTED]
+    listed = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=False).stdout.split()
+    newest = [next((v for v in reversed(listed) if v.startswith(f"{minor}.")), None) for minor in SUPPORTED]
     chosen = [*os.environ.get("PYENV_VERSION", "").split(":"), *filter(None, newest)]
     os.environ["PYENV_VERSION"] = ":".join(dict.fromkeys(filter(None, chosen)))
 
 
+def _add_cached_interpreters() -> None:
+    # Interpreters that are newer than the system's can be unpacked into the user's cache folder.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if (folder := cache / "newer-pythons" / "bin").is_dir():
+        os.environ["PATH"] += os.pathsep + str(folder)
+
+
+def _interpreters() -> list[str]:
+    """Return the versions `tests` runs on: the oldest and the newest that is installed, or all of them if asked."""
+    options, _, rest = " ".join(sys.argv[1:]).partition(" -- ")
+    by_name = any(word.startswith(("-l", "-p", "-P", "--list", "--python", "tests-")) for word in options.split())
+    running = "{}.{}".format(*sys.version_info)
+    installed = [minor for minor in SUPPORTED if minor == running or shutil.which(f"python{minor}")]
+    if by_name or "--all" in rest.split() or not installed:
+        return SUPPORTED
+    return list(dict.fromkeys((installed[0], installed[-1])))
+
+
 _wake_pyenv_shims()
+_add_cached_interpreters()
 
 
 def _source(folder: str | os.PathLike[str], names: list[str]) -> set[str]:
@@ -53,25 +73,46 @@ def demo(session: nox.Session) -> None:
     session.run("python", "examples/demo.py", *session.posargs)
 
 
-@nox.session(python=SUPPORTED)
+@nox.session(python=_interpreters())
 def tests(session: nox.Session) -> None:
-    """Run the suite against the installed project, on every supported interpreter there is."""
+    """Run the suite on the oldest and the newest interpreter there is (``-- --all``: on every supported one)."""
+    session.log("Installing the project and its test tools, then about two minutes of tests on two cores.")
     session.install("-q", ".[pytest]", *_group("tests"))
     # Most of the suite is pytest inside pytest, in processes of its own: two of them at a time halve the wait.
-    session.run("pytest", "-n", "auto", *session.posargs)
+    session.run("pytest", "-n", "auto", *(word for word in session.posargs if word != "--all"))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure which lines the suite runs, child processes included, and fail below the figure in pyproject.toml."""
+    session.install("-q", "-e", ".[pytest]", *_group("tests"), *_group("coverage"))
+    session.run("coverage", "erase")
+    # The source is read where it is, so the editable install: paths of workers and children need no mapping.
+    session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report", "--skip-covered")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting."""
+    """Check style, formatting, spelling, and the fragments of the changelog."""
     session.install("-q", *_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site of the documentation into build/site; a warning is an error (``-- serve`` shows it live)."""
+    session.install("-q", "-e", ".", *_group("docs"))
+    session.run("zensical", *(session.posargs or ("build", "--strict", "--clean")))
 
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check types with two checkers."""
+    """Check types with two checkers, those of the public API in tests/typing included."""
     session.install("-q", "-e", ".[pytest]", *_group("typing"))
     session.run("mypy")
     session.run("pyright")
