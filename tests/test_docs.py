@@ -19,6 +19,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,14 @@ def test_one_sentence_per_line(page: Path) -> None:
     source = _BLOCK.sub("", page.read_text(encoding="utf-8"))
     for line in source.splitlines():
         assert not re.search(r"[a-z`)]\. [A-Z`]", line.partition("|")[0]), f"{page.name}: {line}"
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    """Every page under docs/ is in the navigation of the site, once."""
+    site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    listed = [page for section in site["project"]["nav"] for pages in section.values() for page in pages]
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted(pages)
 
 
 def test_readme_opens_with_two_commands() -> None:

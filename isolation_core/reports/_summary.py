@@ -31,23 +31,21 @@ def get_contamination_summary(journal: EventSource | None = None) -> dict[str, A
         journal: what to sum up; the journal of this process if None.
 
     Returns:
-        A dictionary with
+        A dictionary with these keys.
 
-        - ``total_barriers`` that were closed, ``barriers_by_scope``;
-        - ``checked_barriers``, at whose boundary something was really compared,
-          and ``checks``, the comparisons made there;
-        - ``contaminated_barriers`` left something behind, from ``escaped_barriers``
-          it was not taken back;
-        - ``changes_by_kind``, ``leaks_by_kind``, ``notes_by_kind``: how many;
-        - ``polluters``: owner -> its changes, ``leakers``: owner -> its living
-          things, each as the fields of `Change` and `Leak`, notes left out;
-        - ``restored``, ``remaining``, ``unrecoverable``: findings put back or
-          ended, not put back, and impossible to put back;
-        - ``notes``, ``disabled_probes``, ``dirty_reasons``, ``truncated``: what
-          limits how far the rest can be trusted;
-        - ``dropped_findings``: counted, but no longer listed under their owners;
-        - ``fixtures``: of managed fixtures how many were ``set_up``, ``failed`` to be, ``reused``, found
-          ``contaminated``, ``reset`` (their value was put back) and ``rebuilt``.
+        - ``total_barriers``, ``barriers_by_scope``: how many barriers were closed.
+        - ``checked_barriers``, ``checks``: the barriers at whose boundary something was compared, and how often.
+        - ``contaminated_barriers``: those that left something behind; ``escaped_barriers``: those of them
+            from which something was not taken back.
+        - ``changes_by_kind``, ``leaks_by_kind``, ``notes_by_kind``: how many of each kind.
+        - ``polluters``: owner -> its changes; ``leakers``: owner -> its living things. Each is a dictionary
+            of the fields of `Change` or `Leak`; notes are left out.
+        - ``restored``, ``remaining``, ``unrecoverable``: how many findings were put back or ended, were not
+            put back, or cannot be put back.
+        - ``notes``, ``disabled_probes``, ``dirty_reasons``, ``truncated``: what limits the trust in the rest.
+        - ``dropped_findings``: findings that are counted and no longer listed under their owners.
+        - ``fixtures``: how many managed fixtures were ``set_up``, ``failed`` in set-up, were ``reused``, found
+            ``contaminated``, ``reset`` (their value was put back) or ``rebuilt``.
     """
     source = get_journal() if journal is None else journal
     totals = totals_of(source)
