@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from isolation_core._suggest import nearest_few
 from isolation_core.errors import GraphProblem
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _suggestion(graph: DependencyGraph, name: str) -> list[str]:
     same_letters = [each for each in names if each.casefold() == name.casefold()]
     # Of two letters that changed places only half is alike.
     cutoff = 0.6 if len(name) > 3 else 0.5
-    similar = list(dict.fromkeys([*same_letters, *difflib.get_close_matches(name, names, n=3, cutoff=cutoff)]))[:3]
+    similar = list(dict.fromkeys([*same_letters, *nearest_few(name, names, cutoff=cutoff)]))[:3]
     if not similar:
         return ["define it, or declare it as provided from outside with external="]
     return [f"did you mean {_introduce(graph, each)}?" for each in similar]

@@ -24,10 +24,10 @@ def nearest_few(name: str, known: Iterable[str], *, limit: int = 3, cutoff: floa
     # Imported late: only a mistake needs it.
     from difflib import get_close_matches
 
-    return get_close_matches(name, sorted(known), limit, cutoff)
+    return get_close_matches(name, list(known), limit, cutoff)
 
 
-def did_you_mean(name: str, known: Iterable[str], *, otherwise: str = "", cutoff: float = 0.6) -> str:
-    """Return ``did you mean 'x'?`` with the nearest of *known*, or *otherwise* if none is near."""
+def did_you_mean(name: str, known: Iterable[str], *, before: str = "", otherwise: str = "", cutoff: float = 0.6) -> str:
+    """Return *before* and ``did you mean 'x'?``, with the nearest of *known*; *otherwise* if none is near."""
     found = nearest(name, known, cutoff=cutoff)
-    return otherwise if found is None else f"did you mean {found!r}?"
+    return otherwise if found is None else f"{before}did you mean {found!r}?"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from isolation_core._ambient import current_barrier
+from isolation_core._suggest import did_you_mean
 from isolation_core.contamination import Probe
 from isolation_core.contamination._first_party import Territory
 from isolation_core.errors import ConfigurationError
@@ -54,8 +55,5 @@ def check_kinds(kinds: frozenset[str], probes: tuple[Probe, ...]) -> None:
     """
     known = {probe.kind for probe in probes} | {"heap"}
     for kind in sorted(kinds - known):
-        import difflib
-
-        near = difflib.get_close_matches(kind, sorted(known), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(sorted(known))}"
+        hint = did_you_mean(kind, known, otherwise=f"known kinds: {', '.join(sorted(known))}")
         raise ConfigurationError(f"probes={kind!r} is not a kind of probe; {hint}", name="probes", value=kind)

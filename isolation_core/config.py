@@ -8,7 +8,6 @@ with a table ``[tool.isolation-core]``, looked for upward from where one starts.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ import attrs
 from attrs import frozen
 
 from isolation_core._modes import Mode
+from isolation_core._suggest import did_you_mean
 from isolation_core.errors import ConfigurationError
 
 __all__ = ["ENV_PREFIX", "Mode", "Settings", "current_settings", "load_settings", "use_settings"]
@@ -154,8 +154,8 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _unknown_key(key: str, value: object, origin: str) -> ConfigurationError:
-    close = difflib.get_close_matches(key.replace("-", "_"), _READERS, n=1, cutoff=0.5)
-    meant = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(_READERS))}"
+    known = f"known are: {', '.join(sorted(_READERS))}"
+    meant = did_you_mean(key.replace("-", "_"), _READERS, otherwise=known, cutoff=0.5)
     return ConfigurationError(f"unknown setting {key!r} in {origin}; {meant}", name=key, value=value)
 
 
@@ -179,9 +179,7 @@ def _read_mode(place: _Place, value: object) -> str:
     modes = get_args(Mode)
     if value in modes:
         return str(value)
-    close = difflib.get_close_matches(str(value), modes, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise place.wrong(value, " or ".join(map(repr, modes)) + hint)
+    raise place.wrong(value, " or ".join(map(repr, modes)) + did_you_mean(str(value), modes, before="; "))
 
 
 def _read_names(place: _Place, value: object) -> tuple[str, ...]:

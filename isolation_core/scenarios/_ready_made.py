@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from isolation_core._suggest import nearest
 from isolation_core.errors import UnknownScenarioError
 from isolation_core.scenarios._scenario import IntegrationScenario
 from isolation_core.services import ServiceType
@@ -97,8 +97,7 @@ def integration_scenario(
         recipe = _registered.get(name) or _BUILTIN.get(name)
     if recipe is None:
         known = known_scenarios()
-        close = difflib.get_close_matches(name, known, 1)
-        raise UnknownScenarioError(name, known, close[0] if close else None)
+        raise UnknownScenarioError(name, known, nearest(name, known))
     arguments = {**recipe, **options}
     if dependencies is not None:
         arguments["dependencies"] = dependencies

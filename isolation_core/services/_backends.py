@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Final, Literal, get_args
 
 from attrs import frozen
 
+from isolation_core._suggest import did_you_mean
 from isolation_core.errors import ConfigurationError
 
 __all__ = ["BackendChoice", "BackendKind", "BackendNeeds", "backend_choices", "choose_backend", "is_installed"]
@@ -142,8 +142,7 @@ def _configured(service: str) -> list[tuple[str, str]]:
     origin = settings.origins.get("services", "the configuration")
     for name in settings.services:
         if name not in _NEEDS:
-            close = difflib.get_close_matches(name, _NEEDS, 1)
-            meant = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(_NEEDS))}"
+            meant = did_you_mean(name, _NEEDS, otherwise=f"known are: {', '.join(sorted(_NEEDS))}")
             raise ConfigurationError(f"no service {name!r} has backends to choose ({origin}); {meant}", name=name)
     value = settings.services.get(service)
     return [] if value is None else [(value, origin)]

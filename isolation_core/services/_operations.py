@@ -7,7 +7,6 @@ configured (``return_value``, ``side_effect``) or else the method's body.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable
@@ -27,6 +26,7 @@ from typing import (
     overload,
 )
 
+from isolation_core._suggest import nearest
 from isolation_core.errors import UnknownOperationError
 from isolation_core.mocks import back, register_shape_profile
 from isolation_core.services._interactions import snapshot_arguments
@@ -284,8 +284,7 @@ class Operable(metaclass=_OperableType):
 
     def _unknown(self, name: str) -> UnknownOperationError:
         public = [each for each in (*dir(type(self)), *self.__dict__) if each[:1] != "_"]
-        close = difflib.get_close_matches(name, public, 1)
-        return UnknownOperationError(type(self).__name__, name, close[0] if close else None)
+        return UnknownOperationError(type(self).__name__, name, nearest(name, public))
 
 
 class _Behaviour:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from isolation_core._suggest import nearest
 from isolation_core.errors import ConfigurationError, ServiceRuleError, UnknownServiceError
 from isolation_core.graph import DependencyGraph, Node
 from isolation_core.lifecycle import Lifecycle
@@ -43,8 +43,8 @@ class ServiceMocks(dict[str, Any]):
         self.context = context
 
     def __missing__(self, service: object) -> Any:
-        close = difflib.get_close_matches(str(service), self, 1)
-        raise UnknownServiceError(str(service), tuple(self), close[0] if close else None, wanted_by=self.context.owner)
+        name = str(service)
+        raise UnknownServiceError(name, tuple(self), nearest(name, self), wanted_by=self.context.owner)
 
 
 class Orchestration:
@@ -299,8 +299,7 @@ def _needs(options: Mapping[str, object], dependencies: Dependencies) -> dict[st
     }
     for name in declared:
         if name not in options:
-            close = difflib.get_close_matches(name, options, 1)
-            raise UnknownServiceError(name, tuple(options), close[0] if close else None, wanted_by="dependencies=")
+            raise UnknownServiceError(name, tuple(options), nearest(name, options), wanted_by="dependencies=")
     found: dict[str, tuple[str, ...]] = {}
     pending: list[tuple[str, str | None]] = [(name, None) for name in options]
     while pending:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 
+from isolation_core._suggest import nearest
 from isolation_core.errors import ConfigurationError, UnknownServiceError
 from isolation_core.services._types import ServiceType
 
@@ -146,8 +146,7 @@ def service_spec(name: str, *, wanted_by: str | None = None) -> ServiceSpec:
         spec = _registered.get(name)
     if spec is None:
         known = known_services()
-        close = difflib.get_close_matches(name.lower(), known, 1)
-        raise UnknownServiceError(name, known, close[0] if close else None, wanted_by=wanted_by)
+        raise UnknownServiceError(name, known, nearest(name.lower(), known), wanted_by=wanted_by)
     return spec
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from isolation_core._suggest import nearest
 from isolation_core.errors import UnknownOperationError
 
 if TYPE_CHECKING:
@@ -68,15 +68,15 @@ class Selector:
         if set("*?[") & set(self.pattern) or not known:
             return
         if service and service not in known:
-            close = difflib.get_close_matches(service, known, 1)
+            close = nearest(service, known)
             if close:
-                raise UnknownOperationError(self.pattern, service, close[0])
+                raise UnknownOperationError(self.pattern, service, close)
             return
         operations = known[service] if service else set().union(*known.values())
         if operation not in operations:
-            close = difflib.get_close_matches(operation, sorted(operations), 1)
+            close = nearest(operation, operations)
             if close:
-                raise UnknownOperationError(service or "any service", operation, close[0])
+                raise UnknownOperationError(service or "any service", operation, close)
 
 
 Selects = str | Selector

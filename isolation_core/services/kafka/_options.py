@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterable
 from typing import Any, Final
+
+from isolation_core._suggest import did_you_mean
 
 __all__ = [
     "CONSUMER_OPTIONS",
@@ -58,8 +59,7 @@ def check_options(client: str, given: Iterable[str], known: frozenset[str]) -> N
     """Raise TypeError, as the client does, for an option that it does not have."""
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, known, before="; ")
             raise TypeError(f"{client}.__init__() got an unexpected keyword argument {name!r}{hint}")
 
 

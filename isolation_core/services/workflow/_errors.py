@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from isolation_core._suggest import did_you_mean
 from isolation_core.errors import IsolationError
 
 __all__ = [
@@ -190,9 +190,7 @@ class WorkflowNotFoundError(WorkflowError, LookupError):
 
     def __init__(self, workflow_id: str, why: str, known: Iterable[str] = ()) -> None:
         self.workflow_id = workflow_id
-        close = difflib.get_close_matches(workflow_id, list(known), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"workflow {workflow_id!r} {why}{hint}")
+        super().__init__(f"workflow {workflow_id!r} {why}{did_you_mean(workflow_id, known, before='; ')}")
 
 
 class NotRegisteredError(WorkflowError, LookupError):
@@ -208,10 +206,9 @@ class NotRegisteredError(WorkflowError, LookupError):
         self.kind = kind
         self.name = name
         self.known = tuple(known)
-        close = difflib.get_close_matches(name, self.known, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, self.known, before="; ")
         super().__init__(
-            f"no {kind} is registered as {name!r}.{hint} Registered: {', '.join(self.known) or 'none'}. "
+            f"no {kind} is registered as {name!r}{hint or '.'} Registered: {', '.join(self.known) or 'none'}. "
             f"Register it with coordinator.register_{kind}(function, name={name!r})."
         )
 

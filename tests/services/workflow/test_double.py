@@ -673,10 +673,10 @@ async def test_names_are_verified(coordinator: WorkflowCoordinatorDouble) -> Non
     @coordinator.register_activity
     async def charge() -> None: ...
 
-    with pytest.raises(NotRegisteredError, match="Did you mean 'order'"):
+    with pytest.raises(NotRegisteredError, match="did you mean 'order'"):
         await coordinator.start_workflow("oder")
     handle = await coordinator.start_workflow("order", id="o-1")
-    with pytest.raises(WorkflowFailedError, match="Did you mean 'charge'"):
+    with pytest.raises(WorkflowFailedError, match="did you mean 'charge'"):
         await handle.result()
     with pytest.raises(WorkflowNotFoundError, match="did you mean 'o-1'"):
         await coordinator.describe_workflow("o-2")
@@ -713,7 +713,7 @@ async def test_mock_api(coordinator: WorkflowCoordinatorDouble) -> None:
     coordinator.start_workflow.return_value = "handle"
     configured: object = await coordinator.start_workflow("pay", 4)
     assert configured == "handle"
-    with pytest.raises(NotRegisteredError, match="Did you mean 'charge'"):
+    with pytest.raises(NotRegisteredError, match="did you mean 'charge'"):
         coordinator.activity("charg")
 
 
