@@ -13,7 +13,7 @@ to a node before any fixture of it runs after all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -21,7 +21,8 @@ import pytest
 
 from isolation_core._ambient import runner_barriers
 from isolation_core.barrier import Barrier
-from isolation_core.contamination.undo._undo_log import BASELINE, get_tracker
+from isolation_core.contamination.undo._savepoint import Frame
+from isolation_core.contamination.undo._undo_log import get_tracker
 
 __all__ = ["SCOPES", "Layers"]
 
@@ -130,31 +131,45 @@ class Layers:
             self.close(self._layers[0])
 
     @contextmanager
-    def setting_up(self, scope: str, item: pytest.Item) -> Iterator[None]:
-        """Stand around the set-up of a fixture of *scope*.
+    def setting_up(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item
+    ) -> Iterator[None]:
+        """Wrap the set-up of a fixture: what a wide one does belongs to the barrier of its scope.
 
-        A wide fixture that comes late (``request.getfixturevalue`` inside a
-        test) finds narrower barriers open already: what it does is promoted
-        into the barrier of its own scope, so that no test is blamed for it.
+        One that comes late (``request.getfixturevalue`` inside a test, a second test of a class that
+        is the first to ask for it) finds narrower barriers open already. Its teardown may come just
+        as late, when its parameter changes; so that is wrapped as well.
         """
+        scope = fixturedef.scope
+        if scope == "package" and request.node is not _node(scope, item):
+            # It lives as long as the package its fixture is defined in, or the session where that is none.
+            scope = "session"
         rank = _RANK[scope]
-        if not self._layers or self._layers[-1].rank <= rank:
+        in_order = not self._layers or self._layers[-1].rank <= rank
+        if in_order:
             self.open_until(scope, item)
-            if scope != "function":
-                # What hooks did before the fixture is nobody's; what it does
-                # belongs to the barrier of its scope, which is now the innermost.
-                get_tracker().checkpoint(depth=BASELINE)
+        if rank == _FUNCTION:
             yield
-            if scope != "function":
-                get_tracker().checkpoint()
             return
         holder = next((layer for layer in reversed(self._layers) if layer.rank <= rank), None)
         frame = None if holder is None else holder.barrier._frame
         if frame is None:
             yield
             return
-        with get_tracker().promoting(frame.depth):
-            yield
+        tearing_down = ExitStack()
+        # Finalizers run newest first: what is added before the set-up runs after the teardown.
+        fixturedef.addfinalizer(tearing_down.close)
+        try:
+            with get_tracker().promoting(frame, holder=fixturedef, hooks=in_order):
+                yield
+        finally:
+            fixturedef.addfinalizer(partial(_begin_teardown, tearing_down, frame, fixturedef))
+
+
+def _begin_teardown(tearing_down: ExitStack, frame: Frame, fixturedef: pytest.FixtureDef[Any]) -> None:
+    if frame.open:
+        get_tracker().release(fixturedef)
+        tearing_down.enter_context(get_tracker().promoting(frame))
 
 
 def _node(scope: str, item: pytest.Item) -> pytest.Item | pytest.Collector | None:

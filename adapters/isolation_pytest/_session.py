@@ -178,7 +178,7 @@ class SessionIsolation:
         if item is None:
             return (yield)
         scope = fixturedef.scope
-        with self._layers.setting_up(scope, item):
+        with self._layers.setting_up(fixturedef, request, item):
             value = yield
         if scope == "function":
             return value
@@ -193,6 +193,7 @@ class SessionIsolation:
         if fixturedef.scope != "function":
             self._stirred = True
             get_tracker().forget_value(fixturedef)
+            get_tracker().release(fixturedef)
 
     @pytest.hookimpl(trylast=True, specname="pytest_runtest_setup")
     def pytest_runtest_setup_last(self, item: pytest.Item) -> None:

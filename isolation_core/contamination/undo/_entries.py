@@ -165,9 +165,10 @@ class Entry:
         depth: depth of the frame it was promoted to, or None.
         owner: who did it, when that is not whoever undoes it.
         target: the value to restore; differs from *before* when somebody wider wrote in between.
+        kept: why the value is left as it is, if it is.
     """
 
-    __slots__ = ("after", "before", "depth", "failed", "owner", "restored", "severity", "slot", "target")
+    __slots__ = ("after", "before", "depth", "failed", "kept", "owner", "restored", "severity", "slot", "target")
 
     def __init__(
         self,
@@ -188,6 +189,7 @@ class Entry:
         self.target = before
         self.restored = False
         self.failed: str | None = None
+        self.kept: str | None = None
 
     @classmethod
     def of(cls, slot: Slot, difference: Difference, depth: int | None = None) -> Entry:
@@ -203,6 +205,8 @@ class Entry:
         severity: Severity = self.severity or self.slot.severity
         if self.failed and severity != "note":
             severity = "unrecoverable"
+        if self.kept:
+            severity = "note"
         path = self.slot.path()
         before, after = self.slot.render(self.before), self.slot.render(self.after)
         if before == after:
@@ -217,5 +221,5 @@ class Entry:
             scope=scope,
             restored=self.restored,
             severity=severity,
-            reason=self.failed,
+            reason=self.failed or self.kept,
         )

@@ -28,11 +28,14 @@ def undo(
     owner: str,
     restore: bool,
     ignored: Callable[[str, str], bool] | None,
+    protector: Callable[[Entry, Frame], Frame | None],
 ) -> list[Change]:
     """Undo what the part of *log* behind *position* says *frame* has done, and describe it.
 
     Entries of wider frames are stepped over, and undone around. What they
-    need, and what is left of this frame's own, stays in the log.
+    need, and what is left of this frame's own, stays in the log. What would
+    take the set-up of a live wide fixture back is kept, and becomes the
+    doing of the frame that *protector* names.
     """
     tail = log[position:]
     if not tail:
@@ -82,12 +85,17 @@ def undo(
         and slot.is_silent
         and (id(slot.facet) in refilled or _reordered(entry.target, entry.after))
     ]
+    protected = [(entry, wider) for entry in mine if restore and (wider := protector(entry, frame)) is not None]
+    for entry, wider in protected:
+        entry.kept = f"a fixture of {wider.owner} has set it up and is in use"
     changes = apply(view, guard, mine, frame, owner, restore=restore, ignored=ignored)
     # What a narrower frame could not or did not want to undo stays in the
     # log of the wider one, under the name of who did it.
     left = [entry for entry in mine if not entry.restored and not entry.failed]
     for entry in left:
         entry.owner = entry.owner or owner
+    for entry, wider in protected:
+        entry.depth, entry.owner = wider.depth, None
     earlier = {entry.slot for entry in log[:position]}
     kept = [entry for entry in promoted if entry.depth != BASELINE or entry.slot in earlier]
     log[position:] = [*kept, *left] if frame.parent is not None else []
@@ -107,8 +115,7 @@ def apply(
     """Undo *entries* newest first, verify, and describe them oldest first."""
     entries = [entry for entry in entries if _concerns(frame, entry, ignored)]
     if restore:
-        kept = view.kept
-        _write(view, guard, [entry for entry in entries if entry.slot.label() not in kept] if kept else entries)
+        _write(view, guard, [each for each in entries if not each.kept and each.slot.label() not in view.kept])
     shown, reloads = merge_reloads(entries, owner, frame.scope)
     return reloads + [
         entry.describe(owner=entry.owner or owner, scope=frame.scope)

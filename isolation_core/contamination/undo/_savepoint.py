@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from attrs import evolve
+
 from isolation_core.contamination._first_party import Territory
-from isolation_core.contamination.probes._probe import Probe
+from isolation_core.contamination.probes._probe import Difference, Probe
 from isolation_core.findings import Change
 
 __all__ = ["BASELINE", "Frame", "join"]
@@ -66,6 +68,8 @@ class Frame:
         self.cohort: set[Frame] | None = None
         self.local_state: list[tuple[Probe, Any]] = []
         self.kept_keys: set[tuple[str, Any]] = set()
+        # What wider owners did to the state of the thread or task meanwhile: its last step, by kind and key.
+        self.accepted: dict[tuple[str, Any], Difference] = {}
 
     def ancestors(self) -> Iterator[Frame]:
         """Yield the frames this one is nested in, innermost first."""
@@ -73,6 +77,20 @@ class Frame:
         while frame is not None:
             yield frame
             frame = frame.parent
+
+    def net(self, probe: Probe, before: Any, after: Any) -> Iterator[Difference]:
+        """Yield what moved between two readings of *probe*, less what wider owners did meanwhile."""
+        accepted = {key: step for (kind, key), step in self.accepted.items() if kind == probe.kind}
+        for difference in probe.diff(before, after):
+            step = accepted.pop(difference.key, None)
+            if step is None:
+                yield difference
+            elif not probe.agrees(difference.key, step.after, difference.after):
+                yield evolve(difference, before=step.after)
+        for key, step in accepted.items():
+            # No difference from the start: the wider step was taken back.
+            if not probe.agrees(key, step.before, step.after):
+                yield Difference(key, before=step.after, after=step.before, severity=step.severity)
 
 
 def join(frames: list[Frame]) -> None:

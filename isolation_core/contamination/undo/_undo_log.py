@@ -9,7 +9,8 @@ of the log, so it costs what changed and not what is watched.
 Entries can be *promoted*: the set-up of a session fixture that a test happens
 to trigger, or the import of a new module, is logged behind the test's position
 but belongs to a wider frame. The narrower frames step over such entries, and
-undo around them.
+undo around them. While such a set-up runs, every look belongs to it by
+default: see `_set_ups`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from isolation_core.contamination._difference import Difference
@@ -27,6 +28,7 @@ from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSl
 from isolation_core.contamination.undo._imports import ImportWatch
 from isolation_core.contamination.undo._rollback import apply, undo
 from isolation_core.contamination.undo._savepoint import BASELINE, Frame, join
+from isolation_core.contamination.undo._set_ups import LiveSetUps, Promotions
 from isolation_core.contamination.undo._snapshot import ProbeGuard, View
 from isolation_core.findings import Change
 
@@ -43,6 +45,8 @@ class Tracker:
         self._open: list[Frame] = []
         self._frames_opened = 0
         self._guard = ProbeGuard()
+        self._promotions = Promotions()
+        self._set_ups = LiveSetUps()
         self._watch = ImportWatch(self._before_import, self._after_import, self._is_new_module)
         # Whether no frame is open or about to be; see `_on_collection`.
         self._idle = True
@@ -77,9 +81,7 @@ class Tracker:
                 assert self._view is not None
                 self._view.look_at_runners_own()
             else:
-                self.checkpoint(
-                    entering=True, home=frame.home, depth=BASELINE if frame.hooks_between and self._open else None
-                )
+                self.checkpoint(entering=True, home=frame.home, hooks=frame.hooks_between and bool(self._open))
             # As a rule the frames that are open are exactly those around this one.
             if len(self._open) != frame.depth or (self._open and self._open[-1] is not frame.parent):
                 related = {frame, *frame.ancestors()}
@@ -129,13 +131,17 @@ class Tracker:
             local = self._leave_local(frame, restore=restore, ignored=ignored)
             if local:
                 frame.deliver(local)
+            # While it counts as open: its last look is its own, also inside of a set-up.
+            members = frame.cohort or (frame,)
+            is_last = not any(member.open for member in members if member is not frame)
+            if is_last:
+                self.checkpoint(settle=False, home=frame.home)
             frame.open = False
             if frame in self._open:
                 self._open.remove(frame)
-            members = frame.cohort or (frame,)
-            if any(member.open for member in members):
+            self._set_ups.drop_frame(frame)
+            if not is_last:
                 return
-            self.checkpoint(settle=False, home=frame.home)
             position = min(member.position for member in members)
             if len(self._log) == position and self._open:
                 return
@@ -144,8 +150,20 @@ class Tracker:
             view = self._view
             assert view is not None
             changes = undo(
-                self._log, view, self._guard, widest, position, owner=owner, restore=restore, ignored=ignored
+                self._log,
+                view,
+                self._guard,
+                widest,
+                position,
+                owner=owner,
+                restore=restore,
+                ignored=ignored,
+                protector=self._set_ups.protector,
             )
+            # What a frame inside of a set-up has left is the set-up's in the eyes of all others.
+            outer = self._promotions.depth(self._open[-1] if self._open else None)
+            for entry in self._log[position:] if outer is not None else ():
+                entry.depth = outer if entry.depth is None else entry.depth
             if changes:
                 for member in members:
                     member.deliver(changes)
@@ -153,11 +171,16 @@ class Tracker:
             if not self._open:
                 self._rest()
 
+    def is_innermost(self, frame: Frame) -> bool:
+        """Tell whether no frame was opened after *frame* and is still open."""
+        return bool(self._open) and self._open[-1] is frame
+
     def abandon(self, frame: Frame) -> None:
         """Forget *frame* and everything seen so far, after a fault of our own; the next look starts anew."""
         with self._lock:
             frame.open = False
             self._log.clear()
+            self._set_ups.clear()
             if frame in self._open:
                 self._open.remove(frame)
             for other in self._open:
@@ -206,20 +229,33 @@ class Tracker:
     # -- looking -------------------------------------------------------------
 
     def checkpoint(
-        self, *, depth: int | None = None, settle: bool = True, entering: bool = False, home: str | None = None
+        self,
+        *,
+        depth: int | None = None,
+        settle: bool = True,
+        entering: bool = False,
+        home: str | None = None,
+        hooks: bool = False,
     ) -> None:
         """Log what moved since the last look, and believe what is there now.
 
         Args:
             depth: depth of the frame the entries are promoted to, `BASELINE`
-                for the process; None leaves them to whoever is open.
+                for the process; None: to the set-up that is under way, else
+                they are left to whoever is open. This is the one place that decides.
             settle: whether to watch new children at once.
             entering: whether a frame is being opened.
             home: name of the module whose test the look is for; see `Ledger.scan`.
+            hooks: whether only hooks ran since the last look, unless a set-up is
+                under way: what they do is nobody's.
         """
         view = self._view
         if view is None:
             return
+        if depth is None:
+            depth = self._promotions.depth(self._open[-1] if self._open else None)
+            if depth is None and hooks:
+                depth = BASELINE
         view.ledger.birth = self._frames_opened if depth is None else 0
         view.find_modules(entering=entering)
         for facet, difference in view.ledger.scan(home):
@@ -234,24 +270,57 @@ class Tracker:
             # That a module is imported is no finding; but if it is taken out
             # again, only both steps together show that nothing has changed.
             depth = None
+        self._promotions.note(slot, difference.before, difference.after)
+        if depth is not None:
+            self._set_ups.follow(slot, difference.after)
         self._log.append(Entry.of(slot, difference, depth))
 
     @contextlib.contextmanager
-    def promoting(self, depth: int) -> Iterator[None]:
-        """Give everything that moves in the block to the frame at *depth*."""
+    def promoting(self, frame: Frame, *, holder: Hashable = None, hooks: bool = False) -> Iterator[None]:
+        """Give everything that moves in the block to *frame*, which is around or above the innermost one.
+
+        Args:
+            frame: the frame of the scope that the set-up in the block belongs to.
+            holder: what lives from now on, to be released by `tear_down`: until then no narrower
+                frame takes back what moved in the block. None: nothing does.
+            hooks: see `checkpoint`: who is responsible for what moved before the block.
+        """
         with self._lock:
-            self.checkpoint()
-            local = [(probe, probe.capture()) for probe in (self._view.local_probes if self._view else ())]
+            self.checkpoint(hooks=hooks)
+            promotion = self._promotions.begin(frame, self._frames_opened)
+            local = self._read_local()
         try:
             yield
         finally:
             with self._lock:
-                self.checkpoint(depth=depth)
-                for probe, before in local:
-                    moved = {(probe.kind, difference.key) for difference in probe.diff(before, probe.capture())}
-                    for frame in self._open:
-                        if frame.depth > depth:
-                            frame.kept_keys |= moved
+                self.checkpoint()
+                self._promotions.end(promotion)
+                if holder is not None:
+                    self._set_ups.add(holder, promotion)
+                narrower = [each for each in self._open if each.depth > frame.depth]
+                for probe, before in local if narrower else ():
+                    with self._guard(probe):
+                        self._accept_local(narrower, probe, before, probe.capture())
+
+    def release(self, holder: Hashable) -> None:
+        """Protect no longer what was set up for *holder*; see `promoting`."""
+        with self._lock:
+            self._set_ups.release(holder)
+
+    def _read_local(self) -> list[tuple[Probe, Any]]:
+        """Return the state of the current thread and task."""
+        state = []
+        for probe in self._view.local_probes if self._view else ():
+            with self._guard(probe):
+                state.append((probe, probe.capture()))
+        return state
+
+    @staticmethod
+    def _accept_local(frames: Iterable[Frame], probe: Probe, before: Any, after: Any) -> None:
+        """Have *frames* take what moved between two readings of *probe* for what they found at their start."""
+        for difference in () if before is after else probe.diff(before, after):
+            for frame in frames:
+                frame.accepted[probe.kind, difference.key] = difference
 
     # The lock is not held while the module runs: the import system has locks of
     # its own, and another thread may hold one of those and wait for ours.
@@ -302,6 +371,8 @@ class Tracker:
                 gone = self._view.ledger.drop_root(key)
                 if gone is not None and self._view.kept:
                     self._view.kept.discard(gone.label)
+                if gone is not None:
+                    self._set_ups.forget_root(gone)
                 if gone is not None and self._log:
                     self._log[:] = [entry for entry in self._log if entry.slot.root() is not gone]
 
@@ -332,7 +403,7 @@ class Tracker:
                 continue
             try:
                 after = seen[probe.kind] = probe.capture()
-                if after is not before and not probe.same(before, after):
+                if (after is not before and not probe.same(before, after)) or frame.accepted:
                     del seen[probe.kind]
                     changes += self._undo_local(view, frame, probe, before, after, restore=restore, ignored=ignored)
             except Exception as error:
@@ -354,7 +425,7 @@ class Tracker:
     ) -> list[Change]:
         entries = [
             Entry.of(ProbeSlot(probe, difference.key), difference)
-            for difference in probe.diff(before, after)
+            for difference in frame.net(probe, before, after)
             if (probe.kind, difference.key) not in frame.kept_keys
         ]
         if not restore:
