@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import Territory
-from isolation_core.contamination.probes._probe import Difference, Probe
+from isolation_core.contamination.probes._probe import Probe
 from isolation_core.findings import Change
 
 __all__ = ["BASELINE", "Frame", "join"]
