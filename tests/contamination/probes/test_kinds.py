@@ -787,7 +787,7 @@ def _newest_first(found: list[tuple[Probe, Difference]]) -> list[tuple[Probe, Di
 
 
 def undo(found: list[tuple[Probe, Difference]]) -> None:
-    """Put back, patches first, newest first, and tell each probe that it is done."""
+    """Restore all differences, patches first, newest first, and notify each probe at the end."""
     for probe, difference in _newest_first(found):
         probe.restore(difference.key, difference.before)
     for probe in dict.fromkeys(probe for probe, _ in found):
@@ -908,7 +908,7 @@ QUIET: dict[str, Pollution] = {
 
 @pytest.mark.parametrize("name", QUIET)
 def test_harmless_things_are_no_difference(name: str, probes: tuple[Probe, ...]) -> None:
-    """What every healthy test does is not reported at all."""
+    """The side effects of every healthy test are not reported."""
     before = look(probes)
     patcher = mock.patch("json.dumps")
     patcher.start()
