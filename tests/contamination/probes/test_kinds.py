@@ -60,6 +60,17 @@ VARIABLE = contextvars.ContextVar("VARIABLE", default=0)
 CONFIG: dict[str, int] = {}
 
 
+def _replaces_handlers() -> bool:
+    logger = logging.Logger("zz.sample")  # noqa: LOG001 - not one of the tree
+    logger.addHandler(logging.NullHandler())
+    held = logger.handlers
+    logger.removeHandler(held[0])
+    return logger.handlers is not held
+
+
+REPLACES_HANDLERS = _replaces_handlers()
+
+
 class Box:
     """An object of the project."""
 
@@ -446,7 +457,8 @@ def logger_emptied() -> None:
     logging.getLogger("zz.old").filters.clear()
 
 
-@pollutes("logging.getLogger('zz.old').handlers")
+# From 3.14.10 on removing a handler rebinds the list, so that what is in it counts and not which list it is.
+@pollutes("logging.getLogger('zz.old').handlers[" if REPLACES_HANDLERS else "logging.getLogger('zz.old').handlers")
 def handlers_rebound() -> None:
     logging.getLogger("zz.old").handlers = []
 
@@ -695,7 +707,7 @@ def database_adapter() -> None:
 
 @pollutes("multiprocessing.get_start_method(allow_none=True)")
 def start_method() -> None:
-    multiprocessing.set_start_method("forkserver", force=True)
+    multiprocessing.set_start_method("spawn", force=True)
 
 
 @pollutes("sysconfig._INSTALL_SCHEMES['zz']")

@@ -308,16 +308,16 @@ def test_a_function_named_like_its_submodule_is_kept(monkeypatch: pytest.MonkeyP
 def test_an_import_and_its_removal_cancel_each_other() -> None:
     """A module imported and taken out again is two steps, and no fault; one that stays is none either."""
     probe = ModulesProbe()
-    sys.modules.pop("nturl2path", None)
+    sys.modules.pop("colorsys", None)
     before = probe.capture()
-    import nturl2path  # noqa: F401
+    import colorsys  # noqa: F401
 
     middle = probe.capture()
-    del sys.modules["nturl2path"]
+    del sys.modules["colorsys"]
     after = probe.capture()
-    assert [step.key for step in steps(probe, before, middle)] == ["nturl2path"]
+    assert [step.key for step in steps(probe, before, middle)] == ["colorsys"]
     assert faults(probe, before, middle) == []
-    assert [step.key for step in steps(probe, middle, after)] == ["nturl2path"]
+    assert [step.key for step in steps(probe, middle, after)] == ["colorsys"]
     assert faults(probe, before, after) == []
 
 
@@ -567,6 +567,31 @@ def test_a_variable_without_default_cannot_be_unset() -> None:
             probe.restore(step.key, MISSING)
 
     contextvars.copy_context().run(run)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_handler_that_comes_and_goes_is_no_finding(others: int) -> None:
+    """A handler added and removed leaves nothing to undo, also where removing it gives the logger another list."""
+    logger = logging.getLogger()
+    handlers = [logging.NullHandler() for _ in range(others)]
+    for each in handlers:
+        logger.addHandler(each)
+    try:
+        with isolation_barrier(probes=["logging"]) as barrier:
+            handler = logging.NullHandler()
+            logger.addHandler(handler)
+            logger.removeHandler(handler)
+            held = logger.handlers
+        assert barrier.changes == ()
+        assert logger.handlers is held
+        with isolation_barrier(probes=["logging"]) as barrier:
+            kept = logging.StreamHandler()
+            logger.addHandler(kept)
+        assert len(barrier.changes) == 1
+        assert kept not in logger.handlers
+    finally:
+        for each in handlers:
+            logger.removeHandler(each)
 
 
 # -- numbers -------------------------------------------------------------------
