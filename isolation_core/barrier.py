@@ -150,6 +150,8 @@ class Barrier:
         self._max_concurrency = max_concurrency
         self._territory = territory_of(packages, root)
         self._probe_kinds = None if probes is None else frozenset(probes)
+        if self._probe_kinds is not None and mode != "off":
+            check_kinds(self._probe_kinds, default_probes())
         self._lifecycle: Lifecycle | None = None
         self._mocks: MockRegistry | None = None
         self._fixtures: FixtureSet | None = None
@@ -439,7 +441,6 @@ class Barrier:
         )
         probes = default_probes()
         if kinds is not None:
-            check_kinds(kinds, probes)
             probes = tuple(probe for probe in probes if probe.kind in kinds)
         get_tracker().enter(
             frame, territory=self._territory, probes=probes, heap=kinds is None or "heap" in kinds, quiet=self._quiet

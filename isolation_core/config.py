@@ -27,6 +27,8 @@ ENV_PREFIX: Final = "ISOLATION_CORE_"
 """``ISOLATION_CORE_MODE=report`` and so on; lists are separated by commas."""
 
 _TABLE = "[tool.isolation-core]"
+_OTHER_VARIABLES: Final = frozenset(ENV_PREFIX + name for name in ("DEBUG", "RUN", "MOCK_ENGINE"))
+"""Variables that are read, and are not settings."""
 
 
 _current: list[Settings] = []
@@ -46,6 +48,7 @@ class Settings:
         journal_dir: where journals are written; None: nowhere.
         services: the backend of services, by name: ``virtual``, ``real``, or the address of a server.
         source: the file the settings come from, if any.
+        unread: another file with settings beside it, which therefore does not count.
         origins: setting -> where its value was given, for those that were.
     """
 
@@ -58,6 +61,7 @@ class Settings:
     journal_dir: Path | None = None
     services: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     source: Path | None = None
+    unread: Path | None = None
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False)
 
 
@@ -79,8 +83,8 @@ def load_settings(
         The settings; paths from the file are relative to it, others to the working directory.
 
     Raises:
-        ConfigurationError: if a key is unknown, a value has the wrong type or is
-            not one of those allowed, or the file is no TOML.
+        ConfigurationError: if a key or a variable ``ISOLATION_CORE_*`` is unknown, a value has the
+            wrong type or is not one of those allowed, or the file is not TOML.
     """
     variables = os.environ if environ is None else environ
     here = _working_directory()
@@ -88,6 +92,7 @@ def load_settings(
     layers: list[tuple[str, Path, Mapping[str, Any]]] = []
     if file is not None:
         layers.append((str(file), file.parent, table))
+    _check_variables(variables)
     # The backend of each service has a variable of its own.
     for name in sorted({*_READERS} - {"services"}):
         variable = ENV_PREFIX + name.upper()
@@ -104,7 +109,7 @@ def load_settings(
                 raise _unknown_key(key, value, origin)
             values[name] = _READERS[name](_Place(key, origin, folder), value)
             origins[name] = origin
-    return Settings(**values, source=file, origins=origins)
+    return Settings(**values, source=file, unread=_second_table(file), origins=origins)
 
 
 def current_settings() -> Settings:
@@ -144,6 +149,29 @@ def _find_table(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
                     raise ConfigurationError(f"{project}: {_TABLE} must be a table", name=_TABLE, value=table)
                 return project, table
     return None, {}
+
+
+def _second_table(source: Path | None) -> Path | None:
+    """Return the ``pyproject.toml`` beside an ``isolation.toml`` that has a table as well."""
+    if source is None or source.name != "isolation.toml":
+        return None
+    project = source.with_name("pyproject.toml")
+    if not project.is_file():
+        return None
+    tools = _parse(project).get("tool", {})
+    return project if isinstance(tools, dict) and "isolation-core" in tools else None
+
+
+def _check_variables(variables: Mapping[str, str]) -> None:
+    """Refuse a variable that nothing reads: its author believes that it does something."""
+    known = {ENV_PREFIX + name.upper() for name in {*_READERS} - {"services"}} | _OTHER_VARIABLES
+    for name, value in variables.items():
+        if not name.startswith(ENV_PREFIX) or name in known:
+            continue
+        if value in ("virtual", "real") or "://" in value:
+            continue  # the backend of a service, which may be one of the user's own
+        hint = did_you_mean(name, known, otherwise=f"known are: {', '.join(sorted(known))}", cutoff=0.7)
+        raise ConfigurationError(f"the environment variable {name} is not a setting; {hint}", name=name, value=value)
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -92,7 +92,6 @@ def test_lists_and_paths_from_the_environment(tmp_path: Path, monkeypatch: pytes
         "ISOLATION_CORE_PACKAGES": "app, lib ,",
         "ISOLATION_CORE_JOURNAL_DIR": "out",
         "ISOLATION_CORE_MODE": "",
-        "ISOLATION_CORE_UNRELATED": "x",
     }
     settings = load(tmp_path, environ=environ)
     assert settings.packages == ("app", "lib")
@@ -192,3 +191,33 @@ def test_a_deleted_working_directory_does_no_harm(tmp_path: Path, monkeypatch: p
     finally:
         monkeypatch.undo()
         use_settings(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("ISOLATION_CORE_MOED", "ISOLATION_CORE_MODE"), ("ISOLATION_CORE_IGNORES", "ISOLATION_CORE_IGNORE")],
+)
+def test_a_variable_that_nothing_reads_is_an_error(tmp_path: Path, name: str, meant: str) -> None:
+    """A misspelt variable of the environment is refused with the nearest one."""
+    with pytest.raises(ConfigurationError, match=f"{name} is not a setting; did you mean '{meant}'"):
+        load(tmp_path, environ={name: "strict"})
+
+
+def test_variables_of_services_and_of_others_are_no_mistakes(tmp_path: Path) -> None:
+    """The backend of any service has a variable, also of a service that is registered later."""
+    environ = {
+        "ISOLATION_CORE_REDIS": "real",
+        "ISOLATION_CORE_MINE": "tcp://here",
+        "ISOLATION_CORE_DEBUG": "1",
+        "X": "1",
+    }
+    assert load(tmp_path, environ=environ).mode == "restore"
+
+
+def test_a_second_table_beside_the_file_is_named(tmp_path: Path) -> None:
+    """Where two files in one folder have settings, the one that does not count is known."""
+    own = project(tmp_path, 'mode = "strict"', own_file=True)
+    assert load(tmp_path).unread is None
+    second = project(tmp_path, 'mode = "report"')
+    settings = load(tmp_path)
+    assert (settings.mode, settings.source, settings.unread) == ("strict", own, second)

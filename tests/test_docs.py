@@ -200,7 +200,7 @@ def test_findings_lists_every_code_and_kind() -> None:
 def test_reference_lists_every_setting() -> None:
     """Every key that can be set, and every option of pytest, is in the reference."""
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    keys = {field.name for field in fields(Settings)} - {"source", "origins"}
+    keys = {field.name for field in fields(Settings)} - {"source", "unread", "origins"}
     assert set(re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page.partition("### Patterns")[0], re.MULTILINE)) == keys
     told = run([sys.executable, "-m", "pytest", "--help", "-p", "isolation_pytest.plugin"], ROOT / "docs").stdout
     options = set(re.findall(r"^\s+(--isolation[\w-]*)", told, re.MULTILINE))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from isolation_core import isolation_barrier
 from isolation_core._baseline import use_baseline
 from isolation_core.barrier import Barrier
 from isolation_core.config import Settings, load_settings
@@ -21,6 +22,7 @@ from isolation_core.errors import ConfigurationError
 from isolation_core.journal import Journal, use_journal
 from isolation_pytest._examples import isolate_examples
 from isolation_pytest._layers import Layers
+from isolation_pytest._marker import find_mistakes, read_marker
 from isolation_pytest._summary import Findings
 
 __all__ = ["SessionIsolation", "start"]
@@ -94,6 +96,7 @@ class SessionIsolation:
         self._config = config
         self._layers = Layers(self._make_barrier)
         self._item: pytest.Item | None = None
+        self._mistakes: Mapping[pytest.Item, str] = {}
         # Whether a wide fixture came or went since the last look.
         self._stirred = True
         self._parameters: list[tuple[pytest.Item, str]] = []
@@ -121,10 +124,9 @@ class SessionIsolation:
         ignore = list(settings.ignore)
         narrow = scope in ("function", "example")
         if narrow:
-            marker = item.get_closest_marker("isolation")
-            if marker is not None:
-                mode, group, extra = _read_marker(marker, mode, group, item)
-                ignore += extra
+            options = read_marker(item)
+            mode, group = options.mode or mode, options.group or group
+            ignore += options.ignore
         return Barrier(
             group,
             mode=mode,
@@ -155,7 +157,13 @@ class SessionIsolation:
         return self._strangers
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Tell the tests' own modules from those they test."""
+        """Tell the tests' own modules from those they test, and check what was asked for."""
+        self._mistakes = find_mistakes(session.items)
+        try:
+            # Only now are all conftest files loaded, which may register probes of their own.
+            isolation_barrier(probes=self.settings.probes, ignore=self.settings.ignore)
+        except ConfigurationError as error:
+            raise pytest.UsageError(str(error)) from error
         modules = {getattr(item, "module", None) for item in session.items}
         get_tracker().set_leaf_modules(module.__name__ for module in modules if module is not None)
         plugins = self._config.pluginmanager.get_plugins()
@@ -168,6 +176,8 @@ class SessionIsolation:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Remember whose fixtures are being set up."""
         self._item = item
+        if self._mistakes and item in self._mistakes:
+            pytest.fail(self._mistakes[item], pytrace=False)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(
@@ -258,7 +268,9 @@ class SessionIsolation:
         self._findings.write(terminalreporter, complete=complete)
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
-        """One line, on request: nobody asked for it otherwise."""
+        """Return one line with ``-v``, and always one about a file whose settings do not count."""
+        if (unread := self.settings.unread) is not None:
+            return f"isolation: settings come from {self.settings.source}; the table in {unread} is not read"
         if config.get_verbosity() < 1:
             return None
         packages = ", ".join(self.settings.packages) if self.settings.packages else "everything under rootdir"
@@ -278,19 +290,3 @@ def _run_in_copied_context(item: pytest.Item, barrier: Barrier, runtest: Callabl
     """
     vars(item).pop("runtest", None)
     return copy_context().run(barrier.run_in_context, runtest)
-
-
-def _read_marker(marker: pytest.Mark, mode: str, group: str, item: pytest.Item) -> tuple[str, str, list[str]]:
-    known = {"mode", "group", "ignore"}
-    unknown = sorted(set(marker.kwargs) - known)
-    if marker.args or unknown:
-        wrong = f"positional arguments {marker.args!r}" if marker.args else f"unknown argument {unknown[0]!r}"
-        raise pytest.UsageError(
-            f"{item.nodeid}: @pytest.mark.isolation got {wrong}; it takes mode=, group= and ignore= by keyword"
-        )
-    ignore = marker.kwargs.get("ignore", ())
-    return (
-        marker.kwargs.get("mode") or mode,
-        marker.kwargs.get("group") or group,
-        [ignore] if isinstance(ignore, str) else list(ignore),
-    )

@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
+from isolation_core._suggest import did_you_mean
 from isolation_core.config import load_settings
 from isolation_core.errors import ConfigurationError, JournalError
 
@@ -50,6 +52,7 @@ def _fail(message: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="isolation", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"isolation-core {version('isolation-core')}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     run = _verb(
         verbs,
@@ -98,8 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         "say what the code of a finding means and what to do about it",
         "isolation explain ENV001",
         "isolation explain mod001",
+        "isolation explain",
     )
-    explain.add_argument("code", help="a code such as ENV001")
+    explain.add_argument("code", nargs="?", help="a code such as ENV001; without one, all codes are listed")
     explain.set_defaults(action=_explain)
     return parser
 
@@ -127,6 +131,8 @@ def _run(args: argparse.Namespace) -> int:
             "journal_dir": args.journal,
         }
     )
+    if settings.unread is not None:
+        print(f"isolation: settings come from {settings.source}; {settings.unread} is not read", file=sys.stderr)
     code = run_script(args.script, args.args, settings)
     if code == INTERRUPTED:
         end_by_interrupt()
@@ -169,11 +175,17 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    from isolation_core.codes import CODES
     from isolation_core.reports import explain
 
+    if args.code is None:
+        for each in CODES.values():
+            print(f"{each.code}  {each.title}{' (reserved)' if each.reserved else ''}")
+        return _FINE
     entry = explain(args.code)
     if entry is None:
-        return _fail(f"{args.code!r} is not the code of a finding; codes look like ENV001", _USAGE)
+        hint = did_you_mean(args.code.upper(), CODES, otherwise="`isolation explain` lists all of them")
+        return _fail(f"{args.code!r} is not the code of a finding; {hint}", _USAGE)
     reserved = "\n\nThis code is reserved: nothing in this version reports it." if entry.reserved else ""
     print(f"{args.code.upper()}  {entry.title}\n\n{entry.explanation}\n\n{entry.fix}{reserved}")
     return _FINE

@@ -43,6 +43,8 @@ def main() -> None:
     except ConfigurationError as error:
         sys.stderr.write(f"isolation_unittest: {error}\n")
         sys.exit(_USAGE)
+    if settings.unread is not None:
+        sys.stderr.write(f"isolation_unittest: settings come from {settings.source}; {settings.unread} is not read\n")
     if settings.journal_dir is not None and settings.mode != "off":
         get_journal().write_to(settings.journal_dir, runner="unittest", mode=settings.mode)
     program = f"{os.path.basename(sys.executable)} -m isolation_unittest"

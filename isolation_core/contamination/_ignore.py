@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from attrs import frozen
 
+from isolation_core._suggest import did_you_mean
 from isolation_core.errors import ConfigurationError
 
 __all__ = ["IgnoreRules"]
@@ -27,7 +28,8 @@ class IgnoreRules:
         """Compile ``"kind:path-glob"`` texts; a bare ``"kind"`` means every path of it.
 
         Raises:
-            ConfigurationError: if *texts* is one text instead of several, or one is empty.
+            ConfigurationError: if *texts* is one text instead of several, one is empty, or names a
+                kind of finding that does not exist.
         """
         if isinstance(texts, str):
             raise ConfigurationError(
@@ -44,6 +46,7 @@ class IgnoreRules:
                     name="ignore",
                     value=text,
                 )
+            _check_kind(kind.strip(), text)
             pairs.append((kind.strip(), glob.strip() if colon else "*"))
         return cls(tuple(pairs))
 
@@ -58,3 +61,23 @@ class IgnoreRules:
             fnmatchcase(kind, kind_glob) and (fnmatchcase(path, glob) or glob in path.split("'"))
             for kind_glob, glob in self.patterns
         )
+
+
+_checked: set[str] = set()
+
+
+def _check_kind(glob: str, text: str) -> None:
+    """Check that some kind of finding matches *glob*; a rule that can never match would be silently useless."""
+    if glob in _checked:
+        return
+    # Imported late: a run that ignores nothing needs no list of kinds.
+    from isolation_core.codes import CODES
+    from isolation_core.contamination.probes._registered import registered_probes
+
+    known = {code.kind for code in CODES.values()} | {probe.kind for probe in registered_probes()}
+    if not any(fnmatchcase(kind, glob) for kind in known):
+        hint = did_you_mean(glob, known, otherwise=f"known kinds: {', '.join(sorted(known))}")
+        raise ConfigurationError(
+            f"ignore={text!r}: {glob!r} is not a kind of finding; {hint}", name="ignore", value=text
+        )
+    _checked.add(glob)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import anyio
@@ -468,6 +469,22 @@ class TestCommands:
         assert capsys.readouterr().out == "ENV001  set and left\n\nLong text.\n\nuse setenv\n"
         assert main(["explain", "XYZ999"]) == 2
         assert "'XYZ999' is not the code of a finding" in capsys.readouterr().err
+
+    def test_explain_without_a_code_lists_all(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Every code is listed with its title, and a code that is nearly right is answered with the right one."""
+        assert main(["explain"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == len(CODES)
+        assert "ENV001  " + CODES["ENV001"].title in lines
+        assert main(["explain", "ENV0001"]) == 2
+        assert "did you mean 'ENV001'?" in capsys.readouterr().err
+
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """`isolation --version` names the distribution and its version."""
+        with pytest.raises(SystemExit) as ended:
+            main(["--version"])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out == f"isolation-core {version('isolation-core')}\n"
 
     def test_explain_says_what_nothing_reports(self, capsys: pytest.CaptureFixture[str]) -> None:
         """`explain` says that a reserved code is reserved, so that no user waits for such a finding."""
