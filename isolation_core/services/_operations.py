@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Operable", "Operation", "OperationMock", "known_operations", "operation"]
 
+_SUSPENDS: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -111,6 +113,15 @@ class Operation(Generic[P, R]):
         """What a caller may pass."""
         signature = inspect.signature(self.function)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    @property
+    def declared_shape(self) -> Shape | None:
+        """What a call gives, as far as the contract of a mock cannot tell: a plain body hands out what it makes."""
+        function = self.function
+        plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
+        if self.shape is None and plain and not function.__code__.co_flags & _SUSPENDS:
+            return "sync"
+        return self.shape
 
     def signature_of(self) -> inspect.Signature:
         """Return `signature`; kept as a method so that a log record costs no look at it."""
@@ -239,9 +250,11 @@ class Operable(metaclass=_OperableType):
         # The specification of the mocks: the bodies under their names, nothing else.
         functions = {name: each.function for name, each in cls._operations.items()}
         cls._shape_class = type(cls.__name__, (), functions)
-        for shape, option in (("dual", "dual"), ("iterating", "iterating"), ("sync", "synchronous")):
-            if names := [name for name, each in cls._operations.items() if each.shape == shape]:
-                register_shape_profile(cls._shape_class, **{option: names})  # type: ignore[arg-type]
+        shapes = {
+            option: [name for name, each in cls._operations.items() if each.declared_shape == shape]
+            for shape, option in (("dual", "dual"), ("iterating", "iterating"), ("sync", "synchronous"))
+        }
+        register_shape_profile(cls._shape_class, **shapes)  # type: ignore[arg-type]
 
     @property
     def context(self) -> MockContext:
