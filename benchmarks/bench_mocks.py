@@ -33,7 +33,7 @@ from statistics import median
 from typing import Any, Final
 from unittest.mock import AsyncMock, create_autospec
 
-from isolation_core.mocks import MockRegistry, clear, isolated_mock, reset
+from isolation_core.mocks import MockRegistry, clear, discard, isolated_mock, reset
 
 Work = Callable[[int], object]
 
@@ -273,7 +273,7 @@ def bench_memory(report: Report) -> None:
         for _ in range(10_000):
             mock = registry.create(Client, **stubs)
             run(mock.method_1("k"))
-            mock.discard()
+            discard(mock)
         del mock
         report.at_most("objects the collector finds after 10,000 discarded mocks", gc.collect(), 0, "")
     gc.enable()

@@ -23,22 +23,20 @@ from unittest import mock
 
 MODULES = ("testasync", "testmock", "testhelpers", "testsealable", "testwith", "testpatch", "testmagicmethods")
 REQUIRED = ("testasync", "testmock")
-ENGINES = ("own", "plain", "shared", "own-magic", "plain-magic", "stdlib")
+ENGINES = ("own", "shared", "own-magic", "stdlib")
 
 
 def stand_ins(engine: str) -> dict[str, type[Any]]:
     """Return the classes that stand in for those of `unittest.mock`, by name."""
-    from isolation_core.mocks import _kinds, _plain_engine
+    from isolation_core.mocks import _kinds
 
     return {
         "stdlib": {},
         "own": {"AsyncMock": _kinds.OwnClassMock},
         "shared": {"AsyncMock": _kinds.IsolatedMock},
-        "plain": {"AsyncMock": _plain_engine.PlainMock},
         # Most tests of testmock and its neighbours are about Mock and
         # MagicMock; this shows how far the synchronous kind carries.
         "own-magic": {"AsyncMock": _kinds.OwnClassMock, "MagicMock": _kinds.SyncOwnClassMock},
-        "plain-magic": {"AsyncMock": _plain_engine.PlainMock, "MagicMock": _plain_engine.PlainSyncMock},
     }[engine]
 
 

@@ -411,13 +411,6 @@ _LIVING: Final = (
         "Await the call, or use a mock whose method is not asynchronous.",
     ),
     _code(
-        "MCK003",
-        "mock",
-        "discarded mock still held",
-        "A mock outlived its barrier because somebody still refers to it. Using it raises.",
-        "Do not keep mocks in modules, classes or wider fixtures.",
-    ),
-    _code(
         "THR001",
         "thread",
         "thread still running",

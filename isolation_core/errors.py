@@ -40,6 +40,7 @@ __all__ = [
     "SetupError",
     "SetupTimeout",
     "SharedMockClassError",
+    "SpecificationError",
     "TeardownErrors",
     "TeardownTimeout",
     "UnconfiguredCallError",
@@ -344,6 +345,20 @@ class NotAMockError(IsolationError, TypeError):
         )
 
 
+class SpecificationError(IsolationError, TypeError):
+    """A mock was asked for with a specification that verifies nothing: a mock, a union, ``Any``.
+
+    Attributes:
+        problem: what is wrong with it.
+        advice: what to give instead.
+    """
+
+    def __init__(self, problem: str, advice: str) -> None:
+        self.problem = problem
+        self.advice = advice
+        super().__init__(f"not a specification: {problem}. {advice}")
+
+
 class SharedMockClassError(IsolationError, TypeError):
     """An attribute was about to be set on a class that all isolated mocks of a kind share.
 
@@ -357,7 +372,7 @@ class SharedMockClassError(IsolationError, TypeError):
         self.attribute = attribute
         super().__init__(
             f"cannot set {attribute!r} on {class_name}: many mocks share this class, the change would reach all tests. "
-            f"Use mock.define_property({attribute!r}, ...) for a property of one mock, "
+            f"Use define_property(mock, {attribute!r}, ...) for a property of one mock, "
             "or make the mock with own_class=True."
         )
 

@@ -1,4 +1,4 @@
-"""Settings and fixtures that all tests share."""
+"""What every test file shares."""
 
 from __future__ import annotations
 

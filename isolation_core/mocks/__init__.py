@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from isolation_core.mocks._audit import audit_survivors
 from isolation_core.mocks._backing import Backing, back
 from isolation_core.mocks._builders import MockBuilder, MockRequest, mock_builder, mock_builders, register_mock_builder
 from isolation_core.mocks._create import isolated_mock, live_mocks
-from isolation_core.mocks._engine import ENGINE, ENGINE_REASON, Engine
 from isolation_core.mocks._levels import Level, clear, deep_cleanup, discard, reset, restore, set_baseline
+from isolation_core.mocks._light import define_property
 from isolation_core.mocks._ownership import current_registry
 from isolation_core.mocks._poison import is_discarded
 from isolation_core.mocks._profiles import Shape, ShapeProfile, register_shape_profile
 from isolation_core.mocks._registry import MockRegistry
 
 __all__ = [
-    "ENGINE",
-    "ENGINE_REASON",
     "Backing",
-    "Engine",
     "Level",
     "MockBuilder",
     "MockRegistry",
     "MockRequest",
     "Shape",
     "ShapeProfile",
-    "audit_survivors",
     "back",
     "clear",
     "current_registry",
     "deep_cleanup",
+    "define_property",
     "discard",
     "is_discarded",
     "isolated_mock",

@@ -18,11 +18,11 @@ __all__ = [
     "FromState",
     "OwnSignature",
     "counted",
-    "define_property",
     "in_state",
     "in_tree",
     "latest",
     "listed",
+    "property_of",
 ]
 
 
@@ -36,7 +36,7 @@ class FromContract:
     def __get__(self, mock: Any, owner: type[Any] | None = None) -> Any:
         if mock is None:
             return self.default
-        contract = mock._i.contract
+        contract = mock._isolation_state.contract
         return self.default if contract is None else getattr(contract, self.name)
 
 
@@ -47,14 +47,14 @@ class FromState:
         self.name = name
 
     def __get__(self, mock: Any, owner: type[Any] | None = None) -> Any:
-        return None if mock is None else getattr(mock._i, self.name)
+        return None if mock is None else getattr(mock._isolation_state, self.name)
 
 
 class OwnSignature:
     """``__signature__``, for mocks that verify their calls; absent on the others, and on classes."""
 
     def __get__(self, mock: Any, owner: type[Any] | None = None) -> Any:
-        signature = None if mock is None else mock._i.signature
+        signature = None if mock is None else mock._isolation_state.signature
         if signature is None:
             raise AttributeError("__signature__")
         return signature
@@ -64,10 +64,10 @@ def in_state(name: str) -> Any:
     """A property over the slot *name* of the state."""
 
     def get(self: Any) -> Any:
-        return getattr(self._i, name)
+        return getattr(self._isolation_state, name)
 
     def put(self: Any, value: Any) -> None:
-        setattr(self._i, name, value)
+        setattr(self._isolation_state, name, value)
 
     return property(get, put)
 
@@ -76,10 +76,10 @@ def in_tree(name: str) -> Any:
     """A property for name or parent: changing them makes every route that was made before stale."""
 
     def get(self: Any) -> Any:
-        return getattr(self._i, name)
+        return getattr(self._isolation_state, name)
 
     def put(self: Any, value: Any) -> None:
-        state = self._i
+        state = self._isolation_state
         setattr(state, name, value)
         if state.version or state.children:
             TOPOLOGY[0] += 1
@@ -91,14 +91,14 @@ def counted(kind: str, log: str) -> Any:
     """A counter that is the length of a log; assigning it shifts it, and later calls count on from there."""
 
     def get(self: Any) -> int:
-        state = self._i
+        state = self._isolation_state
         if state.delegate is not None:
             return getattr(state.delegate, kind)  # type: ignore[no-any-return]
         length: int = len(getattr(state, log))
         return length if state.overrides is None else length + state.overrides.get(kind, 0)
 
     def put(self: Any, value: int) -> None:
-        state = self._i
+        state = self._isolation_state
         if state.delegate is not None:
             setattr(state.delegate, kind, value)
         else:
@@ -111,7 +111,7 @@ def latest(kind: str, log: str, empty: Any, of: Any) -> Any:
     """An attribute that tells of the latest record, unless it was assigned since."""
 
     def get(self: Any) -> Any:
-        state = self._i
+        state = self._isolation_state
         if state.delegate is not None:
             return getattr(state.delegate, kind)
         records = getattr(state, log)
@@ -122,7 +122,7 @@ def latest(kind: str, log: str, empty: Any, of: Any) -> Any:
         return of(records[-1]) if records else empty
 
     def put(self: Any, value: Any) -> None:
-        state = self._i
+        state = self._isolation_state
         if state.delegate is not None:
             setattr(state.delegate, kind, value)
         else:
@@ -135,11 +135,11 @@ def listed(name: str, kind: str) -> Any:
     """A list of ``call`` objects, made when looked at."""
 
     def get(self: Any) -> Any:
-        state = self._i
+        state = self._isolation_state
         return view(state, kind) if state.delegate is None else getattr(state.delegate, name)
 
     def put(self: Any, value: Any) -> None:
-        state = self._i
+        state = self._isolation_state
         if state.delegate is not None:
             setattr(state.delegate, name, value)
         else:
@@ -154,9 +154,8 @@ def _override(state: State) -> dict[str, Any]:
     return state.overrides
 
 
-def define_property(cls: type[Any], name: str, value: Any) -> Any:
-    """Put a property on the class of one mock: *value* if it is a descriptor, else a `PropertyMock` that gives it."""
-    if not hasattr(type(value), "__get__"):
-        value = PropertyMock() if value is DEFAULT else PropertyMock(return_value=value)
-    setattr(cls, name, value)
-    return value
+def property_of(value: Any) -> Any:
+    """Return *value* if it is a descriptor, else a `PropertyMock` that gives it."""
+    if hasattr(type(value), "__get__"):
+        return value
+    return PropertyMock() if value is DEFAULT else PropertyMock(return_value=value)

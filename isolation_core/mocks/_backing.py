@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
-from unittest.mock import AsyncMock
-
-from isolation_core.mocks._light import is_light
 
 __all__ = ["Backing", "back"]
 
@@ -38,17 +35,4 @@ def back(mock: Any, backing: Backing) -> None:
         mock: an isolated mock, or a member of one. It stays backed on every level but ``discard``.
         backing: the behaviour.
     """
-    if is_light(mock):
-        mock._i.backing = backing
-    else:
-        mock.__dict__["_isolation_backing"] = backing
-        mock.__dict__["_mock_wraps"] = _awaiting(backing) if isinstance(mock, AsyncMock) else backing.behave
-
-
-def _awaiting(backing: Backing) -> Callable[..., Awaitable[Any]]:
-    """The standard library awaits what it wraps only if that is a coroutine function."""
-
-    async def behave(*args: Any, **kwargs: Any) -> Any:
-        return await backing.behave(*args, **kwargs)
-
-    return behave
+    mock._isolation_state.backing = backing

@@ -40,24 +40,31 @@ def _record_foreign(state: State, args: tuple[Any, ...], kwargs: dict[str, Any])
         ancestor.mock_calls.append(Call((name, args, kwargs)))
 
 
-def call_async(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
-    """Body of ``__call__`` of an asynchronous mock: record now, run when awaited."""
-    state: State = mock._i
+def _record(mock: Any, state: State, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Record | None:
+    """Check and record a call; None when the function in front of the mock keeps the records."""
     if state.check is not None:
         state.check(*args, **kwargs)
     if state.home is not _current():
         note_use(mock, state)
     if state.version != TOPOLOGY[0] and refresh(state):
         if state.delegate is not None:
-            # The function made by ``create_autospec`` keeps the books; the
-            # standard library's own code knows how.
-            AsyncMock._increment_mock_call(mock, *args, **kwargs)
-            return AsyncMock._execute_mock_call(mock, *args, **kwargs)
+            return None
         _record_foreign(state, args, kwargs)
     record = (args, kwargs, state.labels)
     state.calls.append(record)
     for log in state.sinks:
         log.append(record)
+    return record
+
+
+def call_async(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Body of ``__call__`` of an asynchronous mock: record now, run when awaited."""
+    state: State = mock._isolation_state
+    record = _record(mock, state, args, kwargs)
+    if record is None:
+        # Made by ``create_autospec``: the standard library's own code knows how.
+        AsyncMock._increment_mock_call(mock, *args, **kwargs)
+        return AsyncMock._execute_mock_call(mock, *args, **kwargs)
     backing = state.backing
     coroutine = _run(mock, state, record, None if backing is None else backing.called(args, kwargs))
     home = state.home
@@ -115,20 +122,10 @@ async def _effect_async(state: State, effect: Any, record: Record) -> Any:
 
 def call_sync(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Body of ``__call__`` of a synchronous mock."""
-    state: State = mock._i
-    if state.check is not None:
-        state.check(*args, **kwargs)
-    if state.home is not _current():
-        note_use(mock, state)
-    if state.version != TOPOLOGY[0] and refresh(state):
-        if state.delegate is not None:
-            MagicMock._increment_mock_call(mock, *args, **kwargs)
-            return MagicMock._execute_mock_call(mock, *args, **kwargs)
-        _record_foreign(state, args, kwargs)
-    record = (args, kwargs, state.labels)
-    state.calls.append(record)
-    for log in state.sinks:
-        log.append(record)
+    state: State = mock._isolation_state
+    if _record(mock, state, args, kwargs) is None:
+        MagicMock._increment_mock_call(mock, *args, **kwargs)
+        return MagicMock._execute_mock_call(mock, *args, **kwargs)
     backing = state.backing
     if backing is not None:
         return backing.run_sync(backing.called(args, kwargs), partial(_outcome_sync, mock, state, args, kwargs))
@@ -248,17 +245,8 @@ async def _async_items(value: Any) -> AsyncIterator[Any]:
 
 def call_dual(mock: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Body of ``__call__`` of a method whose result is awaitable *and* an async context manager."""
-    state: State = mock._i
-    if state.check is not None:
-        state.check(*args, **kwargs)
-    if state.home is not _current():
-        note_use(mock, state)
-    if state.version != TOPOLOGY[0] and refresh(state):
-        _record_foreign(state, args, kwargs)
-    record = (args, kwargs, state.labels)
-    state.calls.append(record)
-    for log in state.sinks:
-        log.append(record)
+    state: State = mock._isolation_state
+    record = _record(mock, state, args, kwargs) or (args, kwargs, state.labels)
     backing = state.backing
     return AwaitableContext(mock, state, record, None if backing is None else backing.called(args, kwargs))
 

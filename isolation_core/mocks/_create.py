@@ -8,9 +8,7 @@ from weakref import ref
 
 from isolation_core._ambient import current_barrier
 from isolation_core.errors import ConfigurationError
-from isolation_core.mocks._engine import make
-from isolation_core.mocks._levels import set_baseline
-from isolation_core.mocks._light import is_light
+from isolation_core.mocks._make import make
 from isolation_core.mocks._ownership import caller, current_registry
 from isolation_core.mocks._poison import is_discarded
 from isolation_core.mocks._registry import MockRegistry, open_registries, settle
@@ -30,9 +28,11 @@ def _current() -> MockRegistry | None:
 def isolated_mock(
     spec: Any = None,
     *,
+    spec_set: Any = None,
     name: str | None = None,
     on_cleanup: Callable[[], object] | None = None,
     strict: bool | None = None,
+    deep: bool = True,
     own_class: bool = False,
     attributes: Sequence[str] = (),
     **configure: Any,
@@ -40,50 +40,53 @@ def isolated_mock(
     """Make an `unittest.mock.AsyncMock` that belongs to the current barrier.
 
     It is discarded when the barrier ends: every later use raises
-    `MockDiscardedError`. Outside of any barrier it belongs to nobody and works
+    `MockDiscardedError`. Outside of any barrier it belongs to no test and works
     all the same.
 
     Args:
-        spec: what it stands for. A class (the mock is an instance of it) or an
-            object: names, signatures and sync or async shape are verified. A
-            list of names: only those. The name of a builder: see
-            `register_mock_builder`.
+        spec: what it stands for. A class, an object, a function, a module or a
+            generic alias: names, signatures, sync or async shape are verified,
+            and attributes and results by their annotations. The mock of a class
+            is an instance; a call of it checks the constructor and gives
+            another one, unless instances are callable. A list of names: only
+            those. The name of a builder: see `register_mock_builder`.
+        spec_set: the same, and setting other attributes raises; or True, with *spec*.
         name: its name in messages and reports.
         on_cleanup: called, and awaited if need be, when the barrier ends.
         strict: True raises on a call for which nothing is configured, and on use
             from a foreign barrier. None: foreign use is an error only if the
             barrier is strict.
+        deep: False leaves attributes and results unverified, as ``AsyncMock(spec=...)`` does.
         own_class: give the mock a class of its own, so that
             ``type(mock).name = PropertyMock()`` works. Costs more to make.
         attributes: names the real object only gets at run time.
         **configure: attributes, dotted names and ``return_value``,
-            ``side_effect``, ``wraps``, ``spec_set``, ``unsafe`` as for `AsyncMock`;
+            ``side_effect``, ``wraps``, ``unsafe`` as for `AsyncMock`;
             for a builder, its options.
 
     Returns:
-        The mock; this configuration is its baseline for `reset`.
+        The mock; this configuration is its baseline for `reset`. For a
+        synchronous function it is a `MagicMock`.
 
     Raises:
         UnknownMockBuilderError: if *spec* names no builder.
+        SpecificationError: if *spec* is a mock, a union, or says nothing.
         ConfigurationError: for *on_cleanup* or a builder outside of any barrier.
     """
     registry = _current()
     if registry is not None:
         return registry.create(
-            spec, name=name, on_cleanup=on_cleanup, strict=strict, own_class=own_class, attributes=attributes,
-            **configure,
+            spec, spec_set=spec_set, name=name, on_cleanup=on_cleanup, strict=strict, deep=deep, own_class=own_class,
+            attributes=attributes, **configure,
         )  # fmt: skip
     if on_cleanup is not None or type(spec) is str:
         what = "on_cleanup" if on_cleanup is not None else f"the builder {spec!r}"
         raise ConfigurationError(
             f"{what} needs a barrier to end: use isolated_mock inside isolation_barrier()", name=what
         )
-    mock = make(spec, name=name, own_class=own_class, attributes=attributes, configure=configure)
-    if is_light(mock):
-        settle(mock, mock._i, None, strict)
-        mock._i.made_at = caller()
-    else:
-        set_baseline(mock)
+    mock = make(spec, spec_set, name=name, deep=deep, own_class=own_class, attributes=attributes, configure=configure)
+    settle(mock, mock._isolation_state, None, strict)
+    mock._isolation_state.made_at = caller()
     _unowned.append(ref(mock))
     if len(_unowned) > _UNOWNED_LIMIT:
         _unowned[:] = [reference for reference in _unowned if reference() is not None]

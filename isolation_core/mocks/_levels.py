@@ -1,4 +1,4 @@
-"""The four levels, the same words on a mock and on a registry.
+"""The four levels, functions for any mock and methods of a registry.
 
 ===========  ==================  =======================================  =========================
 level        history             configuration                            afterwards
@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from isolation_core.errors import NotAMockError
 from isolation_core.mocks import _plain
-from isolation_core.mocks._light import cut_loose, install_levels, is_light
+from isolation_core.mocks._light import cut_loose, drop_child, is_light
 from isolation_core.mocks._magics import set_type, variant
 from isolation_core.mocks._ownership import caller
 from isolation_core.mocks._poison import Tomb, is_discarded, poison
@@ -83,7 +83,7 @@ def _mock_in(target: Any) -> Any:
 def _owned(mock: Any) -> Iterator[Any]:
     """Yield the mocks that hang on *mock* and are its own."""
     if is_light(mock):
-        state: State = mock._i
+        state: State = mock._isolation_state
         for name, child in state.children.items():
             if state.attached is not None and name in state.attached:
                 continue
@@ -133,15 +133,15 @@ def clear(mock: Any) -> None:
     for node in tree_of(mock):
         if is_light(node):
             _forget(node)
-            if node._i.effect is not None:
-                _rewind(node._i)
+            if node._isolation_state.effect is not None:
+                _rewind(node._isolation_state)
         else:
             _plain.clear_history(node)
             _plain.rewind_effect(node.__dict__.get("_mock_side_effect"))
 
 
 def _forget(node: Any) -> None:
-    state: State = node._i
+    state: State = node._isolation_state
     if state.home is not None and state.home.pending:
         state.home.account_for(state)
     if state.tree or state.calls or state.awaits or state.overrides is not None:
@@ -154,11 +154,11 @@ def _forget_above(mock: Any) -> None:
     """Take the calls of *mock* out of the records of the mocks it hangs on."""
     if not is_light(mock):
         return
-    mine = id(mock._i.tree)
+    mine = id(mock._isolation_state.tree)
     parent = mock._mock_new_parent
     while parent is not None:
         if is_light(parent):
-            state: State = parent._i
+            state: State = parent._isolation_state
             state.tree[:] = [record for record in state.tree if type(record) is not tuple or mine not in record[2]]
             state.views = None
         parent = parent._mock_new_parent
@@ -193,12 +193,12 @@ def set_baseline(mock: Any) -> None:
     """
     for node in tree_of(_mock_in(mock)):
         if is_light(node):
-            state: State = node._i
+            state: State = node._isolation_state
             cls = type(node)
             source = state.source
             state.baseline = _Baseline(
                 cls,
-                dict(cls.__dict__) if cls._own else None,
+                dict(cls.__dict__) if cls._isolation_own else None,
                 dict(node.__dict__),
                 dict(state.children),
                 None if state.functions is None else dict(state.functions),
@@ -237,7 +237,7 @@ def reset(mock: Any) -> None:
             continue
         seen.add(key)
         if is_light(node):
-            state: State = node._i
+            state: State = node._isolation_state
             _forget(node)
             _to_baseline(node, state)
             if not state.children and (state.value is DEFAULT or not is_mock(extract_mock(state.value))):
@@ -251,8 +251,7 @@ def _plain_to_baseline(node: Any) -> None:
     _plain.clear_history(node)
     saved = node.__dict__.get("_isolation_baseline")
     if saved is None:
-        _release_plain(node)
-        _plain.strip(node)
+        _empty_plain(node)
         return
     kept = {id(extract_mock(child)) for child in saved.children.values()}
     for _name, child in _plain.children_of(node):
@@ -262,9 +261,14 @@ def _plain_to_baseline(node: Any) -> None:
     node.__dict__["_isolation_baseline"] = saved
 
 
-def _release_plain(node: Any) -> None:
-    for _name, child in _plain.children_of(node):
-        cut_loose(child, node)
+def _empty_plain(node: Any) -> None:
+    _plain.clear_history(node)
+    before = [child for _, child in _plain.children_of(node)]
+    _plain.strip(node)
+    kept = {id(child) for _, child in _plain.children_of(node)}
+    for child in before:
+        if id(child) not in kept:
+            cut_loose(child, node)
 
 
 def _to_baseline(node: Any, state: State) -> None:
@@ -313,8 +317,8 @@ def _children_to_baseline(node: Any, state: State, saved: _Baseline) -> None:
     state.children.update(attached)
     for name, child in saved.children.items():
         # Replaced or deleted by the test, it was cut loose; it is ours again.
-        if is_light(child) and name not in attached and child._i.baseline is not None:
-            child_state: State = child._i
+        if is_light(child) and name not in attached and child._isolation_state.baseline is not None:
+            child_state: State = child._isolation_state
             if child_state.new_parent is not node:
                 links = child_state.baseline.links
                 child_state.name, child_state.new_name, child_state.parent, child_state.new_parent = links
@@ -333,7 +337,7 @@ def _class_to_baseline(cls: type[Any], saved: dict[str, Any]) -> None:
 
 
 def restore(mock: Any) -> None:
-    """Forget the calls of *mock* and its whole configuration except the spec.
+    """Forget the calls of *mock* and its whole configuration except the specification; that of autospec, too.
 
     What hung on it is let go; attached mocks, wrapped objects and the baseline too.
 
@@ -345,27 +349,17 @@ def restore(mock: Any) -> None:
     """
     mock = _mock_in(mock)
     _forget_above(mock)
-    nodes = tree_of(mock)
-    for node in nodes[1:]:
-        # Somebody may still hold a former child; it must not pin the rest.
+    for node in tree_of(mock):
+        # Former children, too: whoever still holds one must not pin the rest.
         if is_light(node):
             _forget(node)
             _empty(node, keep_attached=False)
         else:
-            _plain.clear_history(node)
-            _plain.strip(node)
-            node.__dict__["_mock_parent"] = node.__dict__["_mock_new_parent"] = None
-    if is_light(mock):
-        _forget(mock)
-        _empty(mock, keep_attached=False)
-    else:
-        _plain.clear_history(mock)
-        _release_plain(mock)
-        _plain.strip(mock)
+            _empty_plain(node)
 
 
 def _empty(node: Any, *, keep_attached: bool) -> None:
-    state: State = node._i
+    state: State = node._isolation_state
     attached = {name: state.children[name] for name in state.attached or () if name in state.children}
     kept = attached if keep_attached else {}
     for name, child in state.children.items():
@@ -392,11 +386,15 @@ def _empty(node: Any, *, keep_attached: bool) -> None:
     magics = default_magics
     if node._mock_methods is not None:
         magics = default_magics.intersection(node._mock_methods)
-    if cls._own:
-        for name in [n for n in cls.__dict__ if n[:2] != "__" and n not in ("_own", "_guarded", "_magics")]:
+    if cls._isolation_own:
+        for name in [
+            n
+            for n in cls.__dict__
+            if n[:2] != "__" and n not in ("_isolation_own", "_isolation_guarded", "_isolation_magics")
+        ]:
             delattr(cls, name)
-    elif cls._magics != magics:
-        set_type(node, variant(cls._base, magics))
+    elif cls._isolation_magics != magics:
+        set_type(node, variant(cls._isolation_base, magics))
 
 
 # -- discard ---------------------------------------------------------------------
@@ -417,7 +415,7 @@ def discard(mock: Any) -> None:
     mock = _mock_in(mock)
     if is_discarded(mock):
         return
-    home = mock._i.home if is_light(mock) else None
+    home = mock._isolation_state.home if is_light(mock) else None
     if home is not None:
         discard_into(mock, home.tomb_for)
         return
@@ -428,7 +426,7 @@ def discard(mock: Any) -> None:
 def discard_into(mock: Any, tomb_for: Callable[[Any, str, Any], Tomb]) -> None:
     """Discard *mock* and all below it, each with the tomb *tomb_for* gives it."""
     parent = mock._mock_new_parent
-    place = mock._i.made_at if is_light(mock) else None
+    place = mock._isolation_state.made_at if is_light(mock) else None
     # Named on the way down: asking each for its name walks all the way up.
     found = [(mock, mock._extract_mock_name())]
     seen = {id(mock)}
@@ -436,7 +434,7 @@ def discard_into(mock: Any, tomb_for: Callable[[Any, str, Any], Tomb]) -> None:
         for child in _owned(node):
             if id(child) not in seen and not is_discarded(child):
                 seen.add(id(child))
-                own = child._i.new_name if is_light(child) else child.__dict__.get("_mock_new_name")
+                own = child._isolation_state.new_name if is_light(child) else child.__dict__.get("_mock_new_name")
                 found.append((child, f"{name}()" if own == "()" else f"{name}.{own}"))
     if parent is not None:
         _leave_parent(mock, parent)
@@ -454,17 +452,17 @@ def _leave_parent(mock: Any, parent: Any) -> None:
     children = parent._mock_children
     for name in [name for name, child in children.items() if extract_mock(child) is mock]:
         if is_light(parent):
-            parent._drop_child(name)
+            drop_child(parent, name)
         else:
             del children[name]
             parent.__dict__.pop(name, None)
-    if is_light(parent) and parent._i.value is mock:
-        parent._i.value = DEFAULT
+    if is_light(parent) and parent._isolation_state.value is mock:
+        parent._isolation_state.value = DEFAULT
 
 
 def _bury(node: Any, tomb: Tomb) -> None:
     """Empty the state in place: coroutines under way, and records elsewhere, may still hold it."""
-    state: State = node._i
+    state: State = node._isolation_state
     if state.attached is not None:
         for name in state.attached:
             cut_loose(state.children.get(name), node)
@@ -478,7 +476,8 @@ def _bury(node: Any, tomb: Tomb) -> None:
         state.effect = state.source = state.consumed = None
     state.children.clear()
     state.backing = None
-    state.functions = state.baseline = state.check = state.contract = state.delegate = state.member = None
+    state.functions = state.baseline = state.check = state.contract = None
+    state.delegate = state.member = state.promised = None
     state.parent = state.new_parent = None
     state.sinks = state.foreign = ()
     state.tomb = tomb
@@ -512,4 +511,3 @@ def deep_cleanup(target: Any, *, level: Level = "restore") -> None:
 _by_name: Final[dict[str, Callable[[Any], None]]] = {
     "clear": clear, "reset": reset, "restore": restore, "discard": discard,
 }  # fmt: skip
-install_levels(**_by_name)

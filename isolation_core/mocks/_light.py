@@ -2,13 +2,14 @@
 
 Only what must differ from the standard library is here. Assertions, ``seal``,
 naming and error messages are inherited; they read the same private names,
-which are properties over one `State` object.
+which are properties over one `State` object. What is ours on the class is
+called ``_isolation_...``, so that every other name is the user's.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import AsyncMock, NonCallableMock
 
 from isolation_core.errors import MockNotCopiableError
@@ -17,12 +18,13 @@ from isolation_core.mocks._attributes import (
     FromState,
     OwnSignature,
     counted,
-    define_property,
     in_state,
     in_tree,
     latest,
     listed,
+    property_of,
 )
+from isolation_core.mocks._contract import NOTHING, contract_for
 from isolation_core.mocks._magics import SharedType, magic_of, set_type, variant
 from isolation_core.mocks._records import State, call_of
 from isolation_core.mocks._reset import reset_tree
@@ -44,8 +46,10 @@ from isolation_core.mocks._stdlib import (
 )
 from isolation_core.mocks._typos import refuse_misspelled
 
-__all__ = ["LightMock", "born", "cut_loose", "install_levels", "is_light", "levels_by_name"]
+__all__ = ["LightMock", "born", "cut_loose", "define_property", "drop_child", "fulfil", "is_light"]
 
+NO_KINDS: Final[dict[str, Any]] = {}
+_ENTERING: Final = ("__aenter__", "__enter__")
 
 # For the type checkers the common part is a mock already; at run time it comes
 # before one in the bases of each kind.
@@ -59,27 +63,23 @@ def _dict_of(mock: Any) -> dict[str, Any]:
 class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
     """What asynchronous and synchronous light mocks have in common."""
 
-    _i: State
-    _own: ClassVar[bool] = False
-    _is_light: ClassVar[bool] = True
-    _magics: ClassVar[frozenset[str]]
-    _base: ClassVar[type[Any]]
-
-    # The classes of children, by what a call gives; see `isolation_core.mocks._kinds`.
-    _async_class: ClassVar[type[Any]]
-    _sync_class: ClassVar[type[Any]]
+    # No annotations here: ``typing.get_type_hints`` of a mock would find them.
+    _isolation_own = False
+    _isolation_light = True
+    _isolation_gives = "sync"  # what a call gives where nothing is known
+    _isolation_kinds = NO_KINDS  # shape -> class of a child; filled in by `isolation_core.mocks._kinds`
 
     # Defaults; an instance that differs has its own entry, under the names the
     # standard library uses.
-    _mock_methods: Any = FromContract("names", None)
-    _spec_class: Any = FromContract("spec_class", None)
-    _spec_set: Any = None
-    _spec_signature: Any = FromState("signature")
-    _spec_asyncs: Any = FromContract("async_names", ())
-    _mock_wraps: Any = None
+    _mock_methods = FromContract("names", None)
+    _spec_class = FromContract("spec_class", None)
+    _spec_set = None
+    _spec_signature = FromState("signature")
+    _spec_asyncs = FromContract("async_names", ())
+    _mock_wraps = None
     _mock_sealed = False
     _mock_unsafe = False
-    __signature__: Any = OwnSignature()
+    __signature__ = OwnSignature()
 
     _mock_name = in_tree("name")
     _mock_new_name = in_tree("new_name")
@@ -97,7 +97,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
     method_calls = listed("method_calls", "methods")
 
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Any:
-        return object.__new__(cls if "_magics" in cls.__dict__ else variant(cls, default_magics))
+        return object.__new__(cls if "_isolation_magics" in cls.__dict__ else variant(cls, default_magics))
 
     def __init__(
         self, spec: Any = None, side_effect: Any = None, return_value: Any = DEFAULT, wraps: Any = None,
@@ -106,7 +106,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:  # fmt: skip
         state = State()
-        object.__setattr__(self, "_i", state)
+        object.__setattr__(self, "_isolation_state", state)
         state.name, state.new_name = name, _new_name
         state.parent, state.new_parent = parent, parent if _new_parent is None else _new_parent
         if wraps is not None:
@@ -116,7 +116,9 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         if spec is not None or spec_set is not None:
             eat_self = parent is not None if _eat_self is None else _eat_self
             # As in the standard library, ``spec_set`` wins when both are given.
-            self._add_spec(spec if spec_set is None else spec_set, spec_set is not None, _spec_as_instance, eat_self)
+            wanted = spec if spec_set is None else spec_set
+            self._mock_add_spec(wanted, True if spec_set is not None else None, _spec_as_instance, eat_self)
+            _keep_to_names(self)
         if return_value is not DEFAULT:
             state.value = return_value
         if side_effect is not None:
@@ -126,105 +128,52 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
 
     # -- specification ---------------------------------------------------------
 
-    def _add_spec(self, spec: Any, spec_set: bool, as_instance: bool = False, eat_self: bool = False) -> None:
-        self._mock_add_spec(spec, True if spec_set else None, as_instance, eat_self)
-        methods = self._mock_methods
-        if methods is not None:
-            for name in [name for name in self._i.children if name not in methods]:
-                self._drop_child(name)
-            self._swap_magics(default_magics.intersection(methods))
-
     def mock_add_spec(self, spec: Any, spec_set: bool = False) -> None:
-        """Restrict the mock to the attributes of *spec*, as in `unittest.mock`."""
-        self._add_spec(spec, spec_set)
-
-    def fulfil(self, contract: Any) -> None:
-        """Promise what *contract* says, from now on."""
-        self._i.contract = contract
-        contract.equip_root(self._i)
-        self._swap_magics(contract.magics)
-
-    def _swap_magics(self, magics: frozenset[str]) -> None:
-        """Give this one mock the class that supports exactly *magics*."""
-        cls = type(self)
-        if magics == cls._magics:
-            return
-        if not cls._own:
-            set_type(self, variant(cls._base, magics))
-            return
-        namespace = {name: value for name, value in cls.__dict__.items() if name not in ("__dict__", "__weakref__")}
-        set_type(self, SharedType(cls.__name__, (variant(cls._base, magics),), namespace | {"_magics": magics}))
-
-    def define_property(self, name: str, value: Any = DEFAULT) -> Any:
-        """Make *name* a property of this mock alone.
-
-        Args:
-            name: the attribute.
-            value: a `PropertyMock`, any other descriptor, or the value to answer with.
-
-        Returns:
-            The descriptor; a new `PropertyMock` unless one was given.
-        """
-        cls: Any = type(self)
-        if not cls._own:
-            own = SharedType(cls.__name__, (cls,), {"__slots__": (), "_own": True, "_guarded": False})
-            set_type(self, own)
-            cls = own
-        _dict_of(self).pop(name, None)
-        return define_property(cls, name, value)
+        """Restrict the mock to the attributes of *spec*, as in `unittest.mock`; a class or object is verified."""
+        for name in ("_mock_methods", "_spec_class", "_spec_set", "_spec_asyncs", "_spec_signature"):
+            _dict_of(self).pop(name, None)
+        if spec is None or type(spec) in (list, tuple):
+            self._isolation_state.contract = None
+            self._mock_add_spec(spec, True if spec_set else None)
+        else:
+            fulfil(self, contract_for(spec), callable_too=False)
+            if spec_set:
+                object.__setattr__(self, "_spec_set", True)
+        _keep_to_names(self)
 
     # -- attributes ------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_i":
+        if name == "_isolation_state":
             # Asked before ``__init__``: by a copier, or a debugger.
             raise AttributeError(name)
-        state = self._i
+        state = self._isolation_state
         child = state.children.get(name)
-        if child is None or child is DELETED:
-            methods = self._mock_methods
-            if methods is not None:
-                known = methods if state.contract is None else state.contract.known
-                if name not in known or name in all_magics:
-                    answer = self._isolation_attribute(name)
-                    if answer is not None:
-                        return answer
-                    if state.contract is not None:
-                        raise state.contract.unknown(name)
-                    raise AttributeError(f"Mock object has no attribute {name!r}")
-            elif name[:2] == "__" and name[-2:] == "__":
-                raise AttributeError(name)
-            if child is DELETED:
-                raise AttributeError(name)
-            if methods is None or name not in methods:
-                if not self._mock_unsafe:
-                    refuse_misspelled(name)
-                answer = self._isolation_attribute(name)
-                if answer is not None:
-                    return answer
-            return self._make_child(name)
-        if isinstance(child, SpecState):
-            return self._autospecced_child(name)
-        return child
-
-    def _autospecced_child(self, name: str) -> Any:
-        # The standard library's error message looks into the dict for the name.
-        own = _dict_of(self)
-        own["_mock_name"] = self._i.name
-        try:
-            return super().__getattr__(name)
-        finally:
-            del own["_mock_name"]
-
-    def _isolation_attribute(self, name: str) -> Any:
-        """The four levels, on mocks a user made (not their children), unless the name is a stub or in the spec."""
-        if self._i.root is not None and name in levels_by_name:
-            return partial(levels_by_name[name], self)
-        return None
-
-    def _make_child(self, name: str) -> Any:
+        if child is not None and child is not DELETED:
+            return self.__autospecced(name) if isinstance(child, SpecState) else child
+        methods, contract = self._mock_methods, state.contract
+        known = methods if contract is None or "_mock_methods" in self.__dict__ else contract.known
+        special = name[:2] == "__" and name[-2:] == "__"
+        if special and name == "__annotations__" and isinstance(self, AsyncMock):
+            return None  # as on every AsyncMock
+        if special and (known is None or name not in known or name in all_magics):
+            raise AttributeError(f"Mock object has no attribute {name!r}" if known is not None else name)
+        if known is None or name not in known:
+            if not self._mock_unsafe and not special:
+                refuse_misspelled(name)
+            if known is not None:
+                raise (
+                    AttributeError(f"Mock object has no attribute {name!r}")
+                    if contract is None
+                    else contract.unknown(name)
+                )
+        if child is DELETED:
+            raise AttributeError(name)
+        if special and contract is not None:
+            fact = contract.fact(name)
+            if fact is not DEFAULT:
+                return fact
         with child_lock:
-            state = self._i
             child = state.children.get(name)
             if child is None:
                 wrapped = self._mock_wraps
@@ -236,47 +185,46 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
                 _dict_of(self)[name] = child
             return child
 
+    def __autospecced(self, name: str) -> Any:
+        # The standard library's error message looks into the dict for the name.
+        own = _dict_of(self)
+        own["_mock_name"] = self._isolation_state.name
+        try:
+            return super().__getattr__(name)
+        finally:
+            del own["_mock_name"]
+
     def _get_child_mock(self, /, **kw: Any) -> Any:
         new_name = kw.get("_new_name")
         if self._mock_sealed:
             attribute = f".{kw['name']}" if "name" in kw else "()"
             raise AttributeError(self._extract_mock_name() + attribute)
-        state = self._i
-        contract = state.contract
-        member = None
-        result = None
-        if new_name in async_method_magics:
-            cls = self._async_class
-        elif contract is not None and new_name in contract.known and new_name not in all_magics:
-            member = contract.member(new_name)
-            cls = getattr(self, member.kind)
-        elif new_name in self._spec_asyncs or (
-            new_name == "()" and state.member is not None and (result := state.member.contract_of_result())
-        ):
-            cls = self._async_class
-        elif issubclass(type(self), AsyncMock):
-            methods = self._mock_methods
-            sync = new_name in all_sync_magics or (methods and new_name in methods)
-            cls = self._sync_class if sync else self._async_class
-        else:
-            cls = self._sync_class
-        child = born(cls, kw.get("parent"), kw.get("name"), new_name, kw.get("_new_parent"))
-        child_state = child._i
-        child_state.home, child_state.strict = state.home, state.strict
+        state, contract = self._isolation_state, self._isolation_state.contract
+        shape, member, content = _promise(self, new_name)
+        kinds = type(self)._isolation_kinds
+        child = born(kinds[shape], kw.get("parent"), kw.get("name"), new_name, kw.get("_new_parent"))
+        child_state = child._isolation_state
+        child_state.home, child_state.strict, child_state.shallow = state.home, state.strict, state.shallow
         if kw.get("wraps") is not None:
             object.__setattr__(child, "_mock_wraps", kw["wraps"])
-        if member is not None:
-            member.equip(child_state)
-        if result is not None:
-            child.fulfil(result)
-            if state.member is not None and state.member.shape == "dual":
+        if content is not None:
+            fulfil(child, content)
+            if new_name == "()" and state.member.shape == "dual" and content.restricts_magics:
                 # What a call gives is entered, not what that is: the idiom of mocks configures it there.
-                child._swap_magics(result.magics | {"__aenter__", "__aexit__"})
+                _swap_magics(child, content.magics | {"__aenter__", "__aexit__"})
+        elif member is not None and not member.is_value:
+            if new_name in all_magics:
+                child_state.member, child_state.promised = member, contract
+            else:
+                member.equip(child_state, contract)
+                child_state.contract = contract.content(new_name)
+        if self._spec_set and (content is not None or member is not None):
+            object.__setattr__(child, "_spec_set", True)
         return child
 
-    def _magic(self, name: str) -> Any:
-        """What `Magic` found nothing for on the class: this mock's own magic method."""
-        state = self._i
+    def _isolation_magic(self, name: str) -> Any:
+        """What `Magic` found nothing for on the class: the magic method of this one mock."""
+        state = self._isolation_state
         if state.functions is not None and name in state.functions:
             return partial(state.functions[name], self)
         child = state.children.get(name)
@@ -284,15 +232,15 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
             child = self._get_child_mock(name=name, _new_name=name, _new_parent=self)
             state.children[name] = child
             set_magic_default(self, child, name)
-            contract = state.contract
-            if contract is not None and name in ("__aenter__", "__enter__") and contract.enters_itself:
-                child._i.value = self
+            if name in _ENTERING and state.contract is not None and state.contract.enters(name, deep=not state.shallow):
+                child._isolation_state.value = self
         return child
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in all_magics:
-            if name in self._i.children and self._i.children[name] is not value:
-                self._drop_child(name)
+            state = self._isolation_state
+            if name in state.children and state.children[name] is not value:
+                drop_child(self, name)
             super().__setattr__(name, value)
             return
         methods = self._mock_methods
@@ -300,8 +248,8 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
             raise AttributeError(f"Attempting to set unsupported magic method {name!r}.")
         if methods is not None and name not in methods:
             raise AttributeError(f"Mock object has no attribute {name!r}")
-        state = self._i
-        supported = name in type(self)._magics
+        state = self._isolation_state
+        supported = name in type(self)._isolation_magics
         if self._mock_sealed and not supported:
             raise AttributeError(f"Cannot set {self._extract_mock_name()}.{name}")
         if is_mock(value):
@@ -315,18 +263,18 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
                 state.functions = {}
             state.functions[name] = value
         if not supported:
-            self._swap_magics(type(self)._magics | {name})
+            _swap_magics(self, type(self)._isolation_magics | {name})
         if type(self).__dict__.get(name, None) not in (None, magic_of(name)):
-            # Somebody wrote to the class of a mock that has its own.
+            # The user wrote to the class of a mock that has its own.
             setattr(type(self), name, magic_of(name))
 
     def __delattr__(self, name: str) -> None:
-        state = self._i
-        if name in all_magics and name in type(self)._magics:
+        state = self._isolation_state
+        if name in all_magics and name in type(self)._isolation_magics:
             state.children.pop(name, None)
             if state.functions is not None:
                 state.functions.pop(name, None)
-            self._swap_magics(type(self)._magics - {name})
+            _swap_magics(self, type(self)._isolation_magics - {name})
             return
         child = state.children.get(name)
         if name in self.__dict__:
@@ -334,14 +282,8 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         elif child is DELETED:
             raise AttributeError(name)
         if child is not None:
-            self._drop_child(name)
+            drop_child(self, name)
         state.children[name] = DELETED
-
-    def _drop_child(self, name: str) -> None:
-        """Let a child go: it reports to this mock no longer."""
-        child = self._i.children.pop(name)
-        _dict_of(self).pop(name, None)
-        cut_loose(child, self)
 
     def attach_mock(self, mock: Any, attribute: str) -> None:
         """Attach *mock* as an attribute of this one, as in `unittest.mock`.
@@ -350,35 +292,28 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         this mock leave it alone.
         """
         super().attach_mock(mock, attribute)
-        state = self._i
+        state = self._isolation_state
         if state.attached is None:
             state.attached = set()
         state.attached.add(attribute)
-
-    def configure_mock(self, /, **kwargs: Any) -> None:
-        """Set attributes, return values and side effects, as in `unittest.mock`."""
-        for name in kwargs:
-            first = name.partition(".")[0]
-            if first in levels_by_name and first not in self._i.children and self._mock_methods is None:
-                # ``configure_mock(**{"clear.return_value": 1})`` makes it a stub.
-                self._make_child(first)
-        super().configure_mock(**kwargs)
 
     # -- outcome ---------------------------------------------------------------
 
     @property
     def return_value(self) -> Any:
         """What a call (or its await) gives; a mock made on demand unless set."""
-        state = self._i
+        state = self._isolation_state
         value = state.value if state.delegate is None else state.delegate.return_value
         if value is DEFAULT and self._mock_wraps is None:
+            if state.member is not None and _result_of(state) is NOTHING:
+                return None
             value = self._get_child_mock(_new_parent=self, _new_name="()")
             self.return_value = value
         return value
 
     @return_value.setter
     def return_value(self, value: Any) -> None:
-        state = self._i
+        state = self._isolation_state
         if state.delegate is not None:
             state.delegate.return_value = value
         else:
@@ -388,12 +323,12 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
     @property
     def side_effect(self) -> Any:
         """What a call runs, raises or takes its next result from."""
-        state = self._i
+        state = self._isolation_state
         return state.effect if state.delegate is None else NonCallableMock.side_effect.__get__(self)
 
     @side_effect.setter
     def side_effect(self, value: Any) -> None:
-        state = self._i
+        state = self._isolation_state
         effect = try_iter(value)
         if state.delegate is not None:
             state.delegate.side_effect = effect
@@ -405,11 +340,11 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
 
     @property
     def _mock_delegate(self) -> Any:
-        return self._i.delegate
+        return self._isolation_state.delegate
 
     @_mock_delegate.setter
     def _mock_delegate(self, value: Any) -> None:
-        state = self._i
+        state = self._isolation_state
         state.delegate = value
         state.version = 0
 
@@ -444,13 +379,13 @@ def born(cls: type[Any], parent: Any, name: str | None, new_name: str | None, ne
     state = State()
     state.name, state.new_name = name, new_name
     state.parent, state.new_parent = parent, new_parent
-    object.__setattr__(mock, "_i", state)
+    object.__setattr__(mock, "_isolation_state", state)
     return mock
 
 
 def is_light(value: object) -> bool:
     """Tell whether *value* is one of our mocks, running none of its code."""
-    return getattr(type(value), "_is_light", False)
+    return getattr(type(value), "_isolation_light", False)
 
 
 def cut_loose(child: Any, parent: Any) -> None:
@@ -459,7 +394,7 @@ def cut_loose(child: Any, parent: Any) -> None:
     if not is_mock(child):
         return
     if is_light(child):
-        if type(object.__getattribute__(child, "_i")) is not State:
+        if type(object.__getattribute__(child, "_isolation_state")) is not State:
             return  # discarded
     elif "_mock_new_parent" not in child.__dict__:
         return
@@ -467,9 +402,90 @@ def cut_loose(child: Any, parent: Any) -> None:
         child._mock_parent = child._mock_new_parent = None
 
 
-levels_by_name: Final[dict[str, Any]] = {}
+def _promise(mock: Any, name: Any) -> tuple[str, Any, Any]:
+    """Return the kind of a child, the member it is, and the contract of a value; ``"()"`` is the return value."""
+    state = mock._isolation_state
+    contract = state.contract
+    if name == "()":
+        content = _result_of(state)
+        return type(mock)._isolation_gives if content is None else content.call.shape, None, content
+    if contract is not None and name in contract.known:
+        member = contract.member(name)
+        if name in all_magics:
+            return "async" if name in async_method_magics else "sync", member, None
+        if not member.is_value:
+            return member.shape, member, None
+        content = contract.content(name)
+        if content is not None and state.shallow and not content.constructs:
+            content = None
+        return "sync" if content is None else content.call.shape, member, content
+    if name in async_method_magics or name in mock._spec_asyncs:
+        return "async", None, None
+    methods = mock._mock_methods
+    plain = name in all_sync_magics or (methods and name in methods) or not issubclass(type(mock), AsyncMock)
+    return "sync" if plain else "async", None, None
 
 
-def install_levels(**levels: Any) -> None:
-    """Make the functions of the levels available as attributes of the mocks users make."""
-    levels_by_name.update(levels)
+def _result_of(state: State) -> Any:
+    """Return the contract of what a call gives; None: anything."""
+    return None if state.member is None else state.promised.result(state.member, deep=not state.shallow)
+
+
+def fulfil(mock: Any, contract: Any, *, callable_too: bool = True) -> None:
+    """Make *mock* promise what *contract* says, from now on."""
+    state = mock._isolation_state
+    state.contract = contract
+    if callable_too:
+        contract.call.equip(state, contract)
+    if contract.restricts_magics:
+        _swap_magics(mock, contract.magics)
+
+
+def _keep_to_names(mock: Any) -> None:
+    """Drop the children and magic methods that a new specification does not have."""
+    methods = mock._mock_methods
+    if methods is not None:
+        for name in [name for name in mock._isolation_state.children if name not in methods]:
+            drop_child(mock, name)
+        _swap_magics(mock, default_magics.intersection(methods))
+
+
+def _swap_magics(mock: Any, magics: frozenset[str]) -> None:
+    """Give this one mock the class that supports exactly *magics*."""
+    cls = type(mock)
+    if magics == cls._isolation_magics:
+        return
+    if not cls._isolation_own:
+        set_type(mock, variant(cls._isolation_base, magics))
+        return
+    namespace = {name: value for name, value in cls.__dict__.items() if name not in ("__dict__", "__weakref__")}
+    bases = (variant(cls._isolation_base, magics),)
+    set_type(mock, SharedType(cls.__name__, bases, namespace | {"_isolation_magics": magics}))
+
+
+def drop_child(mock: Any, name: str) -> None:
+    """Let a child go: it reports to *mock* no longer."""
+    child = mock._isolation_state.children.pop(name)
+    _dict_of(mock).pop(name, None)
+    cut_loose(child, mock)
+
+
+def define_property(mock: Any, name: str, value: Any = DEFAULT) -> Any:
+    """Make *name* a property of this mock alone.
+
+    Args:
+        mock: an isolated mock, or one of `unittest.mock`.
+        name: the attribute.
+        value: a `PropertyMock`, any other descriptor, or the value to answer with.
+
+    Returns:
+        The descriptor; a new `PropertyMock` unless one was given.
+    """
+    cls: Any = type(mock)
+    if is_light(mock) and not cls._isolation_own:
+        cls = SharedType(cls.__name__, (cls,), {"__slots__": (), "_isolation_own": True, "_isolation_guarded": False})
+        set_type(mock, cls)
+    mock.__dict__.pop(name, None)
+    made = property_of(value)
+    setattr(cls, name, made)
+    return made

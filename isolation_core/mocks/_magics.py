@@ -33,7 +33,7 @@ class Magic:
         self.name = name
 
     def __get__(self, mock: Any, owner: type[Any] | None = None) -> Any:
-        return self if mock is None else mock._magic(self.name)
+        return self if mock is None else mock._isolation_magic(self.name)
 
 
 _descriptors: Final = {name: Magic(name) for name in all_magics}
@@ -48,12 +48,12 @@ class SharedType(type):
     """Metaclass of light mocks: a class many mocks share takes no attributes."""
 
     def __setattr__(cls, name: str, value: object) -> None:
-        if cls.__dict__.get("_guarded", False):
+        if cls.__dict__.get("_isolation_guarded", False):
             raise SharedMockClassError(cls.__name__, name)
         super().__setattr__(name, value)
 
     def __delattr__(cls, name: str) -> None:
-        if cls.__dict__.get("_guarded", False):
+        if cls.__dict__.get("_isolation_guarded", False):
             raise SharedMockClassError(cls.__name__, name)
         super().__delattr__(name)
 
@@ -70,9 +70,9 @@ def variant(base: type[Any], magics: frozenset[str]) -> type[Any]:
             "__doc__": base.__doc__,
             "__module__": base.__module__,
             "__slots__": (),
-            "_base": base,
-            "_guarded": True,
-            "_magics": magics,
+            "_isolation_base": base,
+            "_isolation_guarded": True,
+            "_isolation_magics": magics,
         }
         namespace |= {name: _descriptors[name] for name in magics}
         # A class that defines only one of the two would lose the other.

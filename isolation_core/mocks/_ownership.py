@@ -6,6 +6,8 @@ import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from isolation_core._ambient import current_barrier
+
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
@@ -44,11 +46,16 @@ def note_use(mock: Any, state: Any) -> None:
     all (a plain thread has no context) says nothing.
     """
     home, here = state.home, current_registry.get()
-    if home is None or here is None:
+    if home is None:
         return
     outer: MockRegistry | None = here
     while outer is not None:
         if outer is home:
             return
         outer = outer.parent
-    home.note_foreign_use(mock, here)
+    barrier = current_barrier()
+    if here is not None and (barrier is None or here.opened_in is barrier or here.entered_in is barrier):
+        home.note_foreign_use(mock, here.owner)
+    elif barrier is not None and home.opened_in not in (None, barrier, *barrier.ancestors()):
+        # A barrier without mocks of its own.
+        home.note_foreign_use(mock, barrier.owner)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any, Final, NamedTuple
-from unittest.mock import NonCallableMock, PropertyMock
+from unittest.mock import MagicMock, NonCallableMagicMock, NonCallableMock, PropertyMock
 
 from isolation_core.mocks._stdlib import (
     DEFAULT,
@@ -43,11 +43,6 @@ _MACHINERY: Final = _HISTORY | {
     "_mock_unsafe", "_is_coroutine", "__code__", "__name__", "__defaults__", "__kwdefaults__", "__annotations__",
     "_mock_return_value", "_mock_side_effect", "_mock_calls_events_lock", "_mock_wait_timeout",
 }  # fmt: skip
-
-
-_PROMISED: Final = frozenset(
-    {"_isolation_contract", "_isolation_check", "_isolation_signature", "_isolation_member", "_isolation_root"}
-)
 
 
 class _OrphanProxy(MagicProxy):  # type: ignore[misc]
@@ -203,20 +198,38 @@ def _free_proxies(mock: Any) -> None:
             proxy.__dict__.pop("parent", None)
 
 
+def _specified(mock: Any, name: str, child: Any) -> bool:
+    """Tell whether *child* is part of the specification of *mock*: ``create_autospec`` made it."""
+    methods = mock.__dict__.get("_mock_methods")
+    if methods is None or (name not in methods and name != "()"):
+        return False
+    if isinstance(child, SpecState):
+        return True
+    inner = extract_mock(child)
+    if not is_mock(inner) or inner.__dict__.get("_mock_methods") is None:
+        return False
+    return (
+        isinstance(child, FunctionType)
+        or "_mock_check_sig" in vars(type(inner))
+        or (name == "()" and inner.__dict__.get("_spec_class") is mock.__dict__.get("_spec_class"))
+        or (isinstance(inner, NonCallableMagicMock) and not isinstance(inner, MagicMock))
+    )
+
+
 def strip(mock: Any) -> None:
     """Take the whole configuration of *mock* away, except its spec; it stays usable."""
     own = mock.__dict__
     rewind_effect(own.get("_mock_side_effect"))
-    for name in [name for name in own if name not in _MACHINERY]:
-        # The plain engine keeps what was promised under names of its own.
-        if name not in _PROMISED:
-            del own[name]
-    if "_mock_children" in own:
-        # Lazy specs are part of the spec, and markers of deleted names go.
-        kept = {name: child for name, child in own["_mock_children"].items() if isinstance(child, SpecState)}
-        own["_mock_children"].clear()
-        own["_mock_children"].update(kept)
-    own.update(_mock_return_value=DEFAULT, _mock_side_effect=None, _mock_wraps=None, _mock_sealed=False)
+    children = own.get("_mock_children", {})
+    kept = {name: child for name, child in children.items() if _specified(mock, name, child)}
+    for name in [name for name in own if name not in _MACHINERY and own[name] is not kept.get(name)]:
+        del own[name]
+    children.clear()
+    children.update(kept)
+    value = own.get("_mock_return_value")
+    if not _specified(mock, "()", value):
+        value = DEFAULT
+    own.update(_mock_return_value=value, _mock_side_effect=None, _mock_wraps=None, _mock_sealed=False)
     delegate = own.get("_mock_delegate")
     if delegate is not None:
         delegate.return_value, delegate.side_effect = DEFAULT, None
@@ -250,8 +263,3 @@ def sever(mock: Any) -> None:
     if children is not None:
         children.clear()
     own.clear()
-
-
-def is_plain(value: object) -> bool:
-    """Tell whether *value* is a mock of the standard library or of a subclass of it."""
-    return issubclass(type(value), NonCallableMock)

@@ -47,7 +47,7 @@ class Tomb:
 
 
 def _tomb(mock: object) -> Tomb:
-    tomb: Tomb = object.__getattribute__(mock, "_i")
+    tomb: Tomb = object.__getattribute__(mock, "_isolation_state")
     return tomb
 
 
@@ -112,7 +112,7 @@ for _name in default_magics - {"__bool__", "__eq__", "__hash__", "__ne__", "__st
 
 _bases: Final = (IsolatedMock, SyncIsolatedMock, AsyncMock, MagicMock, Mock, NonCallableMagicMock, NonCallableMock)
 _classes: Final[dict[type[Any], type[Any]]] = {
-    base: SharedType("DiscardedMock", (_Discarded, base), {"_guarded": True}) for base in _bases
+    base: SharedType("DiscardedMock", (_Discarded, base), {"_isolation_guarded": True}) for base in _bases
 }
 
 
@@ -124,7 +124,7 @@ def poison(mock: Any, tomb: Tomb) -> bool:
         set_type(mock, _classes[base])
     except TypeError:
         return False  # a user's subclass with slots of its own
-    object.__setattr__(mock, "_i", tomb)
+    object.__setattr__(mock, "_isolation_state", tomb)
     return True
 
 

@@ -117,8 +117,14 @@ def register_shape_profile(
 
 def profile_for(cls: type[object]) -> tuple[ShapeProfile, ...]:
     """Return the profiles of *cls* and its bases, most derived first."""
-    found = (_by_class.get(base) or _by_path.get(f"{base.__module__}.{base.__qualname__}") for base in cls.__mro__)
-    return tuple(profile for profile in found if profile is not None)
+    return tuple(profile for base in cls.__mro__ if (profile := _profile_of(base)) is not None)
+
+
+def _profile_of(cls: type[object]) -> ShapeProfile | None:
+    try:
+        return _by_class.get(cls) or _by_path.get(f"{cls.__module__}.{cls.__qualname__}")
+    except Exception:
+        return None  # of a metaclass that makes it unhashable, or hides its name
 
 
 _HTTP: Final = ("get", "post", "put", "patch", "delete", "head", "options", "request")

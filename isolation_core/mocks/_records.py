@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from isolation_core.mocks._stdlib import DEFAULT, Call, CallList
+from isolation_core.mocks._stdlib import DEFAULT, Call, CallList, child_lock
 
 __all__ = ["TOPOLOGY", "CallView", "Labels", "Record", "State", "call_of", "refresh", "view"]
 
@@ -32,12 +32,10 @@ class State:
     """Everything one light mock knows; its only instance attribute beside what users set."""
 
     __slots__ = (
-        "attached", "awaits", "backing", "baseline",
-        "calls", "check", "children", "consumed", "contract", "delegate", "effect",
-        "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "member", "name", "new_name",
-        "new_parent",
-        "overrides", "parent", "root", "signature", "sinks", "source", "strict", "tomb", "tree", "value", "version",
-        "views",
+        "attached", "awaits", "backing", "baseline", "calls", "check", "children", "consumed", "contract", "delegate",
+        "effect", "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "member", "name", "new_name",
+        "new_parent", "overrides", "parent", "promised", "root", "shallow", "signature", "sinks", "source", "strict",
+        "tomb", "tree", "value", "version", "views",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -64,10 +62,12 @@ class State:
         self.delegate: Any = None
         self.functions: dict[str, Any] | None = None  # magic methods set as functions
         # Verification.
-        self.contract: Any = None
+        self.contract: Any = None  # what attributes promise
         self.check: Any = None
         self.signature: Any = None
-        self.member: Any = None
+        self.member: Any = None  # what a call promises, as a member of ``promised``
+        self.promised: Any = None
+        self.shallow = False  # whether attributes and results are left unverified
         # Ownership.
         self.home: Any = None
         self.made_at: Any = None
@@ -154,15 +154,13 @@ for _name in (
     setattr(CallView, _name, _writing(_name))
 
 
-def _entries(state: State, kind: str) -> Iterable[Any]:
-    if kind == "calls":
-        return map(call_of, tuple(state.calls))
-    if kind == "awaits":
-        return map(call_of, tuple(state.awaits))
+def _entries(state: State, kind: str, records: list[Any]) -> Iterable[Any]:
+    if kind in ("calls", "awaits"):
+        return map(call_of, records)
     column = 0 if kind == "tree" else 1
     here = id(state.tree)
     found = []
-    for record in tuple(state.tree):
+    for record in records:
         if type(record) is tuple:
             name = record[2][here][column]
             if name is not None:
@@ -176,18 +174,20 @@ def _entries(state: State, kind: str) -> Iterable[Any]:
 
 
 def view(state: State, kind: str) -> CallView:
-    """Return the list of ``calls``, ``awaits``, ``tree`` (``mock_calls``) or ``methods``, the same until it grows."""
+    """Return the list of ``calls``, ``awaits``, ``tree`` (``mock_calls``) or ``methods``; it grows with what is new."""
     source = {"calls": state.calls, "awaits": state.awaits}.get(kind, state.tree)
     known = state.views.get(kind) if state.views is not None else None
-    if known is not None and known._length == len(source):
-        return known
-    length = len(source)
-    made = CallView(_entries(state, kind))
-    made._state, made._kind, made._length = state, kind, length
-    if state.views is None:
-        state.views = {}
-    state.views[kind] = made
-    return made
+    if known is None or known._length != len(source):
+        with child_lock:
+            views = state.views = {} if state.views is None else state.views
+            known = views.get(kind)
+            length = len(source)
+            if known is None or known._length > length:
+                known = views[kind] = CallView()
+                known._state, known._kind, known._length = state, kind, 0
+            list.extend(known, _entries(state, kind, source[known._length : length]))
+            known._length = length
+    return known
 
 
 def refresh(state: State) -> bool:
@@ -211,7 +211,7 @@ def refresh(state: State) -> bool:
             is_method = parent._mock_parent is not None
             if is_method:
                 method_name = f"{parent._mock_name}.{method_name}"
-        above = getattr(type(parent), "_i", None) and parent._i
+        above = getattr(type(parent), "_isolation_state", None) and parent._isolation_state
         if above:
             labels[id(above.tree)] = label
             sinks.append(above.tree)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet, ref
 
 from isolation_core._ambient import current_barrier, runner_barriers
 from isolation_core.errors import ForeignMockUseError, LifecycleClosedError
 from isolation_core.findings import Leak
 from isolation_core.lifecycle import Lifecycle
-from isolation_core.mocks._audit import describe_survivors, quarantine
 from isolation_core.mocks._builders import build
-from isolation_core.mocks._engine import Engine, make
 from isolation_core.mocks._levels import clear, discard_into, reset, restore, set_baseline, tree_of
 from isolation_core.mocks._light import is_light
+from isolation_core.mocks._make import make
 from isolation_core.mocks._ownership import caller, current_registry, place_text
 from isolation_core.mocks._poison import Tomb, is_discarded
 from isolation_core.mocks._stdlib import DEFAULT
@@ -34,8 +33,6 @@ _C = TypeVar("_C", bound=Callable[..., Any])
 
 _open: WeakSet[MockRegistry] = WeakSet()
 _open_lock = threading.Lock()
-
-Audit = Literal["off", "deferred", "now"]
 
 
 def open_registries() -> tuple[MockRegistry, ...]:
@@ -72,12 +69,7 @@ class MockRegistry:
         running: tells whose barriers are open at the moment, for messages about
             use after the end; by default the runner's innermost barrier, or
             without a runner the owners of all open registries.
-        audit: when to look who still holds a discarded mock. ``"deferred"``: not
-            now; `audit_survivors` tells later, when locals and fixture values
-            are gone. ``"now"``: at the end of `close`, which walks the heap if there
-            are survivors. ``"off"``: never.
         timeout: seconds each cleanup callback may take, unless it has its own.
-        engine: ``"light"`` or ``"plain"`` instead of the default `ENGINE`.
 
     Attributes:
         leaks: what `close` found, also when it raised.
@@ -85,7 +77,7 @@ class MockRegistry:
 
     __slots__ = (
         "__weakref__", "_built", "_closed", "_lifecycle", "_lost", "_mocks", "_patchers", "_prune_at", "_running",
-        "_token", "_told", "audit", "engine", "entered_in", "leaks", "opened_in", "owner", "parent", "pending",
+        "_token", "_told", "entered_in", "leaks", "opened_in", "owner", "parent", "pending",
         "record", "strict", "timeout",
     )  # fmt: skip
 
@@ -96,16 +88,12 @@ class MockRegistry:
         strict: bool = False,
         record: Callable[..., object] | None = None,
         running: Callable[[], Sequence[str]] | None = None,
-        audit: Audit = "deferred",
         timeout: float | None = 10.0,
-        engine: Engine | None = None,
     ) -> None:
         self.owner = owner
         self.strict = strict
         self.record = record
-        self.audit = audit
         self.timeout = timeout
-        self.engine: Engine | None = engine
         self.parent: MockRegistry | None = current_registry.get()
         self.leaks: tuple[Leak, ...] = ()
         # Coroutines made and not yet awaited, by the id of their record.
@@ -134,9 +122,11 @@ class MockRegistry:
         self,
         spec: Any = None,
         *,
+        spec_set: Any = None,
         name: str | None = None,
         on_cleanup: Callable[[], object] | None = None,
         strict: bool | None = None,
+        deep: bool = True,
         own_class: bool = False,
         attributes: Sequence[str] = (),
         **configure: Any,
@@ -152,7 +142,7 @@ class MockRegistry:
             mock = build(spec, self, as_name=name, options=configure)
         else:
             mock = make(
-                spec, name=name, own_class=own_class, attributes=attributes, configure=configure, engine=self.engine
+                spec, spec_set, name=name, deep=deep, own_class=own_class, attributes=attributes, configure=configure
             )
         return self.adopt(mock, on_cleanup=on_cleanup, strict=strict)
 
@@ -168,7 +158,7 @@ class MockRegistry:
             The same mock.
         """
         if is_light(mock):
-            state: State = mock._i
+            state: State = mock._isolation_state
             known = state.home is self and state.root is not None
             settle(mock, state, self, strict)
             state.made_at = caller()
@@ -194,7 +184,7 @@ class MockRegistry:
         """Remember what the builder *name* made; what it *needed* lives as long as that."""
         if needed:
             if is_light(mock):
-                mock._i.holds = tuple(needed.values())
+                mock._isolation_state.holds = tuple(needed.values())
             else:
                 mock.__dict__["_isolation_holds"] = tuple(needed.values())
         if self._built is None:
@@ -296,29 +286,29 @@ class MockRegistry:
 
     # -- use by others ---------------------------------------------------------
 
-    def note_foreign_use(self, mock: Any, user: MockRegistry) -> None:
-        """Report that *mock* is used by the barrier of *user*, which is not inside this one.
+    def note_foreign_use(self, mock: Any, user: str) -> None:
+        """Report that *mock* is used in the barrier of *user*, which is not inside this one.
 
         Raises:
             ForeignMockUseError: if the registry or the mock is strict.
         """
-        name, made_at = _root_name(mock), place_text(_root(mock)._i.made_at)
-        key = id(_root(mock)), user.owner
+        name, made_at = _root_name(mock), place_text(_root(mock)._isolation_state.made_at)
+        key = id(_root(mock)), user
         if self._told is None:
             self._told = set()
         if key not in self._told and self.record is not None:
             self._told.add(key)
             self.record(
-                "cross-scenario", what="mock", path=name, owner=self.owner, user=user.owner, operation="call",
+                "cross-scenario", what="mock", path=name, owner=self.owner, user=user, operation="call",
                 made_at=made_at, used_at=place_text(caller()), discarded=False,
             )  # fmt: skip
-        if self.strict or mock._i.strict:
-            raise ForeignMockUseError(name, owner=self.owner, user=user.owner, made_at=made_at)
+        if self.strict or mock._isolation_state.strict:
+            raise ForeignMockUseError(name, owner=self.owner, user=user, made_at=made_at)
 
     # -- closing ---------------------------------------------------------------
 
     def close(self) -> tuple[Leak, ...]:
-        """Run the cleanups, stop the patches, close forgotten coroutines, discard the mocks, look for survivors.
+        """Run the cleanups, stop the patches, close forgotten coroutines, discard the mocks, and tell what was found.
 
         An asynchronous cleanup is run in an event loop of its own. Closing
         again does nothing.
@@ -352,25 +342,8 @@ class MockRegistry:
         with _open_lock:
             _open.discard(self)
         leaks = self._close_coroutines() if self.pending or self._lost else []
-        buried = []
-        for reference in self._mocks:
-            mock = reference()
-            if mock is not None and not is_discarded(mock):
-                root = mock
-                name, made_at = root._extract_mock_name(), root._i.made_at if is_light(root) else None
-                discard_into(mock, self.tomb_for)
-                buried.append((reference, name, made_at))
-        mock = root = None
-        self._mocks.clear()
+        self.discard()
         self.pending.clear()
-        if buried and self.audit != "off":
-            # Most are gone by now or will be in a moment: the names of a
-            # function that is just returning still hold theirs.
-            survivors = [(r, name, self.owner, place) for r, name, place in buried if r() is not None]
-            if survivors and self.audit == "now":
-                leaks += describe_survivors(survivors)
-            elif survivors:
-                quarantine(survivors)
         self.leaks = tuple(leaks)
 
     def account_for(self, state: State) -> None:
@@ -387,7 +360,7 @@ class MockRegistry:
         leaks = []
         for mock in self:
             for node in _nodes(mock):
-                state: State = node._i
+                state: State = node._isolation_state
                 dead, closed = state.lost, 0
                 for record in state.calls:
                     reference = self.pending.pop(id(record), None)
@@ -411,7 +384,7 @@ class MockRegistry:
             f"{node._extract_mock_name()}()",
             code="MCK002",
             owner=self.owner,
-            created_at=place_text(_root(node)._i.made_at),
+            created_at=place_text(_root(node)._isolation_state.made_at),
             ended=True,
             # What was dropped on the spot has warned on the spot and leaks
             # nowhere; what is still held would have warned in another test.
@@ -458,8 +431,8 @@ def settle(mock: Any, state: State, registry: MockRegistry | None, strict: bool 
         state.strict = strict
     if state.children or state.value is not DEFAULT or state.source is not None or mock.__dict__:
         for node in _nodes(mock):
-            node._i.home = registry
-            node._i.strict = state.strict
+            node._isolation_state.home = registry
+            node._isolation_state.strict = state.strict
         set_baseline(mock)
 
 
@@ -468,7 +441,7 @@ def _nodes(mock: Any) -> list[Any]:
 
 
 def _root(mock: Any) -> Any:
-    while mock._i.root is None and mock._mock_new_parent is not None and is_light(mock._mock_new_parent):
+    while mock._isolation_state.root is None and mock._mock_new_parent is not None and is_light(mock._mock_new_parent):
         mock = mock._mock_new_parent
     return mock
 

@@ -35,7 +35,7 @@ def reset_tree(root: Any, visited: list[int] | None, *, return_value: bool, side
     stack = [root]
     while stack:
         found = stack.pop()
-        light = getattr(type(found), "_is_light", False)
+        light = getattr(type(found), "_isolation_light", False)
         mock = found if light else extract_mock(found)
         key = id(mock)
         if key in seen or not (light or is_mock(mock)):
@@ -48,7 +48,7 @@ def reset_tree(root: Any, visited: list[int] | None, *, return_value: bool, side
         seen.add(key)
         visited.append(key)
         if light:
-            state: State = mock._i
+            state: State = mock._isolation_state
             children, value = state.children, state.value
             if state.tree or state.calls or state.awaits or state.overrides is not None:
                 state.forget()

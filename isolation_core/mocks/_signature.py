@@ -26,7 +26,7 @@ def signature_of(function: Any, *, skip_first: bool) -> inspect.Signature | None
     """
     try:
         signature = inspect.signature(function)
-    except (ValueError, TypeError):
+    except Exception:  # an object can raise what it likes when it is asked
         return None
     parameters = [p.replace(annotation=_P.empty) for p in signature.parameters.values()]
     if skip_first:

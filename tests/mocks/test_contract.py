@@ -23,18 +23,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isolation_core.errors import NotAMockError, UnknownMockAttributeError
+from isolation_core.errors import SpecificationError, UnknownMockAttributeError
 from isolation_core.mocks import isolated_mock, register_shape_profile
 from isolation_core.mocks._contract import contract_for
-from isolation_core.mocks._engine import Engine, make
 from isolation_core.mocks._signature import checker
-
-ENGINES = pytest.mark.parametrize("engine", ["light", "plain"])
-
-
-def mock_of(engine: Engine, spec: object, **configure: object) -> Any:
-    """Make a mock of *spec* with one engine."""
-    return make(spec, name="m", own_class=False, attributes=(), configure=configure, engine=engine)
 
 
 def run(coroutine: Any) -> Any:
@@ -124,10 +116,9 @@ class Client(Base):
 # -- names -----------------------------------------------------------------------------
 
 
-@ENGINES
-def test_unknown_names_raise_with_a_suggestion(engine: Engine) -> None:
+def test_unknown_names_raise_with_a_suggestion() -> None:
     """A misspelled attribute raises AttributeError naming the nearest real one."""
-    mock = mock_of(engine, Client)
+    mock = isolated_mock(Client)
     with pytest.raises(UnknownMockAttributeError, match="Did you mean 'fetch'") as caught:
         _ = mock.fetsch
     assert (caught.value.spec, caught.value.suggestion) == ("Client", "fetch")
@@ -135,8 +126,7 @@ def test_unknown_names_raise_with_a_suggestion(engine: Engine) -> None:
         mock.configure_mock(**{"fetsch.return_value": 1})
 
 
-@ENGINES
-def test_annotations_fields_and_slots_are_names(engine: Engine) -> None:
+def test_annotations_fields_and_slots_are_names() -> None:
     """Instance attributes are known from annotations, dataclass, attrs and named tuple fields, and slots."""
 
     @dataclasses.dataclass
@@ -157,10 +147,10 @@ def test_annotations_fields_and_slots_are_names(engine: Engine) -> None:
 
     client = ["url", "inherited", "LIMIT"]
     for spec, names in ((Client, client), (Data, "xy"), (Attrs, "zw"), (Slots, "s"), (Named, "n")):
-        mock = mock_of(engine, spec)
+        mock = isolated_mock(spec)
         for name in names:
             assert isinstance(getattr(mock, name), MagicMock)
-    assert not hasattr(mock_of(engine, Data), "z")
+    assert not hasattr(isolated_mock(Data), "z")
 
 
 def test_attributes_only_known_at_run_time_can_be_named() -> None:
@@ -209,7 +199,7 @@ def test_spec_set_refuses_new_attributes() -> None:
 
 def test_a_mock_is_no_specification() -> None:
     """Specifying a mock by a mock verifies nothing and raises."""
-    with pytest.raises(NotAMockError):
+    with pytest.raises(SpecificationError):
         isolated_mock(isolated_mock())
 
 
@@ -223,16 +213,15 @@ def test_isinstance_and_missing_magic_methods() -> None:
         with pytest.raises(TypeError):
             broken(mock)
     with pytest.raises(TypeError, match="not callable"):
-        mock()
+        isolated_mock(Client("u"))()
 
 
 # -- signatures ------------------------------------------------------------------------
 
 
-@ENGINES
-def test_calls_are_checked_against_the_real_signature(engine: Engine) -> None:
+def test_calls_are_checked_against_the_real_signature() -> None:
     """Too many, too few, unknown and positional-only arguments raise TypeError at the call, not at the await."""
-    mock = mock_of(engine, Client)
+    mock = isolated_mock(Client)
     for wrong in (
         mock.fetch, lambda: mock.fetch(key="k"), lambda: mock.close(True), mock.close, mock.connect,
         lambda: mock.parse("a", "b"), lambda: mock.base_method(1, 2), mock.decorated, mock.stream, mock.session,
@@ -244,7 +233,7 @@ def test_calls_are_checked_against_the_real_signature(engine: Engine) -> None:
     run(mock.connect("u"))
     mock.close(now=True)
     mock.parse("x")
-    assert str(inspect.signature(mock.close)) == "(*, now)" if engine == "light" else True
+    assert str(inspect.signature(mock.close)) == "(*, now)"
 
 
 def test_a_message_names_method_and_parameter() -> None:
@@ -262,14 +251,13 @@ def test_assertions_match_positional_and_keyword_spelling() -> None:
     mock.assert_has_calls([call.base_method(a=1)])
 
 
-@ENGINES
-def test_a_function_is_checked_when_called(engine: Engine) -> None:
+def test_a_function_is_checked_when_called() -> None:
     """A mock of a function takes exactly its arguments, sync or async."""
 
     async def send(topic: str, *, key: str) -> int: ...
 
-    mock = mock_of(engine, send)
-    assert asyncio.iscoroutinefunction(mock) or inspect.iscoroutinefunction(mock)
+    mock = isolated_mock(send)
+    assert inspect.iscoroutinefunction(mock)
     with pytest.raises(TypeError):
         mock("t")
     run(mock("t", key="k"))

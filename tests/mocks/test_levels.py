@@ -1,6 +1,6 @@
 # Dotted names come as a dict, which no type checker can match with parameters.
 # mypy: disable-error-code="arg-type,attr-defined"
-"""The four levels: what each keeps, on both engines, whatever was done before."""
+"""The four levels: what each keeps, whatever was done before."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isolation_core.errors import NotAMockError
-from isolation_core.mocks import MockRegistry, clear, deep_cleanup, is_discarded, isolated_mock, reset, set_baseline
-from isolation_core.mocks._engine import make
+from isolation_core.mocks import (
+    MockRegistry,
+    clear,
+    deep_cleanup,
+    is_discarded,
+    isolated_mock,
+    reset,
+    restore,
+    set_baseline,
+)
+from isolation_core.mocks._make import make
 
 
 def run(coroutine: Any) -> Any:
@@ -27,7 +36,7 @@ def run(coroutine: Any) -> Any:
     raise AssertionError("the coroutine waits for something")
 
 
-def build(engine: Any) -> Any:
+def build() -> Any:
     """Make a mock with a bit of every kind of configuration."""
     mock = make(
         None,
@@ -42,7 +51,6 @@ def build(engine: Any) -> Any:
             "plain": 5,
             "__len__.return_value": 6,
         },
-        engine=engine,
     )
     set_baseline(mock)
     return mock
@@ -86,12 +94,11 @@ _CHANGES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("engine", ["light", "plain"])
 @given(st.lists(st.sampled_from(sorted(_CHANGES)), max_size=8))
-def test_reset_undoes_any_sequence_of_changes(engine: str, changes: list[str]) -> None:
+def test_reset_undoes_any_sequence_of_changes(changes: list[str]) -> None:
     """Whatever a test did, ``reset`` brings back the observable configuration; doing it twice changes nothing."""
-    mock = build(engine)
-    expected = observe(build(engine))
+    mock = build()
+    expected = observe(build())
     for name in changes:
         try:
             _CHANGES[name](mock)
@@ -106,11 +113,10 @@ def test_reset_undoes_any_sequence_of_changes(engine: str, changes: list[str]) -
         assert observe(mock) == expected
 
 
-@pytest.mark.parametrize("engine", ["light", "plain"])
 @given(st.lists(st.sampled_from(sorted(_CHANGES)), max_size=8))
-def test_restore_leaves_an_empty_double_after_any_changes(engine: str, changes: list[str]) -> None:
+def test_restore_leaves_an_empty_double_after_any_changes(changes: list[str]) -> None:
     """Nothing of the configuration is left, and the mock works."""
-    mock = build(engine)
+    mock = build()
     for name in changes:
         try:
             _CHANGES[name](mock)
@@ -149,26 +155,6 @@ def test_deep_cleanup_refuses_what_is_no_mock() -> None:
         deep_cleanup({"a": 1})
 
 
-@pytest.mark.parametrize("engine", ["light", "plain"])
-def test_levels_are_methods_of_both_engines(engine: Any) -> None:
-    """``mock.clear()``, ``mock.reset()``, ``mock.restore()``, ``mock.discard()`` and ``define_property``."""
-    with MockRegistry("x", engine=engine) as registry:
-        mock = registry.create(return_value=1)
-        run(mock())
-        mock.clear()
-        assert mock.call_count == 0
-        mock.return_value = 2
-        mock.reset()
-        assert run(mock()) == 1
-        mock.define_property("url", "u")
-        assert mock.url == "u"
-        mock.restore()
-        assert run(mock()) is mock.return_value
-        assert isinstance(mock.child.clear, AsyncMock)
-        mock.discard()
-        assert is_discarded(mock)
-
-
 def test_a_mock_used_during_reset_by_a_task_goes_on() -> None:
     """A call under way when the mock is reset ends with its own result."""
 
@@ -182,7 +168,7 @@ def test_a_mock_used_during_reset_by_a_task_goes_on() -> None:
         mock = isolated_mock(side_effect=slow)
         task = asyncio.create_task(mock())
         await asyncio.sleep(0)
-        mock.restore()
+        restore(mock)
         go.set()
         assert await task == 3
 

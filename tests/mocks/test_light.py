@@ -1,7 +1,7 @@
 # Dotted names come as a dict, which no type checker can match with parameters; members that only
 # show their declaration need no body; and a mock of a class has more than the class.
 # mypy: disable-error-code="arg-type,attr-defined,call-arg,empty-body"
-"""The light engine is an `AsyncMock` in all that a test can see."""
+"""An isolated mock is an `AsyncMock` in all that a test can see."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isolation_core.errors import MisspelledAssertionError, MockNotCopiableError, SharedMockClassError
-from isolation_core.mocks import MockRegistry, isolated_mock
-from isolation_core.mocks._engine import Engine, make
+from isolation_core.mocks import MockRegistry, clear, define_property, isolated_mock
 
 
 def run(coroutine: Any) -> Any:
@@ -155,19 +154,19 @@ def test_the_shared_class_refuses_assignment() -> None:
 def test_define_property_concerns_one_mock() -> None:
     """A property by value, by PropertyMock, or by descriptor; other mocks see nothing of it."""
     one, two = isolated_mock(), isolated_mock()
-    prop = one.define_property("url", "http://a")
+    prop = define_property(one, "url", "http://a")
     assert one.url == "http://a"
     prop.assert_called_once_with()
     one.url = "b"
     prop.assert_called_with("b")
-    one.define_property("n", property(lambda _self: 7))
-    raising = one.define_property("bad", PropertyMock(side_effect=KeyError))
+    define_property(one, "n", property(lambda _self: 7))
+    raising = define_property(one, "bad", PropertyMock(side_effect=KeyError))
     assert one.n == 7
     with pytest.raises(KeyError):
         _ = one.bad
     raising.assert_called_once_with()
     assert isinstance(two.url, AsyncMock)
-    assert isinstance(one.define_property("empty"), PropertyMock)
+    assert isinstance(define_property(one, "empty"), PropertyMock)
 
 
 def test_own_class_gives_the_documented_idiom() -> None:
@@ -196,23 +195,38 @@ def test_seal_configure_attach_and_dir() -> None:
     assert run(mock.a.b()) == 1
 
 
-def test_names_of_levels_can_be_stubs() -> None:
-    """A real ``clear`` or ``reset`` wins: by spec, by assignment, by configuration; children have no levels."""
-
-    class Cache:
-        async def clear(self) -> None: ...
-
-    assert inspect.iscoroutinefunction(isolated_mock(Cache).clear)
-    stubs: dict[str, Any] = {"clear.return_value": 5}
-    mock = isolated_mock(**stubs)
-    assert run(mock.clear()) == 5
+@pytest.mark.parametrize(
+    "name",
+    ["clear", "reset", "restore", "discard", "fulfil", "define_property", "set_baseline", "mock", "kind", "spec"],
+)
+def test_every_name_is_the_users(name: str) -> None:
+    """Nothing of ours is an attribute: a stub under any name sticks, also one set after creation."""
     mock = isolated_mock()
-    mock.reset = AsyncMock(return_value=6)
-    assert run(mock.reset()) == 6
-    assert isinstance(mock.child.clear, AsyncMock)
-    run(mock.x())
-    mock.clear()
-    assert mock.mock_calls == []
+    run(mock.get())
+    getattr(mock, name).return_value = 5
+    assert run(getattr(mock, name)()) == 5
+    assert mock.get.await_count == 1
+    clear(mock)
+    assert getattr(mock, name).await_count == mock.get.await_count == 0
+
+
+def test_a_specification_may_use_our_words() -> None:
+    """Methods of a class that are called like our functions keep their shape and signature."""
+
+    class Order:
+        async def fulfil(self, where: str) -> bool: ...
+        def clear(self) -> int: ...
+
+        _own: int
+        _magics: int
+
+    mock = isolated_mock(Order)
+    mock.fulfil.return_value = True
+    assert run(mock.fulfil("x")) is True
+    assert not inspect.iscoroutinefunction(mock.clear)
+    with pytest.raises(TypeError):
+        mock.fulfil()
+    assert isinstance(mock._own, int)
 
 
 def test_views_write_through() -> None:
@@ -253,10 +267,9 @@ def test_copies_are_the_mock_itself_and_pickling_is_refused() -> None:
         "asserts_awaited_once", "was_called_once",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("engine", ["light", "plain"])
-def test_misspelled_assertions_raise(name: str, engine: Engine) -> None:
+def test_misspelled_assertions_raise(name: str) -> None:
     """Every family of misspelling raises on every version, the await family included."""
-    mock = make(None, name=None, own_class=False, attributes=(), configure={}, engine=engine)
+    mock = isolated_mock()
     with pytest.raises(MisspelledAssertionError, match="not a valid assertion") as caught:
         getattr(mock, name)
     assert caught.value.meant in dir(AsyncMock)

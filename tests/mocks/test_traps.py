@@ -1,7 +1,7 @@
 # Dotted names come as a dict, which no type checker can match with parameters; members that only
 # show their declaration need no body; and a mock of a class has more than the class.
 # mypy: disable-error-code="arg-type,attr-defined,call-arg,empty-body"
-"""The traps of `unittest.mock`'s own reset and life cycle, one by one, on both engines."""
+"""The traps of `unittest.mock`'s own reset and life cycle, one by one."""
 
 from __future__ import annotations
 
@@ -32,14 +32,13 @@ from isolation_core.mocks import (
     set_baseline,
 )
 
-ENGINES = pytest.mark.parametrize("registry", ["light", "plain"], indirect=True)
 LEVELS = pytest.mark.parametrize("level", [clear, reset, restore])
 
 
 @pytest.fixture
-def registry(request: pytest.FixtureRequest) -> Iterator[MockRegistry]:
-    """Provide a registry of the engine the test is parametrised with."""
-    with MockRegistry("this test", engine=request.param) as registry:
+def registry() -> Iterator[MockRegistry]:
+    """Provide a registry."""
+    with MockRegistry("this test") as registry:
         yield registry
 
 
@@ -74,7 +73,6 @@ def run(coroutine: Any) -> Any:
 # -- reset and configuration -------------------------------------------------------
 
 
-@ENGINES
 def test_an_exception_gets_through_async_with_after_reset_mock_with_return_value(registry: MockRegistry) -> None:
     """``__aexit__`` stays falsy after ``reset_mock(return_value=True, side_effect=True)``, also once it was used."""
     mock = registry.create()
@@ -85,7 +83,6 @@ def test_an_exception_gets_through_async_with_after_reset_mock_with_return_value
     assert not run(swallows(mock))
 
 
-@ENGINES
 def test_an_exception_gets_through_sync_with_after_reset_mock_with_return_value(registry: MockRegistry) -> None:
     """``__exit__`` stays falsy after ``reset_mock(return_value=True)``."""
     mock = registry.create()
@@ -95,7 +92,6 @@ def test_an_exception_gets_through_sync_with_after_reset_mock_with_return_value(
         mock.reset_mock(return_value=True)
 
 
-@ENGINES
 @LEVELS
 def test_an_exception_gets_through_async_with_after_every_level(registry: MockRegistry, level: Any) -> None:
     """No level makes ``async with`` swallow exceptions, used before or not."""
@@ -121,7 +117,6 @@ def test_an_exception_gets_through_a_plain_mock_after_every_level(level: Any, ki
     assert not run(swallows(mock))
 
 
-@ENGINES
 def test_reset_mock_copes_with_an_autospecced_function_among_the_children(registry: MockRegistry) -> None:
     """``parent.reset_mock()`` clears an autospecced child function instead of raising TypeError."""
 
@@ -172,7 +167,6 @@ def test_a_users_subclass_resets_in_its_own_way() -> None:
     assert (mock.child.call_count, Counting.resets) == (0, 1)
 
 
-@ENGINES
 def test_flags_of_reset_mock_reach_mocks_below_a_kept_return_value(registry: MockRegistry) -> None:
     """``reset_mock(side_effect=True)`` drops side effects below ``return_value`` too."""
     mock = registry.create()
@@ -181,7 +175,6 @@ def test_flags_of_reset_mock_reach_mocks_below_a_kept_return_value(registry: Moc
     assert mock.return_value.x.side_effect is None
 
 
-@ENGINES
 def test_a_half_used_or_exhausted_side_effect_starts_over(registry: MockRegistry) -> None:
     """``clear`` and ``reset`` rewind a list of results, where ``reset_mock`` goes on in its middle."""
     mock = registry.create(side_effect=[1, 2])
@@ -216,7 +209,6 @@ def test_a_list_the_test_appends_to_does_not_change_the_baseline() -> None:
         run(mock())
 
 
-@ENGINES
 def test_an_exception_instance_does_not_collect_tracebacks(registry: MockRegistry) -> None:
     """The same instance is raised each time, and ``clear`` frees the frames it holds."""
     error = ValueError("boom")
@@ -247,7 +239,6 @@ def test_exceptions_in_a_list_of_results_let_go_of_their_frames() -> None:
     assert error.__traceback__ is None
 
 
-@ENGINES
 def test_reset_empties_the_child_table_but_keeps_baseline_children(registry: MockRegistry) -> None:
     """Children of the baseline keep their identity, those made later are gone."""
     stubs: dict[str, Any] = {"known.return_value": 1}
@@ -260,7 +251,6 @@ def test_reset_empties_the_child_table_but_keeps_baseline_children(registry: Moc
     assert run(mock.known()) == 1
 
 
-@ENGINES
 def test_deleted_attributes_come_back(registry: MockRegistry) -> None:
     """``reset`` and ``restore`` undo ``del mock.attribute``, which ``reset_mock`` never does."""
     stubs: dict[str, Any] = {"a.return_value": 1}
@@ -275,7 +265,6 @@ def test_deleted_attributes_come_back(registry: MockRegistry) -> None:
         assert (mock.a is a) is (level is reset)
 
 
-@ENGINES
 def test_plain_attributes_not_in_the_baseline_go(registry: MockRegistry) -> None:
     """``mock.url = ...`` survives ``reset_mock``; ``reset`` brings back the baseline's value or nothing."""
     mock = registry.create(url="http://a")
@@ -289,7 +278,6 @@ def test_plain_attributes_not_in_the_baseline_go(registry: MockRegistry) -> None
     assert isinstance(mock.url, Mock)
 
 
-@ENGINES
 def test_magic_methods_set_as_functions_go(registry: MockRegistry) -> None:
     """``mock.__len__ = f`` lives on the class in the standard library; no level of ours but ``clear`` keeps it."""
     mock = registry.create()
@@ -302,7 +290,6 @@ def test_magic_methods_set_as_functions_go(registry: MockRegistry) -> None:
         assert len(mock) == 0
 
 
-@ENGINES
 def test_magic_methods_of_the_baseline_come_back(registry: MockRegistry) -> None:
     """What the builder configured on a magic method survives ``reset``, what the test did does not."""
     stubs: dict[str, Any] = {"__aenter__.return_value": "conn"}
@@ -341,7 +328,6 @@ def test_a_plain_mocks_property_is_reset_and_removed() -> None:
     assert mock.p != 1
 
 
-@ENGINES
 def test_a_seal_does_not_outlive_reset(registry: MockRegistry) -> None:
     """``seal`` is configuration: it goes back to the baseline."""
     mock = registry.create()
@@ -352,7 +338,6 @@ def test_a_seal_does_not_outlive_reset(registry: MockRegistry) -> None:
     assert isinstance(mock.anything, AsyncMock)
 
 
-@ENGINES
 def test_wrapped_objects_are_let_go(registry: MockRegistry, no_collector: None) -> None:
     """``restore`` drops ``wraps``, which would keep the real client and its sockets."""
 
@@ -369,7 +354,6 @@ def test_wrapped_objects_are_let_go(registry: MockRegistry, no_collector: None) 
     assert gone() is None
 
 
-@ENGINES
 def test_call_arguments_are_let_go(registry: MockRegistry, no_collector: None) -> None:
     """``clear`` frees the payloads that recorded calls pin."""
 
@@ -412,7 +396,6 @@ def test_a_removed_child_reports_to_its_old_parent_no_longer(remove: str) -> Non
     assert mock.mock_calls == []
 
 
-@ENGINES
 def test_children_dropped_by_reset_report_no_longer(registry: MockRegistry) -> None:
     """Whoever still holds a child made before ``reset`` does not write into the fresh record."""
     mock = registry.create()
@@ -556,7 +539,6 @@ def test_a_child_is_made_once_under_threads() -> None:
             assert len({future.result() for future in [pool.submit(touch) for _ in range(8)]}) == 1
 
 
-@ENGINES
 def test_cleaning_does_not_rely_on_assigning_counters(registry: MockRegistry) -> None:
     """The lists themselves are emptied, so counts derived from them are zero on every version."""
     mock = registry.create()
@@ -588,7 +570,6 @@ async def fails_or_hangs(how: str) -> None:
     await asyncio.Event().wait()
 
 
-@ENGINES
 def test_an_await_counts_when_it_begins(registry: MockRegistry) -> None:
     """``await_count`` is 1 after the await raised and after it was cancelled: the standard library's meaning."""
     mock = registry.create(side_effect=fails_or_hangs)
@@ -674,7 +655,6 @@ def test_an_unused_or_used_mock_dies_with_its_last_reference(no_collector: None)
     assert gone() is None
 
 
-@ENGINES
 def test_a_discarded_tree_dies_with_its_last_reference(registry: MockRegistry, no_collector: None) -> None:
     """Children, return values, magic methods and records notwithstanding."""
     mock = registry.create()
@@ -744,7 +724,6 @@ def test_cleaning_measures_nothing_with_getsizeof() -> None:
     assert mock.mock_calls == []
 
 
-@ENGINES
 def test_a_mock_in_a_registry_is_referenced_weakly(registry: MockRegistry, no_collector: None) -> None:
     """The registry keeps no mock alive, whatever else it knows of it."""
     mock = registry.create(name="m", on_cleanup=lambda: None)

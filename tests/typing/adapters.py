@@ -1,4 +1,4 @@
-"""The public API of the adapters under type checkers: read by mypy and pyright, never run."""
+"""What type checkers say of the public API of the adapters: read by mypy and pyright, never run."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Every double on the plain mock engine, and the names of its operations in rules."""
+"""What all doubles have in common: behaviour, log and mock API, and the names of operations in rules."""
 
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from isolation_core.errors import UnknownOperationError
-from isolation_core.mocks._plain_engine import PlainMock
 from isolation_core.services import MockContext, known_services
 from isolation_core.services._fault_actions import fail
 
@@ -42,15 +42,14 @@ async def _use(name: str, double: Any) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-async def test_every_service_works_with_the_plain_engine(name: str, anyio_backend_name: str) -> None:
-    """A double behaves, logs calls where they are made, and can be configured, also without the light engine."""
+async def test_every_service_behaves_logs_and_can_be_configured(name: str, anyio_backend_name: str) -> None:
+    """A double behaves, logs calls where they are made, and does what it is configured to do."""
     assert name in known_services()
     if name == "redis" and anyio_backend_name == "trio":
-        pytest.skip("the Redis double runs on asyncio only, with either engine")
+        pytest.skip("the Redis double runs on asyncio only")
     async with MockContext() as context:
-        context.mocks.engine = "plain"
         double: Any = context.service(name)
-        assert isinstance(double.connect, PlainMock)
+        assert isinstance(double.connect, AsyncMock)
         await double.connect()
         await _use(name, double)
         double.health_check.return_value = {"status": "configured"}
