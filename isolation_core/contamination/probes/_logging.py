@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import repeat
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 from isolation_core.contamination._cpython import identical
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._first_party import is_runners
-from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, same_items
+from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, Order, same_items
 from isolation_core.contamination.probes._probe import Glance
 
 __all__ = ["LoggingProbe"]
@@ -224,6 +224,13 @@ class LoggingProbe(ListsProbe):
                 if name in inner:
                     spot = _Spot(formatter, name, f"{path}.formatter.{name}", follows=True)
                     tree.entries[spot] = inner[name]
+
+    def expand(self, slot: Hashable, state: ListState) -> Iterator[tuple[Hashable, Any]]:
+        for key, value in super().expand(slot, state):
+            # A runner takes its own handlers off and puts them on again between the phases of a test:
+            # where they stand among the others is its affair.
+            own = isinstance(value, Order)
+            yield key, Order(tuple(item for item in state.items if not is_runners(item))) if own else value
 
     # -- comparing -----------------------------------------------------------
 
