@@ -125,6 +125,7 @@ class Barrier:
         quiet: bool = False,
         home: str | None = None,
         hooks_between: bool = False,
+        own: object = None,
         wanted: tuple[str | Callable[..., Any], ...] = (),
     ) -> None:
         if mode not in _MODES:
@@ -167,6 +168,7 @@ class Barrier:
         self._quiet = quiet
         self._home = home
         self._hooks_between = hooks_between
+        self._own = own
         self._own_globals: str | None = None
 
     def __repr__(self) -> str:
@@ -437,6 +439,7 @@ class Barrier:
             own_globals=self._own_globals,
             restores=self.mode != "report",
             hooks_between=self._hooks_between,
+            own=self._own,
             deliver=self._receive,
         )
         probes = default_probes()

@@ -503,6 +503,41 @@ _LIVING: Final = (
     ),
 )
 
+_DECISIONS: Final = (
+    _code(
+        "UND001",
+        "decision",
+        "set-up of a class or module for itself",
+        "What setUpClass, setup_class, setup_module or a fixture of a class or module sets on its own test class or "
+        "test module belongs to that scope. It is left there and is no finding.",
+        "There is nothing to do.",
+    ),
+    _code(
+        "UND002",
+        "decision",
+        "number that counts up was kept",
+        "A number that your code counts upward and hands out, as a key, a name or a result, is not wound back: what "
+        "was numbered may still be there, and would meet its own number again. A tally that is not handed out is put "
+        "back.",
+        "There is nothing to do. Set it in a fixture where a test relies on it.",
+    ),
+    _code(
+        "UND003",
+        "decision",
+        "generator that was drawn from was kept",
+        "A generator of random numbers was used and not seeded, so it goes on. One that was seeded is put back.",
+        "There is nothing to do. Use a random.Random(seed) of the test's own.",
+    ),
+    _code(
+        "UND004",
+        "decision",
+        "state of a fixture in use was kept",
+        "A test changed what a wider fixture had set up, and putting it back would take the set-up itself away. It "
+        "is put back when the fixture's own scope ends.",
+        "Change it in a fixture of the same scope. Or give the test its own value.",
+    ),
+)
+
 _GRAPH: Final = (
     _code(
         "ISO001",
@@ -535,6 +570,6 @@ _GRAPH: Final = (
 )
 
 CODES: Final[dict[str, FindingCode]] = {
-    entry.code: entry for entry in (*_FIRST_PARTY, *_PROCESS, *_INTERPRETER, *_LIVING, *_GRAPH)
+    entry.code: entry for entry in (*_FIRST_PARTY, *_PROCESS, *_INTERPRETER, *_LIVING, *_DECISIONS, *_GRAPH)
 }
 """All of them, by code."""

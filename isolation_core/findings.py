@@ -34,6 +34,8 @@ class Change:
         severity: see `Severity`.
         reason: why it could not be put back, or what else is to be said.
         known: whether the baseline has it.
+        decision: code of the rule of the undo policy under which it was kept, or undone as no finding;
+            None: it is a finding like any other.
     """
 
     kind: str
@@ -47,9 +49,11 @@ class Change:
     severity: Severity = field(default="leak", kw_only=True)
     reason: str | None = field(default=None, kw_only=True)
     known: bool = field(default=False, kw_only=True)
+    decision: str | None = field(default=None, kw_only=True)
 
     def __str__(self) -> str:
-        fate = "restored" if self.restored else "not restored"
+        kept = self.decision is not None and not self.restored
+        fate = "restored" if self.restored else "kept" if kept else "not restored"
         why = f" ({self.reason})" if self.reason else ""
         return f"{self.code} {self.path}: {self.before} -> {self.after} [{fate}]{why}"
 

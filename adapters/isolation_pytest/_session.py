@@ -139,6 +139,7 @@ class SessionIsolation:
             root=str(self._config.rootpath),
             home=getattr(getattr(item, "module", None), "__name__", None) if narrow else None,
             hooks_between=scope != "example",
+            own=getattr(node, "obj", None) if scope in ("class", "module") else None,
             quiet=scope == "function" and not self._stirred and not self._has_strangers(),
         )
 
@@ -193,8 +194,9 @@ class SessionIsolation:
         if scope == "function":
             return value
         self._stirred = True
-        # A managed fixture has its value watched itself.
-        if type(value) not in LEAF_TYPES and not hasattr(fixturedef.func, "__managed_fixture__"):
+        # A managed fixture has its value watched itself; what pytest's own fixtures hand out is pytest's.
+        pytests_own = (getattr(fixturedef.func, "__module__", None) or "").startswith("_pytest.")
+        if type(value) not in LEAF_TYPES and not pytests_own and not hasattr(fixturedef.func, "__managed_fixture__"):
             get_tracker().watch_value(fixturedef, f"request.getfixturevalue({fixturedef.argname!r})", value)
         return value
 

@@ -27,7 +27,13 @@ _telling: dict[str, int] = {}
 
 
 def make_barrier(owner: str, scope: str, holder: object = None) -> Barrier:
-    """Return a barrier, set up by the ``isolation_*`` attributes of *holder* or else by the settings."""
+    """Return a barrier, set up by the ``isolation_*`` attributes of *holder* or else by the settings.
+
+    Args:
+        owner: who is responsible for what happens inside.
+        scope: word for its width.
+        holder: the test case, class or module it is around.
+    """
     settings = current_settings()
     follow_baseline(settings.baseline)
     options: dict[str, Any] = {name: getattr(settings, name) for name in _OPTIONS}
@@ -36,7 +42,8 @@ def make_barrier(owner: str, scope: str, holder: object = None) -> Barrier:
         if own is not None:
             options[name] = own
     group = getattr(holder, "isolation_group", None) or "default"
-    return Barrier(group, owner=owner, scope=scope, root=_ROOT, **options)
+    own = holder if scope in ("class", "module") else None
+    return Barrier(group, owner=owner, scope=scope, root=_ROOT, own=own, **options)
 
 
 def enter(barrier: Barrier) -> None:

@@ -147,7 +147,7 @@ def _isolate_module(module: types.ModuleType) -> None:
 
     def setUpModule() -> None:
         if name not in _open_modules:
-            barrier = _open_modules[name] = make_barrier(name, "module")
+            barrier = _open_modules[name] = make_barrier(name, "module", module)
             enter(barrier)
             unittest.addModuleCleanup(_close_module, name)
         if inner is not None:

@@ -248,6 +248,13 @@ class RandomProbe(KeyedProbe):
         state = twister_state(value.raw, value.spare) if self._fast else value.raw
         value.generator.setstate(state)
 
+    def state_of(self, value: Any) -> tuple[Any, ...] | None:
+        """Return what ``getstate()`` gave for a value of this probe, or None if it is not one."""
+        if not isinstance(value, _State):
+            return None
+        state: tuple[Any, ...] = twister_state(value.raw, value.spare) if self._fast else value.raw
+        return state
+
     def describe(self, key: Hashable) -> str:
         return self._PATH
 

@@ -10,6 +10,7 @@ from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._rendering import bounded_repr, is_secret_name, redacted
 from isolation_core.contamination.objects._containers import ORDER, Facet
 from isolation_core.contamination.probes._probe import Probe
+from isolation_core.contamination.undo._decision import Decision
 from isolation_core.findings import Change, Severity
 
 __all__ = ["Entry", "FacetSlot", "ProbeSlot", "Slot"]
@@ -165,10 +166,10 @@ class Entry:
         depth: depth of the frame it was promoted to, or None.
         owner: who did it, when that is not whoever undoes it.
         target: the value to restore; differs from *before* when somebody wider wrote in between.
-        kept: why the value is left as it is, if it is.
+        decision: what the undo policy says about it; None: it is undone and reported.
     """
 
-    __slots__ = ("after", "before", "depth", "failed", "kept", "owner", "restored", "severity", "slot", "target")
+    __slots__ = ("after", "before", "decision", "depth", "failed", "owner", "restored", "severity", "slot", "target")
 
     def __init__(
         self,
@@ -189,7 +190,12 @@ class Entry:
         self.target = before
         self.restored = False
         self.failed: str | None = None
-        self.kept: str | None = None
+        self.decision: Decision | None = None
+
+    @property
+    def stays(self) -> bool:
+        """Whether the value is left as it is."""
+        return self.decision is not None and self.decision.fate != "undone"
 
     @classmethod
     def of(cls, slot: Slot, difference: Difference, depth: int | None = None) -> Entry:
@@ -205,8 +211,9 @@ class Entry:
         severity: Severity = self.severity or self.slot.severity
         if self.failed and severity != "note":
             severity = "unrecoverable"
-        if self.kept:
-            severity = "note"
+        decision = self.decision
+        if decision is not None and not self.failed:
+            severity = "leak" if decision.polluted else "note"
         path = self.slot.path()
         before, after = self.slot.render(self.before), self.slot.render(self.after)
         if before == after:
@@ -221,5 +228,6 @@ class Entry:
             scope=scope,
             restored=self.restored,
             severity=severity,
-            reason=self.failed or self.kept,
+            reason=self.failed or (decision.reason if decision is not None else None),
+            decision=None if decision is None else decision.code,
         )

@@ -9,7 +9,10 @@ from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.objects._containers import Facet
 from isolation_core.contamination.objects._namespaces import ModuleFacet
 from isolation_core.contamination.probes._probe import Probe
+from isolation_core.contamination.undo._case import Case
+from isolation_core.contamination.undo._decision import Decision
 from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSlot, Slot
+from isolation_core.contamination.undo._policy import decide
 from isolation_core.contamination.undo._reloads import merge_reloads
 from isolation_core.contamination.undo._savepoint import BASELINE, Frame
 from isolation_core.contamination.undo._snapshot import ProbeGuard, View
@@ -40,6 +43,22 @@ def undo(
     tail = log[position:]
     if not tail:
         return []
+    net, promoted = _net_of(tail, frame, restore=restore)
+    mine = _moved(net, view)
+    protected = [(entry, wider) for entry in mine if restore and (wider := protector(entry, frame)) is not None]
+    for entry, wider in protected:
+        entry.decision = Decision.kept("fixture", f"a fixture of {wider.owner} has set it up and is in use")
+    decide(Case(tuple(entry for entry in mine if _concerns(frame, entry, ignored)), frame, view))
+    changes = apply(view, guard, mine, frame, owner, restore=restore, ignored=ignored)
+    earlier = {entry.slot for entry in log[:position]}
+    left = _left_of(mine, owner, {id(entry): wider for entry, wider in protected})
+    kept = [entry for entry in (*promoted, *left) if entry.depth != BASELINE or entry.slot in earlier]
+    log[position:] = kept if frame.parent is not None else []
+    return changes
+
+
+def _net_of(tail: list[Entry], frame: Frame, *, restore: bool) -> tuple[dict[Slot, Entry], list[Entry]]:
+    """Return what *frame* has done in all, by slot, and the steps of wider frames in between."""
     net: dict[Slot, Entry] = {}
     promoted: list[Entry] = []
     expected: dict[Slot, Any] = {}
@@ -66,10 +85,16 @@ def undo(
     if not restore:
         # A narrower frame that changes nothing has told of these already.
         net = {slot: entry for slot, entry in net.items() if entry.owner is None}
+    for slot, entry in net.items():
+        entry.target = expected[slot]
+    return net, promoted
+
+
+def _moved(net: dict[Slot, Entry], view: View) -> list[Entry]:
+    """Return the changes that left something behind."""
     mine = []
     refilled: set[int] = set()
     for slot, entry in net.items():
-        entry.target = expected[slot]
         if view.kept and entry.owner is not None and slot.label() in view.kept:
             continue  # told of already, when a narrower frame left it
         if not slot.is_silent and not slot.agrees(entry.target, entry.after):
@@ -85,21 +110,22 @@ def undo(
         and slot.is_silent
         and (id(slot.facet) in refilled or _reordered(entry.target, entry.after))
     ]
-    protected = [(entry, wider) for entry in mine if restore and (wider := protector(entry, frame)) is not None]
-    for entry, wider in protected:
-        entry.kept = f"a fixture of {wider.owner} has set it up and is in use"
-    changes = apply(view, guard, mine, frame, owner, restore=restore, ignored=ignored)
-    # What a narrower frame could not or did not want to undo stays in the
-    # log of the wider one, under the name of who did it.
+    return mine
+
+
+def _left_of(mine: list[Entry], owner: str, protected: dict[int, Frame]) -> list[Entry]:
+    """Return what is still there of *mine*, as entries for wider frames: each under the name of who did it."""
     left = [entry for entry in mine if not entry.restored and not entry.failed]
     for entry in left:
-        entry.owner = entry.owner or owner
-    for entry, wider in protected:
-        entry.depth, entry.owner = wider.depth, None
-    earlier = {entry.slot for entry in log[:position]}
-    kept = [entry for entry in promoted if entry.depth != BASELINE or entry.slot in earlier]
-    log[position:] = [*kept, *left] if frame.parent is not None else []
-    return changes
+        wider = protected.get(id(entry))
+        if wider is not None:
+            entry.depth, entry.owner = wider.depth, None
+        elif entry.stays:
+            # What is kept is the baseline from now on: nobody wider undoes it or reports it again.
+            entry.depth = BASELINE
+        else:
+            entry.owner = entry.owner or owner
+    return left
 
 
 def apply(
@@ -115,7 +141,8 @@ def apply(
     """Undo *entries* newest first, verify, and describe them oldest first."""
     entries = [entry for entry in entries if _concerns(frame, entry, ignored)]
     if restore:
-        _write(view, guard, [each for each in entries if not each.kept and each.slot.label() not in view.kept])
+        _write(view, guard, [each for each in entries if not each.stays and each.slot.label() not in view.kept])
+    entries = [entry for entry in entries if entry.decision is None or entry.decision.fate != "scope"]
     shown, reloads = merge_reloads(entries, owner, frame.scope)
     return reloads + [
         entry.describe(owner=entry.owner or owner, scope=frame.scope)

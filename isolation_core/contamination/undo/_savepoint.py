@@ -35,6 +35,7 @@ class Frame:
         restores: whether it puts back what moved.
         hooks_between: whether fixtures are told apart from the hooks that run
             between two frames: then what moved is the hooks' doing, and nobody's fault.
+        own: the test class or module whose set-up happens in it, if there is one.
         deliver: takes what changed, when that is known.
     """
 
@@ -50,6 +51,7 @@ class Frame:
         own_globals: str | None = None,
         restores: bool = True,
         hooks_between: bool = False,
+        own: object = None,
         deliver: Callable[[list[Change]], None],
     ) -> None:
         self.owner = owner
@@ -58,6 +60,7 @@ class Frame:
         self.own_globals = own_globals
         self.restores = restores
         self.hooks_between = hooks_between
+        self.own = own
         self.deliver = deliver
         self.scope = scope
         self.parent = parent

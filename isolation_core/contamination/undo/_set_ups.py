@@ -21,10 +21,13 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from isolation_core.contamination.undo._entries import Entry, Slot
+from isolation_core.contamination.objects._containers import Facet
+from isolation_core.contamination.undo._case import Case
+from isolation_core.contamination.undo._decision import Decision
+from isolation_core.contamination.undo._entries import Entry, FacetSlot, Slot
 from isolation_core.contamination.undo._savepoint import Frame
 
-__all__ = ["LiveSetUps", "Promotion", "Promotions"]
+__all__ = ["LiveSetUps", "Promotion", "Promotions", "leave_to_scope"]
 
 
 class Promotion:
@@ -130,6 +133,28 @@ class LiveSetUps:
             if step is not None and frame.depth > set_up.frame.depth and not _has_step(entry.slot, entry.target, *step):
                 return set_up.frame
         return None
+
+
+def leave_to_scope(case: Case) -> None:
+    """Leave to a class or module what its own set-up added to it, and what only that leads to."""
+    own = case.frame.own
+    if own is None:
+        return
+    for entry in case.undecided():
+        if isinstance(entry.slot, FacetSlot) and _is_below(entry.slot.facet, own):
+            entry.decision = Decision.of_scope("the set-up of a class or module may add to it what it likes")
+
+
+def _is_below(facet: Facet, own: object) -> bool:
+    """Tell whether *facet* belongs to *own*, or to something that nothing but *own* refers to."""
+    for _ in range(64):
+        node = facet.node
+        if node.value is own:
+            return True
+        if node.parent is None or node.label or node.users > 1:
+            return False
+        facet = node.parent
+    return False
 
 
 def _has_step(slot: Slot, value: Any, before: Any, after: Any) -> bool:

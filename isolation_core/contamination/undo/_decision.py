@@ -1,0 +1,54 @@
+"""One decision of the undo policy: what is done about one change, under which rule, and why."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from attrs import frozen
+
+__all__ = ["CODE_OF", "Decision", "Fate"]
+
+Fate = Literal["undone", "kept", "scope"]
+"""``undone``: the old value is put back. ``kept``: the new value stays and is the baseline from now on.
+``scope``: it belongs to the class or module that set it up, and is no finding at all."""
+
+CODE_OF: Final = {
+    "set-up": "UND001",
+    "counter": "UND002",
+    "generator": "UND003",
+    "fixture": "UND004",
+}
+"""The rules by a short name, each with its stable code; `isolation explain` knows them."""
+
+
+@frozen
+class Decision:
+    """What is done about one change.
+
+    Attributes:
+        fate: see `Fate`.
+        code: the stable code of the rule.
+        reason: why, as the end of a sentence.
+        polluted: whether a kept change is damage that a report has to name: a value in use
+            was replaced or removed and cannot be undone whole.
+    """
+
+    fate: Fate
+    code: str
+    reason: str
+    polluted: bool = False
+
+    @classmethod
+    def undone(cls, rule: str, reason: str) -> Decision:
+        """Return the decision to undo something silently, because it is no finding."""
+        return cls("undone", CODE_OF[rule], reason)
+
+    @classmethod
+    def kept(cls, rule: str, reason: str, *, polluted: bool = False) -> Decision:
+        """Return the decision to keep something."""
+        return cls("kept", CODE_OF[rule], reason, polluted)
+
+    @classmethod
+    def of_scope(cls, reason: str) -> Decision:
+        """Return the decision to leave something to the scope that set it up."""
+        return cls("scope", CODE_OF["set-up"], reason)

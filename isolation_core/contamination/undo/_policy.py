@@ -1,0 +1,37 @@
+"""The undo policy: which changes are undone, which are kept, and which belong to their scope.
+
+Without a rule that says otherwise a change is undone and reported. The rules
+below name the exceptions. Each looks at all changes that one barrier found,
+because a deed is undone whole or not at all: what it decides for one change it
+decides for those that belong with it. The first rule that decides a change wins.
+
+Nothing here runs where nothing moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from isolation_core.contamination.undo._case import Case
+from isolation_core.contamination.undo._counters import keep_counters, keep_generators
+from isolation_core.contamination.undo._set_ups import leave_to_scope
+
+__all__ = ["Rule", "decide"]
+
+Rule = Callable[[Case], None]
+"""Sets the decision of some of the undecided changes of a case."""
+
+_RULES: Final[tuple[Rule, ...]] = (
+    leave_to_scope,
+    keep_counters,
+    keep_generators,
+)
+
+
+def decide(case: Case) -> None:
+    """Decide about all changes of *case*; what no rule decides is undone and reported."""
+    for rule in _RULES:
+        if next(case.undecided(), None) is None:
+            return
+        rule(case)

@@ -1,0 +1,88 @@
+"""How the code of a module would write the slot of a watched object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any, Final
+
+from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination._first_party import module_of
+from isolation_core.contamination.objects import _namespaces as names
+from isolation_core.contamination.objects._containers import ORDER, DictFacet, Facet
+from isolation_core.contamination.objects._functions import CellFacet, FunctionFacet, SlotsFacet
+from isolation_core.contamination.undo._entries import FacetSlot, Slot
+from isolation_core.contamination.undo._syntax import ModuleSyntax, Spelling, syntax_of
+
+__all__ = ["asks_first", "counts_up", "is_own_name", "spell", "value_in"]
+
+_MRO_OF: Final = type.__dict__["__mro__"]
+
+
+def spell(facet: Facet, key: Any) -> Iterator[tuple[str, Spelling]]:
+    """Yield the modules whose code may write the slot *key* of *facet*, and how they would write it."""
+    if isinstance(facet, names.ShallowModuleFacet | names.ShallowClassFacet):
+        return
+    if isinstance(facet, names.ModuleFacet):
+        yield facet.holder.__name__, ("name", str(key))
+    elif isinstance(facet, names.ClassFacet):
+        for module in _modules_of(facet.holder):
+            yield module, ("attribute", str(key))
+    elif isinstance(facet, names.AttributesFacet | SlotsFacet | names.LocalFacet):
+        for module in _modules_of(type(facet.holder)):
+            yield module, ("attribute", str(key))
+        if isinstance(facet, names.LocalFacet) and facet.node.parent is not None:
+            for module, _ in spell(facet.node.parent, facet.node.key):
+                yield module, ("attribute", str(key))
+    elif isinstance(facet, CellFacet):
+        yield from _spell_cell(facet)
+    elif isinstance(facet, DictFacet) and not isinstance(facet, names.CacheFacet) and facet.node.parent is not None:
+        for module, spelling in spell(facet.node.parent, facet.node.key):
+            yield module, ("item", *spelling)
+
+
+def _modules_of(kind: type) -> list[str]:
+    found = [module_of(base) for base in _MRO_OF.__get__(kind)]
+    return list(dict.fromkeys(name for name in found if name != "builtins"))
+
+
+def _spell_cell(facet: CellFacet) -> Iterator[tuple[str, Spelling]]:
+    parent: Facet | None = facet.node.parent
+    function = parent.holder if isinstance(parent, FunctionFacet) else None
+    if type(function) is not FunctionType:
+        return
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        if cell is facet.holder:
+            yield function.__globals__.get("__name__", ""), ("name", name)
+
+
+def _any(slot: Slot, sought: str) -> bool:
+    if not isinstance(slot, FacetSlot) or slot.key is ORDER:
+        return False
+    for module, spelling in spell(slot.facet, slot.key):
+        syntax: ModuleSyntax = syntax_of(module)
+        if spelling in getattr(syntax, sought):
+            return True
+    return False
+
+
+def counts_up(slot: Slot) -> bool:
+    """Tell whether the code that owns *slot* counts it upward and hands the number out."""
+    return _any(slot, "counters")
+
+
+def asks_first(slot: Slot) -> bool:
+    """Tell whether the code that owns *slot* writes it only after it asked whether it is there."""
+    return _any(slot, "lazies")
+
+
+def value_in(slot: Slot, raw: Any) -> Any:
+    """Return the object in *slot* for what its log entry holds."""
+    if isinstance(slot, FacetSlot) and isinstance(slot.facet, CellFacet) and type(raw) is tuple:
+        return raw[0] if raw else MISSING
+    return raw
+
+
+def is_own_name(slot: FacetSlot, module_name: str | None) -> bool:
+    """Tell whether no code in the module *module_name*, that of the test, assigns to the name of *slot*."""
+    return module_name is None or str(slot.key) not in syntax_of(module_name).assigned
