@@ -1,4 +1,4 @@
-"""What every test file shares."""
+"""Settings and fixtures that all tests share."""
 
 from __future__ import annotations
 

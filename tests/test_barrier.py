@@ -105,7 +105,7 @@ def test_off_does_nothing_at_all(app: Any) -> None:
 
 
 def test_notes_alone_leave_a_barrier_clean(app: Any) -> None:
-    """A cache that grew is undone and told, but is no contamination."""
+    """A cache that grew is undone and reported as a note, but is not contamination."""
     exec("import functools\n@functools.lru_cache\ndef cached(x): return x", app.__dict__)
     app.cached.__module__ = NAME
     with barrier(mode="strict") as b:
@@ -116,7 +116,7 @@ def test_notes_alone_leave_a_barrier_clean(app: Any) -> None:
 
 
 def test_an_inner_barrier_owns_what_happens_inside(app: Any) -> None:
-    """What the inner one restored is invisible to the outer; what the outer body did is baseline inside."""
+    """The outer barrier does not see what the inner one restored; changes of the outer body are the inner baseline."""
     with barrier() as outer:
         app.CONFIG["outer"] = 1
         app.ITEMS.append("outer")
@@ -191,7 +191,7 @@ def test_ignored_changes_are_neither_told_nor_undone(app: Any) -> None:
 
 
 def test_overlapping_barriers_are_honest(app: Any) -> None:
-    """Two barriers that overlap cannot be told apart: the last one reports for both, and restores."""
+    """Changes under two overlapping barriers are ambiguous: the last one reports them for both, and restores."""
     first, second = barrier(owner="first"), barrier(owner="second")
     first.__enter__()
 
@@ -272,7 +272,7 @@ async def test_cancellation_in_the_body_skips_nothing(app: Any, anyio_backend: s
 
 
 def test_cleanups_run_newest_first_and_before_the_look(app: Any) -> None:
-    """What a cleanup puts back is no leak; a failing one hides neither the others nor the report."""
+    """State that a cleanup restores is not a leak; a failing cleanup hides neither the others nor the report."""
     order = []
 
     def failing() -> None:
@@ -414,7 +414,7 @@ def test_a_probe_that_raises_is_disabled_and_said_so_once(app: Any, flags: Flags
 
 
 def test_nothing_is_kept_alive_once_nothing_is_open(app: Any) -> None:
-    """A full collection outside of barriers finds no reference of ours."""
+    """Outside of barriers, an object has no reference from the ledger."""
     app.HELD = app.Thing()
     with barrier():
         pass
@@ -498,7 +498,7 @@ def test_what_is_alive_is_told_while_it_is(app: Any) -> None:
 
 
 def test_an_open_barrier_that_was_dropped_is_not_alive(app: Any) -> None:
-    """Nothing keeps a barrier alive that nobody holds."""
+    """A barrier without references from user code is freed."""
     before = validate_suite_isolation_sync()["active_barriers"]
     dropped = barrier(mode="off")
     dropped._open()
@@ -515,7 +515,7 @@ def test_there_is_one_definition_of_mode() -> None:
 
 @pytest.mark.parametrize("way", ["with", "async with"])
 def test_leaks_of_mocks_are_told_also_when_a_cleanup_failed(app: Any, way: str) -> None:
-    """A failing mock cleanup hides neither itself nor the coroutine nobody awaited."""
+    """A failing mock cleanup is reported, and so is a coroutine that was never awaited."""
     b = barrier()
 
     def forget() -> None:

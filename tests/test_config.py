@@ -125,7 +125,7 @@ def test_the_process_environment_is_the_default(tmp_path: Path, monkeypatch: pyt
     ],
 )
 def test_mistakes_name_the_key_the_file_and_the_way_out(tmp_path: Path, table: str, words: list[str]) -> None:
-    """Unknown keys, wrong types and wrong values are errors that tell what is meant."""
+    """Unknown keys, wrong types and wrong values raise errors that name the expected ones."""
     path = project(tmp_path, table)
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path)
@@ -143,7 +143,7 @@ def test_mistakes_in_variables_and_calls_name_those(tmp_path: Path) -> None:
 
 
 def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
-    """`isolation-core = 3` under [tool] is told, not ignored."""
+    """`isolation-core = 3` under [tool] is an error, not ignored."""
     (tmp_path / "pyproject.toml").write_text("[tool]\nisolation-core = 3\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="must be a table"):
         load(tmp_path)
@@ -180,7 +180,7 @@ def test_a_process_reads_its_settings_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_deleted_working_directory_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no working directory there is no file, and the defaults hold."""
+    """Without a working directory no file is read, and the defaults apply."""
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()

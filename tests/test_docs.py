@@ -4,12 +4,12 @@ A page may steer its blocks by a comment on the line above one:
 
 ``<!-- file: NAME -->``    the block is a file of that name, in the folder of the page's commands.
 ``<!-- exit: N -->``       the commands of a ``console`` block end with that code, not with 0.
-``<!-- printed -->``       the block is what the Python blocks before it print.
+``<!-- printed -->``       the Python blocks before it print this block.
 ``<!-- not run: WHY -->``  the block is left alone.
 
 All other ``python`` blocks of a page are one script, and the commands of
 ``console`` blocks (lines that begin with ``$``) must print what the page shows.
-``...`` stands for anything in what is shown.
+``...`` matches any text in a shown output.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def commands_of(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Tell whether a page shows what was printed; a page that shows nothing promises nothing."""
+    """Return whether a page shows the printed text; a page that shows nothing matches any text."""
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     return not shown or doctest.OutputChecker().check_output(shown, printed, flags)
 

@@ -19,7 +19,7 @@ from isolation_core.graph import EMPTY_GRAPH, DependencyGraph, Node
 
 
 def nothing() -> None:
-    """Stand in for the factory of a node that is never set up."""
+    """A factory for nodes that are never set up."""
 
 
 def node(name: str, *needs: str, **fields: object) -> Node:
@@ -68,7 +68,7 @@ class TestNode:
         assert node("a").defined_at == f"{__file__}:{line}"
 
     def test_unknown_scope_is_refused(self) -> None:
-        """A scope nobody knows the width of is an error naming the known ones."""
+        """An unknown scope is an error that names the known ones."""
         with pytest.raises(ConfigurationError, match=r"'galaxy', which is none of .*session") as caught:
             node("a", scope="galaxy")
         assert (caught.value.name, caught.value.value) == ("scope", "galaxy")
@@ -81,7 +81,7 @@ class TestNode:
 
 
 class TestValidation:
-    def test_l2_all_problems_come_at_once(self) -> None:
+    def test_all_problems_come_at_once(self) -> None:
         """One error holds every cycle, missing name, inversion and duplicate, each with its stable code."""
         found = problems(
             node("a", "b"),
@@ -157,7 +157,7 @@ class TestValidation:
         assert "did you mean 'db'" in problem.message
 
     def test_external_names_are_not_missing(self) -> None:
-        """What somebody else provides may be depended on, and is suggested too."""
+        """A node may depend on a name provided from outside, which is also suggested."""
         assert names(DependencyGraph([node("a", "tmp_path")], external=["tmp_path"])) == ["a"]
         (problem,) = problems(node("a", "tmp_pth"), external=("tmp_path",))["ISO002"]
         assert "did you mean 'tmp_path' (provided from outside)?" in problem.message
@@ -189,7 +189,7 @@ class TestValidation:
 
 
 class TestOrder:
-    def test_l3_scope_then_priority_then_declaration(self) -> None:
+    def test_scope_then_priority_then_declaration(self) -> None:
         """Wide scopes come first, then higher priority, then what was declared first."""
         graph = DependencyGraph(
             [
@@ -202,12 +202,12 @@ class TestOrder:
         )
         assert names(graph) == ["session", "class", "urgent", "late", "later"]
 
-    def test_l3_dependencies_beat_priority(self) -> None:
+    def test_dependencies_beat_priority(self) -> None:
         """However urgent, a node waits for what it needs, and for nothing else."""
         graph = DependencyGraph([node("other"), node("slow"), node("urgent", "slow", priority=100)])
         assert names(graph) == ["other", "slow", "urgent"]
 
-    def test_l3_order_of_the_input_does_not_matter(self) -> None:
+    def test_order_of_the_input_does_not_matter(self) -> None:
         """Nodes collected in any order give the same order of set-up."""
         needs = [[f"n{number // 2}"] if number else [] for number in range(30)]
         nodes = [node(f"n{number}", *needs[number], priority=number % 3) for number in range(30)]
@@ -217,7 +217,7 @@ class TestOrder:
             random.Random(seed).shuffle(shuffled)
             assert names(DependencyGraph(shuffled)) == expected
 
-    def test_l3_nothing_depends_on_hash_order(self) -> None:
+    def test_nothing_depends_on_hash_order(self) -> None:
         """The order is the same in processes with different hash seeds."""
         script = textwrap.dedent(
             """
@@ -241,7 +241,7 @@ class TestOrder:
         assert len(texts) == 1
 
     def test_part_of_the_graph_keeps_its_order(self) -> None:
-        """What a few names need comes in the order of the whole graph, without the rest."""
+        """A selection of nodes with their dependencies keeps the order of the whole graph."""
         graph = DependencyGraph([node("a"), node("b"), node("c", "b"), node("d", "a")])
         assert [each.name for each in graph.order_for(["d", "c"])] == ["a", "b", "c", "d"]
         assert [each.name for each in graph.order_for(["c"])] == ["b", "c"]
@@ -252,7 +252,7 @@ class TestOrder:
         assert [each.name for each in graph.order_for(["c"], given={"b"})] == ["c"]
 
     def test_closure_and_dependents(self) -> None:
-        """The graph knows what a node stands on and who stands on it."""
+        """The graph lists the dependencies and the dependents of a node."""
         graph = DependencyGraph([node("a"), node("b", "a"), node("c", "b", "out")], external=["out"])
         assert graph.closure("c") == {"a", "b", "out"}
         assert graph.dependents("a") == ("b",)
@@ -335,7 +335,7 @@ class TestExplain:
         external=["tmp"],
     )
 
-    def test_l3_tells_place_neighbours_and_reasons(self) -> None:
+    def test_tells_place_neighbours_and_reasons(self) -> None:
         """The text names the place, the dependencies, the users and why the neighbours are where they are."""
         text = self.graph.explain("cache")
         assert "'cache' is set up as number 3 of 5" in text

@@ -68,7 +68,7 @@ def fill(journal: Journal) -> None:
 
 
 def test_counts_what_closed_clean_and_what_did_not() -> None:
-    """Totals tell barriers, checks, contaminated and escaped apart."""
+    """Totals distinguish barriers, checks, contaminated and escaped ones."""
     journal = Journal()
     fill(journal)
     totals = journal.totals
@@ -131,7 +131,7 @@ def test_clean_barriers_cost_no_memory() -> None:
 
 
 def test_findings_are_kept_up_to_a_limit_and_counted_beyond() -> None:
-    """Of too many findings the first stay as events, all are counted, the loss is told."""
+    """If there are too many findings, the first stay as events, all are counted, and the loss is reported."""
     journal = Journal(max_findings=3, max_others=2)
     for number in range(5):
         journal.record_finding(attrs.evolve(CHANGE, path=f"app.x{number}"))
@@ -410,7 +410,7 @@ def test_forking_while_another_thread_records_does_not_lock_up_the_child(tmp_pat
 
 
 def test_a_killed_process_loses_nothing_it_had_recorded(tmp_path: Path) -> None:
-    """What was recorded before a SIGKILL is in the file, the barrier that was open included."""
+    """Everything recorded before a SIGKILL is in the file, including the barrier that was open."""
     run_python(
         tmp_path,
         """
@@ -514,7 +514,7 @@ def test_a_later_minor_version_is_read(tmp_path: Path) -> None:
 
 
 def test_no_journal_is_an_error_not_an_empty_result(tmp_path: Path) -> None:
-    """A path that does not exist and a folder without journals are told apart from clean runs."""
+    """A path that does not exist and a folder without journals differ from a clean run."""
     with pytest.raises(JournalError, match=r"no \*\.jsonl"):
         read_journal(tmp_path)
     with pytest.raises(JournalError, match="cannot be read"):
@@ -547,7 +547,7 @@ def test_workers_are_ordered_by_number(tmp_path: Path) -> None:
 
 
 def test_a_worker_hands_its_findings_to_the_main_process() -> None:
-    """What is exported and absorbed counts, and is at hand, as if it had happened here."""
+    """Exported events that are absorbed count, and are available, like local ones."""
     main, workers = Journal(), [Journal(), Journal()]
     fill(main)
     for worker in workers:
@@ -574,7 +574,7 @@ def test_findings_since_a_count_are_the_newer_ones() -> None:
 
 
 def test_workers_that_were_given_one_file_write_beside_it(tmp_path: Path) -> None:
-    """Several processes told to write FILE.jsonl do not overwrite each other."""
+    """Several processes with the same FILE.jsonl do not overwrite one another."""
     for worker in ("main", "gw0", "gw1"):
         journal = Journal()
         journal.write_to(tmp_path / "run.jsonl", run="r", worker=worker)
@@ -639,7 +639,7 @@ def test_a_merged_journal_is_written_and_read_back_the_same(
 
 
 def test_contradicting_copies_of_one_event_are_named() -> None:
-    """When two sources tell one event differently, one is taken and the reader is told."""
+    """If two sources differ in one event, one is taken and the difference is reported."""
     header = json.loads(HEADER)
     one, two = (JournalRecords((ProcessRecord(header, (Event(1, 0.0, "note", {"text": t}),)),)) for t in "ab")
     merged = merge_journals([two, one])

@@ -1,4 +1,4 @@
-"""The pytest plugin: what it heals, whom it blames, and what it leaves alone."""
+"""The pytest plugin: state it restores, tests it blames, and state it does not touch."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_strict_mode_fails_the_polluter_and_heals(app: pytest.Pytester) -> None:
 
 
 def test_a_healthy_suite_hears_nothing(app: pytest.Pytester) -> None:
-    """Where nothing leaked there is no section, no header line, nothing."""
+    """A run without leaks prints no section and no header line."""
     app.makepyfile(
         "import app\n"
         "def test_one(): app.Service().ping()\n"
@@ -203,7 +203,7 @@ def test_two(late): assert app.CONFIG == {"users": [], "late": 1}
 
 
 def test_a_parametrised_wide_fixture_is_rebuilt_between_tests(app: pytest.Pytester) -> None:
-    """Its teardown happens in the next test's set-up, and is nobody's leak."""
+    """A module fixture torn down during the set-up of the next test is not a leak of that test."""
     app.makepyfile(
         test_a="""
 import app, pytest
@@ -287,7 +287,7 @@ def test_it(payload, n):
 
 
 def test_context_variables_of_a_body_die_with_it(app: pytest.Pytester) -> None:
-    """What a test sets is gone for the next; what a wide fixture sets stays, and its reset by token works."""
+    """Context variables of a test are undone; those of a wide fixture stay, and its reset by token works."""
     app.makepyfile(
         """
 import contextvars, pytest
@@ -304,7 +304,7 @@ def test_two(): assert VAR.get() == 0; assert WIDE.get() == 1
 
 
 def test_a_function_fixture_leak_belongs_to_its_test(app: pytest.Pytester) -> None:
-    """What a function fixture leaves behind is undone after its own teardown has run."""
+    """Changes that a function fixture leaves behind are undone after its own teardown."""
     app.makepyfile(
         """
 import app, pytest
@@ -324,7 +324,7 @@ def test_two(): assert app.CONFIG == {"users": []}
 
 
 def test_a_profiler_switched_on_by_a_hook_stays_on(app: pytest.Pytester) -> None:
-    """What a hook sets for the thread between two tests is not undone when the module ends."""
+    """A context variable that a hook sets between two tests is not undone when the module ends."""
     app.makeconftest("""
         import sys
 
@@ -474,7 +474,7 @@ def test_after(): assert app.CONFIG == {"users": []}
 
 
 def test_weak_references_behave_as_without_us(app: pytest.Pytester) -> None:
-    """What a test makes and drops dies at once, also out of watched containers; so do values of fixtures."""
+    """Objects that a test creates and drops are freed at once, also in watched containers; so are fixture values."""
     app.makepyfile(
         """
 import gc, pathlib, sys, weakref, app, pytest
@@ -670,7 +670,7 @@ def test_the_summary_is_coloured_where_the_terminal_is(app: pytest.Pytester) -> 
 
 
 def test_a_baseline_lets_only_new_findings_count(app: pytest.Pytester) -> None:
-    """What the file has is one line and no failure in mode strict; what is new is listed and fails."""
+    """In mode strict, known findings are one line and no failure; new findings are listed and fail the run."""
     app.makepyfile(POLLUTED)
     known = app.path / "known.json"
     option = f"--isolation-baseline={known}"

@@ -61,7 +61,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedPr
 
 @pytest.fixture
 def passed(together: subprocess.CompletedProcess[str]) -> Passed:
-    """Return what tells how many tests of a module of SUITE have passed; no other outcome is let through."""
+    """Return a function that counts the passed tests of a module of SUITE and fails on any other outcome."""
 
     def count(name: str) -> int:
         found = re.findall(rf"^([A-Z]+) test_{name}\.py\b", together.stdout, re.MULTILINE)
@@ -96,7 +96,7 @@ def test_torn_down(): assert LOG == ["up", "down"]
 """
 
 
-def test_l1_every_shape_is_a_pytest_fixture(pytester: pytest.Pytester) -> None:
+def test_every_shape_is_a_pytest_fixture(pytester: pytest.Pytester) -> None:
     """Six shapes of definition depend on one another by parameter, in a synchronous test."""
     run(pytester, ALL_SHAPES).assert_outcomes(passed=2)
 
@@ -116,7 +116,7 @@ def test_with_a_barrier_around_each_test_they_work_the_same(pytester: pytest.Pyt
 
 
 def test_the_function_can_be_called_by_hand(pytester: pytest.Pytester) -> None:
-    """As with every pytest fixture the name is no function any more; the spec has it."""
+    """As with every pytest fixture, the name is not a function any more; the spec holds the function."""
     run(
         pytester,
         """
@@ -247,7 +247,7 @@ def test_no_fixture():
     ).assert_outcomes(passed=3)
 
 
-def test_l11_a_scope_may_be_a_function(pytester: pytest.Pytester) -> None:
+def test_a_scope_may_be_a_function(pytester: pytest.Pytester) -> None:
     """Called as pytest does or as the core does; a scope that pytest has not is refused."""
     run(
         pytester,
@@ -264,7 +264,7 @@ def test_b(one, two): assert LOG == [2, 1]
     result.stdout.fnmatch_lines(["*'one' has the scope 'example', which pytest does not have*"])
 
 
-def test_l3_priority_decides_within_a_scope(pytester: pytest.Pytester) -> None:
+def test_priority_decides_within_a_scope(pytester: pytest.Pytester) -> None:
     """The higher goes first, whatever the order of parameters; dependencies always win."""
     run(
         pytester,
@@ -283,7 +283,7 @@ def test_it(a, b, c): assert LOG == ["b", "c", "a"]
 # -- what goes wrong ----------------------------------------------------------------
 
 
-def test_l2_wide_on_narrow_and_circles_are_drawn_before_anything_is_set_up(pytester: pytest.Pytester) -> None:
+def test_wide_on_narrow_and_circles_are_drawn_before_anything_is_set_up(pytester: pytest.Pytester) -> None:
     """Both problems come at once, with their codes; tests that do not ask for the fixtures are not concerned."""
     result = run(
         pytester,
@@ -305,8 +305,8 @@ def test_other(narrow): assert LOG == ["never"]
     result.stdout.fnmatch_lines(["*ISO003 'wide' lives for a whole session and needs 'narrow'*"])
 
 
-def test_e02_a_circle_is_a_loop_and_a_misspelt_name_has_a_suggestion(pytester: pytest.Pytester) -> None:
-    """A 3-cycle is drawn; a name that nobody defines comes with the nearest one."""
+def test_a_circle_is_a_loop_and_a_misspelt_name_has_a_suggestion(pytester: pytest.Pytester) -> None:
+    """A cycle of three fixtures is drawn; an undefined name is reported with the nearest defined one."""
     result = run(
         pytester,
         """
@@ -330,7 +330,7 @@ def test_misspelt(repository): pass
     result.stdout.fnmatch_lines(["*'repository' needs 'databse'*did you mean 'database'*"])
 
 
-def test_e01_an_interrupt_in_one_teardown_drops_no_other(pytester: pytest.Pytester) -> None:
+def test_an_interrupt_in_one_teardown_drops_no_other(pytester: pytest.Pytester) -> None:
     """KeyboardInterrupt in the teardown of b, managed or ordinary: a and m go down all the same, then it is raised."""
     for decorator in ("managed_fixture", "pytest.fixture"):
         pytester.makepyfile(
@@ -350,7 +350,7 @@ def test_it(a, b): pass
         assert result.ret == pytest.ExitCode.INTERRUPTED
 
 
-def test_e07_e09_every_error_of_a_teardown_is_kept_in_one_shape(pytester: pytest.Pytester) -> None:
+def test_e09_every_error_of_a_teardown_is_kept_in_one_shape(pytester: pytest.Pytester) -> None:
     """Several cleanups fail, one pytest.fail() among them: all run, one TeardownErrors holds each with its note."""
     result = run(
         pytester,
@@ -372,8 +372,8 @@ def test_ran(): assert LOG == ["last"]
         result.stdout.fnmatch_lines([text])
 
 
-def test_l8_a_wide_fixture_fails_under_its_own_name(pytester: pytest.Pytester) -> None:
-    """The last test is no error; the report names fixture and users, and the run fails."""
+def test_a_wide_fixture_fails_under_its_own_name(pytester: pytest.Pytester) -> None:
+    """A failed wide teardown is not an error of the last test: it names fixture and users, and the run fails."""
     result = run(
         pytester,
         """
@@ -389,7 +389,7 @@ def test_two(db): pass
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_e08_l9_a_hanging_teardown_has_a_budget(pytester: pytest.Pytester) -> None:
+def test_l9_a_hanging_teardown_has_a_budget(pytester: pytest.Pytester) -> None:
     """It is cut short and named, and the others run."""
     result = run(
         pytester,
@@ -458,7 +458,7 @@ async def background():
 
 
 @pytest.mark.parametrize("scope", ["function", "module", "session"])
-def test_e03_a_fixture_holds_a_task_group_under_anyio(pytester: pytest.Pytester, scope: str) -> None:
+def test_a_fixture_holds_a_task_group_under_anyio(pytester: pytest.Pytester, scope: str) -> None:
     """Any scope, both backends, parametrised as by default: opened and closed in one task, on the loop of the test."""
     run(
         pytester,
@@ -483,9 +483,7 @@ def test_sync(background): pass
     ("mode", "scope"),
     [("strict", "function"), ("strict", "class"), ("strict", "module"), ("strict", "session"), ("auto", "module")],
 )
-def test_e03_a_fixture_holds_a_task_group_under_pytest_asyncio(
-    pytester: pytest.Pytester, mode: str, scope: str
-) -> None:
+def test_a_fixture_holds_a_task_group_under_pytest_asyncio(pytester: pytest.Pytester, mode: str, scope: str) -> None:
     """Any loop scope at least as wide as the fixture: the loop is that of the test."""
     pytest.importorskip("pytest_asyncio")
     mark = f"@pytest.mark.asyncio(loop_scope='{scope}')"
@@ -571,7 +569,7 @@ async def test_it(server): server(); await anyio.sleep(60)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_e04_e12_l10_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
+def test_e12_l10_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
     """Set in a fixture, seen by dependents and the test body, gone for the next test, also on a runner that is kept."""
     a, mark = ("async ", "@pytest.mark.anyio\n") if asynchronous else ("", "")
     run(
@@ -595,8 +593,8 @@ def test_five(): assert VAR.get() == "unset"
     ).assert_outcomes(passed=9 if asynchronous else 5)
 
 
-def test_e13_a_task_group_whose_teardown_hangs_hits_its_budget(pytester: pytest.Pytester) -> None:
-    """The deadline reaches into the group the fixture holds, on both backends; what it stands on goes down after it."""
+def test_a_task_group_whose_teardown_hangs_hits_its_budget(pytester: pytest.Pytester) -> None:
+    """The deadline reaches into the task group of the fixture, on both backends; its dependencies end after it."""
     result = run(
         pytester,
         """
@@ -639,7 +637,7 @@ def test_the_check_can_fail(coroutine, counted_threads): assert coroutine > coun
 """
 
 
-def test_e14_synchronous_fixtures_start_no_event_loop(passed: Passed) -> None:
+def test_synchronous_fixtures_start_no_event_loop(passed: Passed) -> None:
     """Neither a loop nor a thread, until a fixture is asynchronous."""
     assert passed("e14") == 3
 
@@ -666,7 +664,7 @@ def test_two(): assert "E15_SHOP" not in os.environ and "shop" not in app.CONFIG
 """
 
 
-def test_e15_what_an_undo_that_fails_leaves_is_put_back(passed: Passed) -> None:
+def test_what_an_undo_that_fails_leaves_is_put_back(passed: Passed) -> None:
     """The environment variable and the entry beside it are as before for the next test."""
     assert passed("e15") == 2
 
@@ -690,8 +688,8 @@ def test_four(): assert app.CONFIG == {"session": 1, "module": 1}
 """
 
 
-def test_e16_the_barrier_of_a_test_begins_between_wide_and_narrow_fixtures(passed: Passed) -> None:
-    """What wide fixtures set for their first test stays; what function fixtures and the test leave is undone."""
+def test_the_barrier_of_a_test_begins_between_wide_and_narrow_fixtures(passed: Passed) -> None:
+    """Changes of wide fixtures during their first test stay; those of function fixtures and of the test are undone."""
     assert passed("e16") == 4
 
 
@@ -704,7 +702,7 @@ def test_two(late): assert "mine" not in app.CONFIG and app.CONFIG["late"] == 1
 """
 
 
-def test_e17_a_late_wide_fixture_is_not_the_tests_doing(passed: Passed) -> None:
+def test_a_late_wide_fixture_is_not_the_tests_doing(passed: Passed) -> None:
     """A wide fixture first asked for inside of a test keeps what it set; the test's own leak beside it goes."""
     assert passed("e17") == 2
 
@@ -731,7 +729,7 @@ class Old(unittest.TestCase):
 """
 
 
-def test_e18_context_variables_that_a_test_sets_end_with_it(passed: Passed) -> None:
+def test_context_variables_that_a_test_sets_end_with_it(passed: Passed) -> None:
     """Functions, coroutines and TestCases; the token of a wide fixture stays valid all the same."""
     assert passed("e18") == 7
 
@@ -749,8 +747,8 @@ def test_it(once, n):
 """
 
 
-def test_e19_each_example_of_hypothesis_is_isolated(passed: Passed) -> None:
-    """A fixture is set up once for all examples, as pytest does it; what an example leaves is gone for the next."""
+def test_each_example_of_hypothesis_is_isolated(passed: Passed) -> None:
+    """A fixture is set up once for all examples, as in pytest; changes of one example are undone before the next."""
     assert passed("e19") == 1
 
 
@@ -774,7 +772,7 @@ def test_victim(restored, recreated, dependent, left):
 """
 
 
-def test_l12_a_changed_value_is_restored_or_rebuilt_and_named(
+def test_a_changed_value_is_restored_or_rebuilt_and_named(
     passed: Passed, together: subprocess.CompletedProcess[str]
 ) -> None:
     """With "restore" it is put back in place; "recreate" builds it and its dependents anew; "report" leaves it."""
@@ -783,7 +781,7 @@ def test_l12_a_changed_value_is_restored_or_rebuilt_and_named(
     assert "1 rebuilt" in together.stdout
 
 
-def test_l12_dirty_by_hand(pytester: pytest.Pytester) -> None:
+def test_dirty_by_hand(pytester: pytest.Pytester) -> None:
     """request.mark_dirty inside of a test has the fixture rebuilt before the next one, its dependents too."""
     run(
         pytester,
@@ -895,7 +893,7 @@ def test_down(): assert LOG == ["up", "down"] * 2
     ).assert_outcomes(passed=2)
 
 
-def test_e20_l8_in_random_order_and_by_several_workers(pytester: pytest.Pytester) -> None:
+def test_l8_in_random_order_and_by_several_workers(pytester: pytest.Pytester) -> None:
     """pytest-randomly and pytest-xdist change nothing; workers hand reports of wide fixtures over."""
     pytest.importorskip("xdist")
     pytester.makepyfile(

@@ -1,4 +1,4 @@
-"""Wide fixtures under pytest: what their set-up does stays until their own teardown, and no test is blamed."""
+"""Wide fixtures under pytest: changes of their set-up stay until their own teardown, and no test is blamed."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def passes(pytester: pytest.Pytester, text: str, *args: str) -> str:
 
 
 def test_pollution_on_top_of_a_late_set_up_is_healed(late: pytest.Pytester) -> None:
-    """What a test does to a slot after a late wide fixture wrote it goes back to what the fixture wrote."""
+    """A slot that a late wide fixture wrote and the test changed afterwards is restored to the value of the fixture."""
     text = passes(
         late,
         """
@@ -203,7 +203,7 @@ def test_pollution_on_top_of_a_late_set_up_is_healed(late: pytest.Pytester) -> N
 
 
 def test_pollution_before_a_late_set_up_is_healed_around_it(late: pytest.Pytester) -> None:
-    """What a test did to a list before a late wide fixture added to it goes, and what the fixture added stays."""
+    """Items that a test added to a list are removed; items added later by a late wide fixture stay."""
     passes(
         late,
         """
@@ -223,7 +223,7 @@ def test_pollution_before_a_late_set_up_is_healed_around_it(late: pytest.Pyteste
 
 
 def test_a_parameter_that_changes_in_a_test_tears_down_in_the_fixtures_own_name(late: pytest.Pytester) -> None:
-    """The teardown of a wide fixture that comes while a test has begun is not undone and nobody's fault."""
+    """The teardown of a wide fixture after a test has begun is not undone, and no test is blamed for it."""
     text = passes(
         late,
         """

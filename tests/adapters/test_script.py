@@ -136,7 +136,7 @@ SCRIPTS = {
 
 
 def seen(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
-    """What whoever started the process sees of it, but for our summary."""
+    """Output and exit code of a script, without the summary of isolation."""
     return done.returncode, done.stdout, done.stderr.partition("============================= isolation ")[0]
 
 
@@ -225,7 +225,7 @@ class TestNamesLeaks:
         """
 
     def test_leaks_are_named_and_the_exit_code_is_kept(self, tmp_path: Path) -> None:
-        """Who and what on stderr, no value, and the script's own exit code."""
+        """The summary on stderr names owner and path without values; the exit code is that of the script."""
         done = run(tmp_path, script(tmp_path, self.CODE), "7")
         assert done.returncode == 7
         assert done.stdout == ""
@@ -246,7 +246,7 @@ class TestNamesLeaks:
         assert run(tmp_path, file, ISOLATION_CORE_MODE="off").stdout == "[]\n"
 
     def test_state_of_imported_modules_is_named_and_the_scripts_own_is_not(self, tmp_path: Path) -> None:
-        """What a script does to modules is told; its own globals go away with it."""
+        """Changes of a script to modules are reported; changes of its own globals are not."""
         script(tmp_path, "CONFIG = {'a': 1}", "settings.py")
         file = script(tmp_path, "import settings\nown = {}\nown['x'] = 1\nsettings.CONFIG['a'] = 2\nown['y'] = 1")
         done = run(tmp_path, file)
@@ -297,7 +297,7 @@ class TestNamesLeaks:
         assert done.returncode == 2 and "is no baseline" in done.stderr and "Traceback" not in done.stderr
 
     def test_a_package_that_does_not_exist_is_told(self, tmp_path: Path) -> None:
-        """A slip in --packages is told, with the nearest name."""
+        """A misspelled name in --packages is reported, with the nearest name."""
         script(tmp_path, "TABLE = {}", "store.py")
         done = run(tmp_path, "--packages=stoer", script(tmp_path, "import store"))
         assert "there is no package 'stoer', so nothing of it was watched; did you mean 'store'?" in done.stderr
@@ -341,7 +341,7 @@ class TestIsolated:
         assert str(inspect.signature(step)) == "(a: 'int', b: 'str' = 'x') -> 'None'"
 
     def test_an_error_passes_through(self) -> None:
-        """What the function raises arrives unchanged, and the state is put back all the same."""
+        """An exception of the function reaches the caller unchanged, and the state is restored nevertheless."""
 
         @isolated
         def step() -> None:
@@ -487,7 +487,7 @@ class TestCommands:
         assert capsys.readouterr().out == f"isolation-core {version('isolation-core')}\n"
 
     def test_explain_says_what_nothing_reports(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """A code that is reserved is told to be; nobody waits for such a finding."""
+        """`explain` says that a reserved code is reserved, so that no user waits for such a finding."""
         reserved = next(code for code, entry in CODES.items() if entry.reserved)
         assert main(["explain", reserved]) == 0
         assert "This code is reserved: nothing in this version reports it." in capsys.readouterr().out

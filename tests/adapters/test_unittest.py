@@ -1,4 +1,4 @@
-"""unittest: a mixin, one line for a module, and a command that isolates a suite nobody touched."""
+"""unittest: a mixin, one line for a module, and a command that isolates an unmodified suite."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestMixin:
         assert text.startswith(f"isolation_core.errors.ContaminationError: leaks os.environ['{NAME}']: ")
 
     def test_what_the_baseline_has_fails_nothing(self, journal: Journal, tmp_path: Path) -> None:
-        """In mode strict, a known finding is put back and no failure; a new one beside it is told alone."""
+        """In mode strict, a known finding is restored without a failure, and only the new one is listed."""
 
         class Case(IsolationMixin, unittest.TestCase):
             isolation_mode = "strict"
@@ -317,7 +317,7 @@ class TestMixin:
         assert NAME not in os.environ
 
     def test_frames_of_ours_are_not_in_tracebacks(self) -> None:
-        """A failing test shows the test, not what stands around it."""
+        """The traceback of a failing test shows the test and no frames of the adapter."""
 
         class Case(IsolationMixin, unittest.TestCase):
             @classmethod
@@ -357,7 +357,7 @@ class TestAsync:
         assert NAME not in os.environ
 
     def test_a_task_left_running_is_named(self, journal: Journal) -> None:
-        """Tasks that outlive tearDown and all cleanups are told, with their coroutine and where they wait."""
+        """Tasks that outlive tearDown and all cleanups are reported with coroutine and line."""
 
         class Case(unittest.IsolatedAsyncioTestCase, IsolationMixin):
             async def poll(self) -> None:
@@ -388,7 +388,7 @@ class TestAsync:
         assert leak.created_at is not None and leak.created_at.startswith(f"{__file__}:")
 
     def test_a_clean_async_test_is_clean(self, journal: Journal) -> None:
-        """The loop and its helpers that come and go with an async test are nobody's leak."""
+        """The event loop of an async test and its helpers are not leaks."""
 
         class Case(IsolationMixin, unittest.IsolatedAsyncioTestCase):
             async def test_1(self) -> None:
@@ -544,7 +544,7 @@ class TestCommand:
         assert "\ntest_one.OneTest.test_1\n" in done.stderr.partition("== isolation ==")[2]
 
     def test_the_polluted_example_is_healed(self, tmp_path: Path) -> None:
-        """The example suite, as it is: its victims fail under unittest and pass here, its polluters are named."""
+        """The victims of the example suite fail under unittest and pass with isolation; its polluters are named."""
         assert python(SUITE, "-m", "unittest", "discover", "-s", "tests", "-t", ".").returncode == 1
         journal_dir = str(tmp_path / "out")
         done = python(

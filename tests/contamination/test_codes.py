@@ -52,7 +52,7 @@ def test_the_first_sentence_of_a_fix_fits_on_a_line() -> None:
 
 
 def test_codes_nobody_reports_are_reserved() -> None:
-    """What no probe, mock, adapter or graph check reports says so, and nothing else does."""
+    """A code is marked as reserved if and only if no probe, mock, adapter or graph check reports it."""
     sources = [*Path(isolation_core.__file__).parent.rglob("*.py")]
     sources += [path for name in ("pytest", "unittest", "script") for path in ROOT.glob(f"isolation_{name}/*.py")]
     text = "".join(path.read_text("utf-8") for path in sources if path.name != "codes.py")

@@ -1,4 +1,4 @@
-"""Raw memory: what is read means what it is taken for, and nothing else reads it."""
+"""Raw memory: each read returns what the interpreter means by it, and only one file reads it."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_words_move_with_what_they_show() -> None:
 @pytest.mark.skipif(not HAS_TWISTER, reason="this interpreter does not show the state of its generators")
 @given(st.integers(0, 2**32), st.integers(0, 2000), st.booleans())
 def test_the_words_of_a_generator_are_its_state(seed: int, draws: int, gauss: bool) -> None:
-    """What is read from memory equals `getstate()`, wherever the generator is in its sequence."""
+    """The state read from memory equals `getstate()` at every position of the sequence."""
     generator = random.Random(seed)
     for _ in range(draws):
         generator.random()

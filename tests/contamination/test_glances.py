@@ -1,4 +1,4 @@
-"""Guards: readings that stand for whole probes while none of them moves."""
+"""Guards: cheap readings that replace whole probes as long as none of them changes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _POLLUTIONS: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("kind", list(_POLLUTIONS))
 def test_the_same_pollution_twice_is_found_twice(kind: str) -> None:
-    """What one barrier undid and the next does again is news again: readings of undone state are not believed."""
+    """A change that was undone and is made again is found again: readings of undone state are discarded."""
     with isolation_barrier(packages=()):
         for _ in range(3):
             with isolation_barrier(packages=()) as inner:

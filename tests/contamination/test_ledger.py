@@ -1,4 +1,4 @@
-"""The ledger: what it sees, what it says about it, and that undoing is exact."""
+"""The ledger: the changes it detects, how it describes them, and that undoing is exact."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def app() -> Iterator[Any]:
 
 
 def watch(module: Any) -> Ledger:
-    """Return a ledger that has seen *module* as it is."""
+    """Return a ledger with a snapshot of *module*."""
     ledger = Ledger(lambda name: name == MODULE)
     ledger.add_module(MODULE, module)
     ledger.write()
@@ -241,7 +241,7 @@ def vars_of(value: Any, depth: int) -> Any:
 
 
 def test_nothing_is_found_where_nothing_happened(app: Any) -> None:
-    """Reading, calling and hashing everything is no change."""
+    """Reading, calling and hashing all objects is not a change."""
     ledger = watch(app)
     _ = [repr(value) for value in vars(app).values()], app.BOX.method(), app.function(1), app.CONFIG["a"]
     assert list(app.ORDERED) and app.dispatch(1) and issubclass(app.Box, app.Shape) is False
@@ -352,7 +352,7 @@ def test_what_others_reach_too_is_looked_at_with_every_test(app: Any, leaf: Any)
 
 
 def test_a_change_before_others_reach_it_is_not_swallowed(app: Any, leaf: Any) -> None:
-    """What moved while only its own tests were looked at shows when it becomes everybody's."""
+    """Changes of a test module, which only its own tests compare, show as soon as another module imports it."""
     ledger = _ledger_of(app, leaf)
     leaf.test_one.__defaults__[0].append("early")
     app.shared = leaf.test_one.__defaults__
@@ -399,7 +399,7 @@ def test_the_ledger_lets_go_of_what_its_owner_dropped(app: Any) -> None:
 
 
 def test_weak_members_die_while_they_are_watched(app: Any) -> None:
-    """A WeakSet's members are not kept alive, and a dead one is no change."""
+    """The members of a WeakSet are not kept alive, and a dead member is not a change."""
     box = app.Box()
     app.LIVE.add(box)
     ledger = watch(app)

@@ -1,4 +1,4 @@
-"""What threads and tasks agree by, generators, counters, files in memory: seen, named, put back or left in peace."""
+"""Locks, events, queues, generators, counters and files in memory: detected, named, and restored if that is safe."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_lock_forgets_the_loop_it_waited_in(app: Any) -> None:
 
 
 def test_nobody_who_waits_is_disturbed(app: Any) -> None:
-    """An event a thread still waits for is told, and left as it is."""
+    """An event with a waiting thread is reported and not restored."""
     app.ready.set()
     waiting = threading.Event()
     threads: list[threading.Thread] = []
@@ -183,7 +183,7 @@ def test_nobody_who_waits_is_disturbed(app: Any) -> None:
 
 
 def test_a_lock_another_thread_may_hold_is_not_taken_from_it(app: Any) -> None:
-    """Who holds a plain lock cannot be known: with other threads alive it is a note, and stays held."""
+    """The holder of a plain lock is unknown: with other threads alive, a held lock is a note and stays held."""
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
@@ -231,21 +231,21 @@ def test_what_cannot_be_wound_back_is_told_as_a_note(app: Any) -> None:
 
 
 def test_a_counter_of_any_type_is_watched(app: Any) -> None:
-    """Numbers that are no machine integers are counted by another way inside, and show as well."""
+    """An `itertools.count` of numbers beyond machine integers, which works differently inside, is detected as well."""
     app.large = itertools.count(2**70)
     barrier = _around(lambda: next(app.large))
     assert [change.path for change in barrier.changes] == ([f"{MODULE}.large"] if HAS_COUNTERS else [])
 
 
 def test_a_closed_file_in_memory_cannot_come_back(app: Any) -> None:
-    """Closing is told as what cannot be undone."""
+    """A closed file in memory is reported as unrecoverable."""
     barrier = _around(app.data.close)
     (change,) = barrier.changes
     assert (change.severity, change.after) == ("unrecoverable", "<closed>")
 
 
 def test_a_large_file_in_memory_is_not_copied(app: Any) -> None:
-    """What was small is restored however much was written; what was large before is told by its position."""
+    """A file that was small is restored whatever was written; for a file that was large, the change is only a note."""
     barrier = _around(lambda: app.data.write(b"x" * (2 << 20)))
     assert [change.restored for change in barrier.changes] == [True]
     assert app.data.getvalue() == b"abc"

@@ -67,7 +67,7 @@ def test_the_summary_has_the_promised_keys() -> None:
 
 
 def test_an_untouched_journal_has_an_empty_summary() -> None:
-    """Nothing happened: zeros, no issues, and a score nobody should be proud of."""
+    """Without any barrier the summary has zeros, no issues, and a score of 1.0 that means nothing."""
     summary = get_contamination_summary(Journal())
     assert not any(summary.values())
     verdict = validate_suite_isolation_sync(Journal())
@@ -125,7 +125,7 @@ def test_scores_stay_between_zero_and_one(barriers: list[tuple[bool, bool, int]]
 
 
 def test_issues_say_who_what_and_the_next_step_worst_first() -> None:
-    """Each issue names the polluter, the state and what to type; notes are no issues."""
+    """Each issue names the polluter, the state and the remedy; notes are not issues."""
     journal = some_journal()
     journal.record("dirty", reason="the directory is gone")
     journal.record("probe-disabled", kind="locale", error="Error: broken")

@@ -16,7 +16,7 @@ SHELVES = {"tools": ["hammer"]}
 
 @pytest.fixture
 def distant() -> Iterator[types.ModuleType]:
-    """A module nobody under test imports."""
+    """A module that no code under test imports."""
     module = types.ModuleType("distant_library")
     module.__spec__ = None
     exec("limit = 3\ndef work(): return 1\nclass Tool:\n    size = 1\nitems = []", module.__dict__)
@@ -40,7 +40,7 @@ def test_a_star_watches_the_attributes_of_every_module(distant: types.ModuleType
 
 
 def test_without_a_star_distant_modules_are_nobodys_business(distant: types.ModuleType) -> None:
-    """What no code under test imports is not watched by default."""
+    """Modules that no code under test imports are not watched by default."""
     with isolation_barrier(packages=()) as barrier:
         distant.limit = 4  # type: ignore[attr-defined]
     assert barrier.changes == ()
@@ -89,7 +89,7 @@ def test_modules_of_the_runner_are_never_watched() -> None:
 
 
 def test_a_library_may_rename_the_home_of_its_classes() -> None:
-    """Packages that publish a class under another module's name do so when first asked: that is no finding."""
+    """Packages that publish a class under another module's name do so lazily: that is not a finding."""
     published = type("Published", (), {"__module__": "published_library", "__firstlineno__": 7, "limit": 1})
     library = types.ModuleType("published_library")
     library.__file__ = f"{sys.prefix}/lib/site-packages/published_library.py"

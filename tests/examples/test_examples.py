@@ -92,7 +92,7 @@ def found_in(journal: Path) -> dict[str, set[tuple[str, str]]]:
 
 @pytest.fixture(scope="module")
 def through_pytest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[str, str]]]:
-    """What the plugin finds in the suite, which it also heals."""
+    """The findings of the plugin in the example suite, which it also heals."""
     journal = tmp_path_factory.mktemp("journal") / "pytest.jsonl"
     done = run("-m", "pytest", "-q", "--isolation=restore", f"--isolation-journal={journal}", **OURS_ALONE)
     assert done.returncode == 0, done.stdout

@@ -24,7 +24,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_stack_runs_each_way(way: str) -> None:
-    """The same fixtures go up and down in the same order, whoever runs them."""
+    """The same fixtures are set up and torn down in the same order by every runner."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "ISOLATION_CORE_"))}
     done = subprocess.run(
         [sys.executable, *WAYS[way]], cwd=STACK, env=ours, capture_output=True, text=True, timeout=120, check=False

@@ -67,7 +67,7 @@ class Injected(Exception):
 
 @mutable
 class World:
-    """One run: what was to go wrong, what was reached, and what came of it."""
+    """One run: the planned fault, the place that was reached, and the outcome."""
 
     mode: Mode
     faults: dict[tuple[str, Phase], FaultKind]
@@ -271,7 +271,7 @@ def everything_in(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def leaves_of(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Yield the exceptions of *group* that are no groups."""
+    """Yield the exceptions of *group* that are not groups themselves."""
     for member in group.exceptions:
         if isinstance(member, BaseExceptionGroup):
             yield from leaves_of(member)
@@ -280,7 +280,7 @@ def leaves_of(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseExceptio
 
 
 def possible(mode: Mode, position: tuple[str, Phase], kind: FaultKind) -> bool:
-    """Tell whether there is such a fault there."""
+    """Return whether such a fault is possible at that place."""
     if kind == "hang" and position[0] == "body":
         return False  # nobody promises to end that
     if kind == "native cancel":
@@ -300,7 +300,7 @@ def test_without_a_fault(mode: Mode) -> None:
 
 @pytest.mark.parametrize("kind", ["error", "interrupt", "hang", "cancel", "native cancel"])
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_l7_single_faults(mode: Mode, kind: FaultKind) -> None:
+def test_single_faults(mode: Mode, kind: FaultKind) -> None:
     """One fault at any position: everything that came up goes down, and the fault is reported."""
     for position in POSITIONS:
         if not possible(mode, position, kind):
@@ -322,7 +322,7 @@ def test_l7_single_faults(mode: Mode, kind: FaultKind) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_l7_pairs_of_errors(mode: Mode) -> None:
+def test_pairs_of_errors(mode: Mode) -> None:
     """Two errors at any two positions: both are reported if both were reached."""
     for pair in itertools.combinations(POSITIONS, 2):
         world = World(mode, dict.fromkeys(pair, "error"))
@@ -339,7 +339,7 @@ def test_l7_pairs_of_errors(mode: Mode) -> None:
         max_size=4,
     ),
 )
-def test_l7_mixed_faults(mode: Mode, faults: dict[tuple[str, Phase], FaultKind]) -> None:
+def test_mixed_faults(mode: Mode, faults: dict[tuple[str, Phase], FaultKind]) -> None:
     """Any faults together: still no cleanup is skipped and no error lost."""
     world = World(mode, {position: kind for position, kind in faults.items() if possible(mode, position, kind)})
     world.check(world.run())

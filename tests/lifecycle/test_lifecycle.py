@@ -145,11 +145,11 @@ def leaves(error: BaseException | None) -> Iterator[BaseException]:
         yield error
 
 
-# --- L2, L3: before the first set-up ------------------------------------------
+# --- before the first set-up ------------------------------------------
 
 
 class TestBeforeSetUp:
-    def test_l2_nothing_starts_in_a_broken_graph(self, play: Play) -> None:
+    def test_nothing_starts_in_a_broken_graph(self, play: Play) -> None:
         """The whole graph is validated before the first set-up, also where only a part of it is wrong."""
         log: list[str] = []
         with pytest.raises(GraphError) as caught:
@@ -157,8 +157,8 @@ class TestBeforeSetUp:
         assert [problem.code for problem in caught.value.problems] == ["ISO001", "ISO002"]
         assert log == []
 
-    def test_l2_cleanups_run_when_the_graph_is_broken(self) -> None:
-        """What was registered before the set-up is cleaned up even if that never starts."""
+    def test_cleanups_run_when_the_graph_is_broken(self) -> None:
+        """Cleanups registered before the set-up run even if the set-up never starts."""
         log: list[str] = []
         life = Lifecycle(DependencyGraph([make("a", "a", log=log)]))
         life.add_cleanup(lambda: log.append("cleaned"))
@@ -166,8 +166,8 @@ class TestBeforeSetUp:
             life.set_up()
         assert log == ["cleaned"]
 
-    def test_l3_set_up_in_the_order_of_the_graph(self) -> None:
-        """Without concurrency nodes come up in the order that `DependencyGraph.order` tells."""
+    def test_set_up_in_the_order_of_the_graph(self) -> None:
+        """Without concurrency, nodes are set up in the order of `DependencyGraph.order`."""
         log: list[str] = []
         nodes = [
             make("late", log=log),
@@ -191,14 +191,14 @@ class TestBeforeSetUp:
             Lifecycle(max_concurrency=0)
 
 
-# --- L1: every shape ----------------------------------------------------------
+# --- every shape ----------------------------------------------------------
 
 
 class TestShapes:
     @pytest.mark.parametrize(
         "shape", ["plain", "generator", "context manager", "async", "async generator", "async context manager"]
     )
-    def test_l1_every_shape_has_a_value_and_is_torn_down(self, play: Play, shape: str) -> None:
+    def test_every_shape_has_a_value_and_is_torn_down(self, play: Play, shape: str) -> None:
         """Whatever the shape of the factory, its value reaches the body and its teardown runs."""
         log: list[str] = []
         seen = []
@@ -253,7 +253,7 @@ class TestShapes:
         assert caught.value.node == "empty"
 
     def test_sees_errors(self, play: Play) -> None:
-        """A node that asks for it gets the error of the body thrown in; letting it pass is no error of its own."""
+        """The error of the body is thrown into a node with `sees_errors`; re-raising it is not an error of the node."""
         seen: list[BaseException] = []
 
         def watcher() -> Iterator[None]:
@@ -288,7 +288,7 @@ class TestShapes:
         assert log[2:] in (["-b", "-a"], ["-a", "-b"])
 
 
-# --- L4: concurrency ----------------------------------------------------------
+# --- concurrency ----------------------------------------------------------
 
 
 def chains(*, crosswise: bool, log: list[str]) -> DependencyGraph:
@@ -319,14 +319,14 @@ def chains(*, crosswise: bool, log: list[str]) -> DependencyGraph:
 
 @pytest.mark.anyio
 class TestConcurrency:
-    async def test_l4_set_up_as_soon_as_ready(self) -> None:
+    async def test_set_up_as_soon_as_ready(self) -> None:
         """A node starts when what it needs is up, while others of the level below still work."""
         log: list[str] = []
         with anyio.fail_after(30):
             async with Barrier(Lifecycle(chains(crosswise=False, log=log), max_concurrency=4)):
                 assert log.index("+a2") < log.index("+b1")
 
-    async def test_l4_teardown_as_soon_as_free(self) -> None:
+    async def test_teardown_as_soon_as_free(self) -> None:
         """A node goes down when its dependents are down, while others of the level above still work."""
         log: list[str] = []
         with anyio.fail_after(30):
@@ -335,7 +335,7 @@ class TestConcurrency:
         assert sorted(log[4:]) == ["-a1", "-a2", "-b1", "-b2"]
 
     @pytest.mark.parametrize("limit", [1, 2, 3])
-    async def test_l4_no_more_than_allowed(self, limit: int) -> None:
+    async def test_no_more_than_allowed(self, limit: int) -> None:
         """Never more nodes than max_concurrency are at work, in set-up and in teardown, but as many."""
         now, most = 0, 0
 
@@ -358,7 +358,7 @@ class TestConcurrency:
             most = 0
         assert most == limit
 
-    async def test_l4_pinned_nodes_work_alone(self) -> None:
+    async def test_pinned_nodes_work_alone(self) -> None:
         """While a node with concurrent=False works, no other one does."""
         working: set[str] = set()
 
@@ -481,11 +481,11 @@ class TestConcurrency:
         assert log == ["torn down"]
 
 
-# --- L5: tasks ----------------------------------------------------------------
+# --- tasks ----------------------------------------------------------------
 
 
 class TestTasks:
-    def test_l5_sync_never_touches_an_event_loop(self) -> None:
+    def test_sync_never_touches_an_event_loop(self) -> None:
         """A synchronous lifecycle does not even import asyncio or anyio."""
         script = textwrap.dedent(
             """
@@ -504,7 +504,7 @@ class TestTasks:
         command = [sys.executable, "-c", script]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
-    def test_l5_set_up_and_teardown_in_one_task(self, play: Play) -> None:
+    def test_set_up_and_teardown_in_one_task(self, play: Play) -> None:
         """In every mode a node is torn down by the task that set it up."""
         tasks: list[object] = []
 
@@ -518,7 +518,7 @@ class TestTasks:
         assert tasks[0] is tasks[1]
 
     @pytest.mark.anyio
-    async def test_l5_sequential_spawns_nothing(self) -> None:
+    async def test_sequential_spawns_nothing(self) -> None:
         """Without concurrency the task of the barrier does everything."""
         tasks: list[object] = []
 
@@ -531,7 +531,7 @@ class TestTasks:
             pass
         assert tasks == [current_task()] * 2
 
-    def test_l5_a_node_may_hold_a_task_group(self, play: Play) -> None:
+    def test_a_node_may_hold_a_task_group(self, play: Play) -> None:
         """A task group opened in a set-up is closed in the teardown, with others above and below it."""
         log: list[str] = []
 
@@ -726,11 +726,11 @@ class TestTasks:
         assert log == ["+plain", "+a", "-plain"]
 
 
-# --- L6: order of teardown ----------------------------------------------------
+# --- order of teardown ----------------------------------------------------
 
 
 class TestTeardownOrder:
-    def test_l6_dependents_first(self, play: Play) -> None:
+    def test_dependents_first(self, play: Play) -> None:
         """A node goes down after all its dependents, in every mode."""
         log: list[str] = []
         play(
@@ -743,7 +743,7 @@ class TestTeardownOrder:
         assert down[0] == "-top"
         assert down[-1] == "-root"
 
-    def test_l6_else_reverse_order_of_completion(self) -> None:
+    def test_else_reverse_order_of_completion(self) -> None:
         """Of nodes that are free, the one that came up last goes down first."""
         log: list[str] = []
         with Barrier(Lifecycle(DependencyGraph([make(name, log=log) for name in "abc"]))):
@@ -751,7 +751,7 @@ class TestTeardownOrder:
         assert log == ["+a", "+b", "+c", "-c", "-b", "-a"]
 
     @pytest.mark.anyio
-    async def test_l6_completion_counts_not_the_start(self) -> None:
+    async def test_completion_counts_not_the_start(self) -> None:
         """With concurrency it is the end of the set-up that decides."""
         log: list[str] = []
         ready = anyio.Event()
@@ -825,7 +825,7 @@ class TestCleanups:
         assert log == ["decorated", "object", "lambda", "function"]
 
     def test_a_cleanup_may_register_another(self, play: Play) -> None:
-        """What a cleanup registers runs next."""
+        """A cleanup that is registered by a cleanup runs next."""
         log: list[str] = []
 
         def body(life: Lifecycle) -> None:
@@ -854,11 +854,11 @@ class TestCleanups:
         assert isinstance(caught.value.exceptions[0], LifecycleClosedError)
 
 
-# --- L7: every cleanup runs ---------------------------------------------------
+# --- every cleanup runs ---------------------------------------------------
 
 
 class TestEveryCleanupRuns:
-    def test_l7_after_errors(self, play: Play) -> None:
+    def test_after_errors(self, play: Play) -> None:
         """Cleanups that fail do not keep others from running."""
         log: list[str] = []
 
@@ -873,7 +873,7 @@ class TestEveryCleanupRuns:
         assert [error.args for error in caught.value.exceptions] == [(4,), (3,), (2,), (1,), (0,)]
 
     @pytest.mark.anyio
-    async def test_l7_after_the_body_was_cancelled(self) -> None:
+    async def test_after_the_body_was_cancelled(self) -> None:
         """Cancelled by a scope, all asynchronous cleanups finish: an exit stack finishes none of them."""
         done = []
 
@@ -891,7 +891,7 @@ class TestEveryCleanupRuns:
         assert len(done) == 5
 
     @pytest.mark.parametrize("requests", [1, 3])
-    def test_l7_after_native_cancellation(self, requests: int) -> None:
+    def test_after_native_cancellation(self, requests: int) -> None:
         """Cancelled through its asyncio task, however often and also in the middle, all cleanups finish."""
         done = []
 
@@ -921,7 +921,7 @@ class TestEveryCleanupRuns:
         asyncio.run(main())
         assert len(done) == 3
 
-    def test_l7_asyncio_timeout_in_the_teardown(self) -> None:
+    def test_asyncio_timeout_in_the_teardown(self) -> None:
         """A timeout of asyncio that strikes in the teardown waits for it, and is still one."""
         done = []
 
@@ -945,7 +945,7 @@ class TestEveryCleanupRuns:
         assert len(done) == 2
 
     @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-    def test_l7_after_an_interrupt(self, play: Play, kind: type[BaseException]) -> None:
+    def test_after_an_interrupt(self, play: Play, kind: type[BaseException]) -> None:
         """An interrupt in a cleanup is remembered and raised last, with everything else as its cause."""
         log: list[str] = []
         interrupt = kind("now")
@@ -961,7 +961,7 @@ class TestEveryCleanupRuns:
         assert "'stopped'" in notes_of(interrupt)
         assert sorted(log[2:]) == ["-a", "-b"]
 
-    def test_l7_interrupt_in_the_body(self, play: Play) -> None:
+    def test_interrupt_in_the_body(self, play: Play) -> None:
         """An interrupt in the body comes out as itself, cleanup errors as its cause; its own cause is kept."""
         interrupt = KeyboardInterrupt()
         interrupt.__cause__ = reason = ValueError("the reason")
@@ -976,7 +976,7 @@ class TestEveryCleanupRuns:
         assert caught.value.__cause__ is reason
         assert isinstance(reason.__cause__, TeardownErrors)
 
-    def test_l7_a_second_interrupt_shortens_the_rest(self) -> None:
+    def test_a_second_interrupt_shortens_the_rest(self) -> None:
         """After two interrupts each remaining cleanup has a grace second at most."""
         life = Lifecycle(timeout=60)
         began = time.monotonic()
@@ -998,8 +998,8 @@ class TestEveryCleanupRuns:
         assert isinstance(group.exceptions[0], TeardownTimeout)
         assert group.exceptions[0].timeout == 1.0
 
-    def test_l7_test_outcomes_are_leaves(self, play: Play) -> None:
-        """What is neither an Exception nor an interrupt, such as a failed assertion of pytest, is wrapped and kept."""
+    def test_test_outcomes_are_leaves(self, play: Play) -> None:
+        """An error that is neither an `Exception` nor an interrupt, such as pytest's `Failed`, is wrapped and kept."""
         with pytest.raises(TeardownErrors) as caught:
             play(body=lambda life: life.add_cleanup(lambda: pytest.fail("not empty")))
         (leaf,) = caught.value.exceptions
@@ -1021,17 +1021,17 @@ class TestEveryCleanupRuns:
             generator.close()  # type: ignore[attr-defined]
 
 
-# --- L8: errors ---------------------------------------------------------------
+# --- errors ---------------------------------------------------------------
 
 
 class TestErrors:
-    def test_l8_one_error_is_a_group_too(self, play: Play) -> None:
+    def test_one_error_is_a_group_too(self, play: Play) -> None:
         """Cleanup errors come as one TeardownErrors, however many there are."""
         with pytest.raises(TeardownErrors, match="1 cleanup failed after the test") as caught:
             play(body=lambda life: life.add_cleanup(fail(ValueError("one"))))
         assert len(caught.value.exceptions) == 1
 
-    def test_l8_each_leaf_says_whose_it_is(self, play: Play) -> None:
+    def test_each_leaf_says_whose_it_is(self, play: Play) -> None:
         """A leaf names its node, scope, place of definition, for whom it was set up and who used it."""
 
         def db() -> Iterator[None]:
@@ -1063,7 +1063,7 @@ class TestErrors:
             "set up for the test, used by cache, test_one)"
         )
 
-    def test_l8_body_first_and_neither_hides_the_other(self, play: Play) -> None:
+    def test_body_first_and_neither_hides_the_other(self, play: Play) -> None:
         """The error of the body and those of cleanups are in one group, the body first; except* finds either."""
         error = ValueError("body")
 
@@ -1085,14 +1085,14 @@ class TestErrors:
             found.append("cleanup")
         assert found == ["body", "cleanup"]
 
-    def test_l8_an_error_of_the_body_alone_is_left_alone(self, play: Play) -> None:
+    def test_an_error_of_the_body_alone_is_left_alone(self, play: Play) -> None:
         """When no cleanup fails, the error of the body comes out unchanged."""
         error = ValueError("body")
         with pytest.raises(ValueError, match="body") as caught:
             play(make("a", log=[]), body=lambda _: fail(error)())
         assert caught.value is error
 
-    def test_l8_splitting_keeps_the_type(self) -> None:
+    def test_splitting_keeps_the_type(self) -> None:
         """Parts of the group are of the same type."""
         group = TeardownErrors("two", [ValueError(1), KeyError(2)])
         match, rest = group.split(ValueError)
@@ -1132,11 +1132,11 @@ class TestErrors:
         assert caught.value is error
 
 
-# --- L9: budgets --------------------------------------------------------------
+# --- budgets --------------------------------------------------------------
 
 
 class TestBudgets:
-    def test_l9_expiry_is_a_leaf_and_the_next_one_runs(self, play: Play) -> None:
+    def test_expiry_is_a_leaf_and_the_next_one_runs(self, play: Play) -> None:
         """A cleanup that hangs is cancelled when its budget is over, reported, and the others run."""
         log: list[str] = []
 
@@ -1161,7 +1161,7 @@ class TestBudgets:
         assert "while tearing down 'hanging'" in notes_of(caught.value.exceptions[1])
         assert log == ["+a", "-a"]
 
-    def test_l9_the_budget_of_the_lifecycle(self) -> None:
+    def test_the_budget_of_the_lifecycle(self) -> None:
         """Without a budget of its own a cleanup has that of the lifecycle."""
         life = Lifecycle(timeout=0.01)
         life.add_cleanup(anyio.sleep_forever)
@@ -1169,7 +1169,7 @@ class TestBudgets:
             life.tear_down()
         assert isinstance(caught.value.exceptions[0], TeardownTimeout)
 
-    def test_l9_blocking_cleanups_are_reported(self, play: Play) -> None:
+    def test_blocking_cleanups_are_reported(self, play: Play) -> None:
         """A blocking cleanup cannot be cut short; that it took too long is said all the same."""
         with pytest.raises(TeardownErrors) as caught:
             play(body=lambda life: life.add_cleanup(lambda: time.sleep(0.02), timeout=0.001))
@@ -1178,7 +1178,7 @@ class TestBudgets:
         assert not leaf.interrupted
         assert "blocked until it ended by itself" in str(leaf)
 
-    def test_l9_no_limit(self, play: Play) -> None:
+    def test_no_limit(self, play: Play) -> None:
         """A lifecycle without a timeout waits."""
         done = []
 
@@ -1189,7 +1189,7 @@ class TestBudgets:
         play(make("a", log=[], shape="async generator"), timeout=None, body=lambda life: life.add_cleanup(close))
         assert done == [True]
 
-    def test_l9_error_after_the_deadline_is_kept(self, play: Play) -> None:
+    def test_error_after_the_deadline_is_kept(self, play: Play) -> None:
         """A cleanup that fails while it is being cut short is reported with both."""
 
         async def close() -> None:
@@ -1227,15 +1227,15 @@ class TestBudgets:
             await anyio.sleep(0.1)
 
 
-# --- L10: context variables ---------------------------------------------------
+# --- context variables ---------------------------------------------------
 
 colour: ContextVar[str] = ContextVar("colour")
 shade: ContextVar[str] = ContextVar("shade", default="none")
 
 
 class TestContext:
-    def test_l10_flows_to_dependents_and_body_and_is_undone(self, play: Play) -> None:
-        """What a set-up sets is seen by its dependents and the body, and gone afterwards, back to unset if need be."""
+    def test_flows_to_dependents_and_body_and_is_undone(self, play: Play) -> None:
+        """Context variables of a set-up are visible to dependents and the body, and are undone or unset afterwards."""
         seen: list[str] = []
 
         def setter() -> Iterator[None]:
@@ -1266,7 +1266,7 @@ class TestContext:
 
     @pytest.mark.anyio
     @pytest.mark.parametrize("concurrency", [1, 4])
-    async def test_l10_undone_in_the_task_of_the_barrier(self, concurrency: int) -> None:
+    async def test_undone_in_the_task_of_the_barrier(self, concurrency: int) -> None:
         """After the teardown the task sees what it saw before."""
 
         async def setter() -> AsyncIterator[None]:
@@ -1280,7 +1280,7 @@ class TestContext:
         assert colour.get(None) is None
         assert shade.get() == "own"
 
-    def test_l10_tokens_of_the_node_stay_valid(self, play: Play) -> None:
+    def test_tokens_of_the_node_stay_valid(self, play: Play) -> None:
         """A node may reset its own token at teardown, wherever the body ran."""
 
         def setter() -> Iterator[None]:
@@ -1297,7 +1297,7 @@ class TestContext:
 
         play(Node.of(setter), Node.of(asetter), body=lambda _: shade.set("changed by the body"))
 
-    def test_l10_conflicts_are_reported(self, play: Play) -> None:
+    def test_conflicts_are_reported(self, play: Play) -> None:
         """Two independent nodes that set one variable differently are reported; the later in the order wins."""
         events: list[dict[str, Any]] = []
         seen: list[str] = []
@@ -1328,7 +1328,7 @@ class TestContext:
         }
 
     @pytest.mark.anyio
-    async def test_l10_late_node_of_another_task(self) -> None:
+    async def test_late_node_of_another_task(self) -> None:
         """A variable set for a task of the body does not disturb the teardown in the barrier's task."""
 
         async def setter() -> AsyncIterator[None]:
@@ -1459,17 +1459,17 @@ class TestCrashes:
         assert scope.cancelled_caught
 
 
-# --- L14 ----------------------------------------------------------------------
+# --- dropped while open -----------------------------------------------------
 
 
 def drop(kept: list[Lifecycle]) -> None:
-    """Let go of everything in *kept*, and make sure that it is gone."""
+    """Drop all references in *kept*, and make sure that the objects are freed."""
     kept.clear()
     gc.collect()
 
 
 class TestDropped:
-    def test_l14_dropped_while_open(self) -> None:
+    def test_dropped_while_open(self) -> None:
         """A lifecycle that is collected while open warns with the names of what is alive."""
         log: list[str] = []
         kept = [Lifecycle(DependencyGraph([make("db", log=log)]), owner="the test")]
@@ -1478,7 +1478,7 @@ class TestDropped:
         with pytest.warns(ResourceWarning, match=r"of the test was dropped while still open; .* 'db', 'pool'"):
             drop(kept)
 
-    def test_l14_no_warning_otherwise(self) -> None:
+    def test_no_warning_otherwise(self) -> None:
         """One that never held anything, or was torn down, goes silently."""
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -1491,8 +1491,8 @@ class TestDropped:
             gc.collect()
 
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-    def test_l14_an_event_loop_ends_all_the_same(self, backend: str) -> None:
-        """Nodes in tasks of their own that nobody tears down go down when the loop ends, and do not hang it."""
+    def test_an_event_loop_ends_all_the_same(self, backend: str) -> None:
+        """Nodes in separate tasks that are never torn down end with the loop and do not hang it."""
         log: list[str] = []
 
         async def main() -> None:
@@ -1512,7 +1512,7 @@ class TestDropped:
 
 class TestInsight:
     def test_active_nodes_and_pending_cleanups(self, play: Play) -> None:
-        """What is up and what is pending is told as plain data."""
+        """Active nodes and pending cleanups are described as plain data."""
         seen: list[Any] = []
 
         def body(life: Lifecycle) -> None:
@@ -1548,7 +1548,7 @@ class TestInsight:
         assert life.values == {}
 
     def test_events(self, play: Play) -> None:
-        """Set-ups, teardowns and cleanups are told with their durations in seconds."""
+        """Events of set-ups, teardowns and cleanups have their durations in seconds."""
         events: list[tuple[str, dict[str, Any]]] = []
 
         def broken() -> Iterator[None]:
@@ -1575,7 +1575,7 @@ class TestInsight:
         assert ("node_torn_down", {"node": "a", "scope": "function"}) in down
 
     def test_events_of_a_failed_set_up(self, play: Play) -> None:
-        """A failed set-up is told, and who was skipped for it."""
+        """A failed set-up is an event, and so is each node skipped because of it."""
         events: list[tuple[str, dict[str, Any]]] = []
 
         async def broken() -> None:
@@ -1612,7 +1612,7 @@ class TestInsight:
             life.set_up()
 
     def test_an_interrupt_between_two_cleanups(self, play: Play) -> None:
-        """What strikes outside of every cleanup, here in the listener, does not end the teardown."""
+        """An error outside of every cleanup, here in the listener, does not end the teardown."""
         log: list[str] = []
         strikes = [KeyboardInterrupt("in between"), ValueError("in the listener")]
 
@@ -1663,7 +1663,7 @@ def plans(draw: st.DrawFn) -> list[tuple[str, list[str], str, str | None]]:
 def test_no_cleanup_is_skipped_in_any_graph(
     plan: list[tuple[str, list[str], str, str | None]], backend: str | None, concurrency: int
 ) -> None:
-    """Whatever the graph, the shapes, the failures and the mode: what came up goes down once, after its dependents."""
+    """For any graph, shapes, failures and mode: a node that was set up is torn down once, after its dependents."""
     log: list[str] = []
     errors: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Whatever a set-up function looks like, it is told what it is without being called."""
+"""The shape of any set-up function is determined without calling it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Callback:
         (len, "plain"),
     ],
 )
-def test_l1_kind(factory: Callable[..., Any], kind: str) -> None:
+def test_kind(factory: Callable[..., Any], kind: str) -> None:
     """Functions, partials, methods, callable objects and classes are recognised."""
     assert kind_of(factory) == kind
 
@@ -114,7 +114,7 @@ class ModuleOnly:
 
 
 def test_classes_are_entered_and_left() -> None:
-    """The value of a class that can be entered is what entering gives; its verdict on errors is not asked."""
+    """The value of a context manager class is the result of entering it; it cannot suppress errors of the body."""
     value, finish = start("context manager", Manager, {}, "manager")
     assert value == "entered"
     assert finish is not None

@@ -67,7 +67,7 @@ def test_a_clean_run_says_one_line_if_asked() -> None:
 
 
 def test_an_entry_tells_who_what_whom_and_what_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One finding, told in the promised order, with the title and the way out of its code."""
+    """A finding is printed in the promised order, with the title and the remedy of its code."""
     entry = type(
         "Entry", (), {"title": "set and left", "explanation": "", "fix": "Use monkeypatch.setenv(...). Or do not."}
     )()
@@ -87,7 +87,7 @@ def test_an_entry_tells_who_what_whom_and_what_now(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_most_damaging_comes_first() -> None:
-    """Unrecoverable, then left as it is, then undone, then notes; within that, who broke others."""
+    """Findings are sorted: unrecoverable, not restored, restored, notes; within each, those that broke tests first."""
     journal = Journal()
     for path, severity, restored in (
         ("note", "note", False),
@@ -224,7 +224,7 @@ def test_notes_are_listed_only_if_asked() -> None:
 
 
 def test_known_findings_are_counted_only() -> None:
-    """What the baseline has is a number, also where others left the same state behind and are listed."""
+    """Known findings are only counted, even if a listed owner left the same state behind."""
     journal = Journal()
     journal.record_finding(attrs.evolve(CHANGE, owner="old", known=True))
     assert render_summary(journal)[0] == "1 known finding (baseline) not listed"
@@ -234,7 +234,7 @@ def test_known_findings_are_counted_only() -> None:
 
 
 def test_a_wider_scope_is_told() -> None:
-    """What a module left is not blamed on a test."""
+    """A finding of module scope is not attributed to a test."""
     journal = Journal()
     journal.record_finding(attrs.evolve(CHANGE, owner="tests/test_a.py", scope="module"))
     assert render_summary(journal)[0] == "tests/test_a.py (module scope)"
@@ -312,7 +312,7 @@ def test_long_ids_are_never_cut() -> None:
 
 
 def test_a_runner_may_dress_the_pieces() -> None:
-    """The style hook gets each piece with its kind; everything else stays as it is."""
+    """The style hook receives each part with its kind; all other text is unchanged."""
     journal = Journal()
     journal.record_finding(CHANGE)
     journal.record("close", checks=1, clean=False, restored=True)
@@ -325,7 +325,7 @@ def test_a_runner_may_dress_the_pieces() -> None:
 
 
 def test_a_process_that_died_is_named_with_what_was_running(tmp_path: Path) -> None:
-    """An opening without a closing is told, worker and process included."""
+    """A barrier that was opened and never closed is reported, with its worker and process."""
     journal = Journal()
     journal.write_to(tmp_path, worker="gw1")
     for owner in ("done", "fatal"):

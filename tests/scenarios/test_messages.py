@@ -86,7 +86,7 @@ async def leave_one(service: str, source: Source) -> tuple[IntegrationScenario, 
 @pytest.mark.parametrize(("service", "source"), SOURCES, ids=lambda each: getattr(each, "__name__", each))
 @pytest.mark.parametrize("wrapped", [False, True])
 async def test_a_message_of_a_scenario_in_another(service: str, source: Source, wrapped: bool) -> None:
-    """Passed to a double of another scenario, bare or in a container, it is told to both, with both names."""
+    """A message passed to a double of another scenario, bare or in a container, is reported to both."""
     first, message = await leave_one(service, source)
     async with integration_scenario("second", []) as (second, _):
         sink = Sink(second.context)
@@ -122,7 +122,7 @@ async def test_its_own_messages_and_those_of_the_barrier_around_are_fine(service
 
 
 async def test_marks_go_with_their_messages() -> None:
-    """Nothing is kept for messages that nobody holds any more."""
+    """Messages that are not referenced any more leave no records behind."""
     gc.collect()
     before = len(provenance._marks)
     _, message = await leave_one("kafka", from_kafka)

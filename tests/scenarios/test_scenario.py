@@ -1,4 +1,4 @@
-"""Integration scenarios: what they require and use, and that nothing of one reaches another (M8)."""
+"""Integration scenarios: required and used services, and separation from one another."""
 
 # A task group or cancel scope may swallow what is raised inside, for all that pyright knows.
 # pyright: reportPossiblyUnboundVariable=false
@@ -87,7 +87,7 @@ async def test_a_scenario_gives_itself_and_its_doubles() -> None:
 
 
 async def test_requirements_are_tracked() -> None:
-    """Required, provided, used, unused, and used without being required; connecting is no use."""
+    """Requirements list required, provided, used, unused and undeclared services; connecting does not count as use."""
     async with integration_scenario("orders", ["bus"]) as (scenario, mocks):
         assert scenario.requirements.unused == ("bus",)
         await mocks["store"].put(1)
@@ -113,7 +113,7 @@ async def test_strict_requirements() -> None:
 
 
 async def test_late_use_names_the_scenario() -> None:
-    """A double or connection used after the end raises, and both sides are told of it."""
+    """A double or connection used after the end raises, and both scenarios record it."""
     async with integration_scenario("first", ["store"]) as (first, mocks):
         line = await mocks["store"].line()
         await line.say(1)
@@ -130,7 +130,7 @@ async def test_late_use_names_the_scenario() -> None:
 
 @pytest.mark.parametrize("strict", [True, False])
 async def test_use_from_another_scenario(strict: bool) -> None:
-    """A double or connection of a scenario used inside another is told with both names; an error if it is strict."""
+    """A double or connection used inside another scenario is reported with both names, and raises if one is strict."""
     async with anyio.create_task_group() as tasks:
         ready, done = anyio.Event(), anyio.Event()
         made: list[IntegrationScenario] = []
@@ -162,7 +162,7 @@ async def test_use_from_another_scenario(strict: bool) -> None:
 
 
 async def test_what_belongs_to_the_barrier_may_be_used_in_a_scenario() -> None:
-    """Use of the barrier's own mocks and doubles inside a scenario is no contamination."""
+    """Use of the barrier's own mocks and doubles inside a scenario is not contamination."""
     async with isolation_barrier(mode="strict", probes=[], owner="outer") as barrier:
         async with integration_scenario("inner", ["store"]) as (scenario, _):
             assert scenario.context.owner == "scenario 'inner' of outer"

@@ -28,7 +28,7 @@ async def test_a_kafka_mock_on_its_own() -> None:
 
 
 async def test_orchestration_of_kafka_and_postgres() -> None:
-    """What is inserted can be selected, what is sent is logged after it."""
+    """Inserted rows can be selected, and a message sent afterwards comes later in the log."""
     async with (
         MockContext() as context,
         cross_service_mock_orchestration(

@@ -1,4 +1,4 @@
-"""What every service double is: a behaviour, verified mocks, a log, an owner."""
+"""Every service double has a behaviour, verified mocks, a log and an owner."""
 
 # A task group or cancel scope may swallow what is raised inside, for all that pyright knows.
 # pyright: reportPossiblyUnboundVariable=false
@@ -85,7 +85,7 @@ class LoudBox(Box):
 
 
 async def test_behaviour_and_mock_api_are_one_object() -> None:
-    """What is put can be taken, and the same methods have the assertions of AsyncMock (M6)."""
+    """Items that were put can be taken, and the same methods have the assertions of AsyncMock."""
     async with MockContext() as context:
         box = await Box(context).connect()
         assert await box.put({"a": 1}, key="k") == 1
@@ -96,7 +96,7 @@ async def test_behaviour_and_mock_api_are_one_object() -> None:
 
 
 async def test_configured_outcome_wins() -> None:
-    """A return value, then a side effect, win over the behaviour; reset brings the behaviour back (M6)."""
+    """A return value, then a side effect, win over the behaviour; reset brings the behaviour back."""
     async with MockContext() as context:
         box = await Box(context).connect()
         box.put.return_value = 77
@@ -137,7 +137,7 @@ async def test_wrong_signature_raises() -> None:
 
 
 async def test_errors_of_the_behaviour_pass_unchanged() -> None:
-    """What the behaviour raises reaches the caller, and the log says how it ended."""
+    """Exceptions of the behaviour reach the caller, and the log records the outcome."""
     async with MockContext() as context:
         box = Box(context)
         with pytest.raises(ServiceNotConnectedError, match=r"await box\.connect"):
@@ -156,7 +156,7 @@ async def test_overriding_an_operation() -> None:
 
 
 async def test_client_objects_end_with_their_double() -> None:
-    """What a double hands out has operations of its own, shows up in its problems, and ends with it."""
+    """Client objects have their own operations, appear in the problems of their double, and end with it."""
     async with MockContext() as context:
         box = await Box(context).connect()
         async with box.lid() as lid:

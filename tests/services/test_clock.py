@@ -1,4 +1,4 @@
-"""The virtual clock: time passes when somebody says so, or when nobody has anything else to do."""
+"""The virtual clock moves when a test advances it, or when every task is blocked."""
 
 # A task group or cancel scope may swallow what is raised inside, for all that pyright knows.
 # pyright: reportPossiblyUnboundVariable=false
@@ -178,7 +178,7 @@ async def test_a_timer_wakes_an_untimed_wait() -> None:
 
 
 async def test_without_autojump_time_passes_by_advance_only() -> None:
-    """With autojump off a sleeper stays until somebody advances the clock."""
+    """With autojump off, a sleeping task waits until the clock is advanced."""
     clock = VirtualClock(autojump=False)
     woken = anyio.Event()
 

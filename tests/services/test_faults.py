@@ -1,4 +1,4 @@
-"""Faults on purpose: rules say which calls, when, and what goes wrong (M9)."""
+"""Faults on purpose: rules say which calls, when, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 
 class RejectedError(Exception):
-    """What the real client of the shelf would raise."""
+    """The exception of the shelf's real client."""
 
 
 class Shelf(ServiceDouble):
@@ -74,7 +74,7 @@ def context() -> MockContext:
 
 
 async def test_a_failure_raises_the_clients_exception(context: MockContext) -> None:
-    """The double's own exception is raised, with a note of the rule; nothing took effect, the log tells."""
+    """A fault raises the double's own exception with a note of the rule; the call has no effect and is logged."""
     context.faults.add("shelf.put", fail("rejected"))
     with pytest.raises(RejectedError, match="rejected") as caught:
         await context["shelf"].put(1)

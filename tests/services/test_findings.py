@@ -1,4 +1,4 @@
-"""What doubles had open at the end, and faults that never fired, are findings."""
+"""Resources that doubles still had open at the end, and faults that never fired, are findings."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def told(barrier: Barrier) -> list[tuple[str, str, str, bool, str | None]]:
 
 @pytest.mark.parametrize("service", ["chest", "slow"])
 async def test_what_a_double_had_open_is_a_leak_of_its_barrier(service: str) -> None:
-    """It has the code SVC001, is ended by the double, and counts in the summary; a tidy double tells nothing."""
+    """An open resource is a leak with the code SVC001, is ended and counted; a tidy double reports nothing."""
     async with isolation_barrier(owner="test_open") as barrier:
         await barrier.service(service).lift()
     assert told(barrier) == [("SVC001", f"{service}: a lid is open", "leak", True, None)]
@@ -94,7 +94,7 @@ async def test_what_a_double_had_open_is_a_leak_of_its_barrier(service: str) -> 
 
 
 def test_what_could_not_be_closed_is_still_alive() -> None:
-    """`ended` is what came of closing; the error of closing is not lost."""
+    """`ended` is the outcome of closing, and an error of closing is not lost."""
     with pytest.raises(TeardownErrors), isolation_barrier() as barrier:
         Lid(barrier.service("stuck"))
     assert told(barrier) == [("SVC001", "stuck: a lid is open", "leak", False, None)]
@@ -128,7 +128,7 @@ async def test_strict_mode_makes_it_an_error() -> None:
 
 
 async def test_scenarios_and_orchestrations_tell_the_barrier_around_them() -> None:
-    """The finding is the barrier's, and says in which scenario; one of many doubles is told once."""
+    """A finding belongs to the barrier, names the scenario, and is reported once for several doubles."""
     async with isolation_barrier(owner="test_shop") as barrier:
         async with integration_scenario("shop", ["chest"]) as (_, mocks):
             await mocks["chest"].lift()
@@ -142,7 +142,7 @@ async def test_scenarios_and_orchestrations_tell_the_barrier_around_them() -> No
 
 
 async def test_without_a_barrier_the_journal_is_told() -> None:
-    """A context of its own tells the journal, once."""
+    """A context without a barrier reports to the journal, once."""
     count = get_journal().finding_count
     # The runner's barrier is not meant: outside of any barrier there is the journal only.
     context = MockContext("alone", report=get_journal().record_finding)
@@ -164,7 +164,7 @@ def test_a_context_that_ends_after_its_barrier_tells_the_journal() -> None:
 
 
 async def test_a_fault_that_never_fired_is_a_note() -> None:
-    """SVC002 is worth knowing, no error, also in mode strict; optional rules tell nothing."""
+    """SVC002 is a note and not an error, even in mode strict; optional rules are not reported."""
     async with isolation_barrier(mode="strict") as barrier:
         chest = barrier.service("chest")
         barrier.services.faults.add("chest.lift", fail(), nth=3)
@@ -183,7 +183,7 @@ async def test_a_fault_that_never_fired_is_a_note() -> None:
 
 
 async def test_a_workload_that_was_made_to_fail_may_leave_things_open() -> None:
-    """Runs of a fault matrix are no findings."""
+    """Runs of a fault matrix do not produce findings."""
 
     async def workload(context: MockContext) -> None:
         await Chest(context).lift()

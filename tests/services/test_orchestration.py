@@ -1,4 +1,4 @@
-"""Services together: started in dependency order, ended in reverse, whatever fails (M7)."""
+"""Services together: started in dependency order, ended in reverse, whatever fails."""
 
 # A task group or cancel scope may swallow what is raised inside, for all that pyright knows.
 # pyright: reportPossiblyUnboundVariable=false
@@ -256,7 +256,7 @@ async def test_cancellation_ends_everything() -> None:
 
 
 async def transaction(mocks: dict[str, Base], *, ending: str, publish: str) -> None:
-    """Tell of a transaction that publishes in it or afterwards."""
+    """Return the log of a transaction that publishes inside it or afterwards."""
     mocks["base"].record("begin", transaction=1)
     if publish == "inside":
         await mocks["middle"].publish("m")
@@ -310,7 +310,7 @@ async def test_rules_of_ones_own() -> None:
 
 
 async def test_requests_without_reply() -> None:
-    """A request that never ended is told."""
+    """A request that never ended is reported."""
     async with MockContext() as context:
         base = Base(context)
         with anyio.move_on_after(0.01):

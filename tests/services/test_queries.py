@@ -113,7 +113,7 @@ async def test_overlap_is_not_order() -> None:
 
 
 async def test_never() -> None:
-    """What should not have happened is listed."""
+    """A failed negative assertion lists the calls that should not have happened."""
     log = (await played()).log
     log.assert_never("queue.send", topic="nowhere")
     with pytest.raises(InteractionOrderError, match=r"did once:\n  #3 queue.send\('orders', 1\)"):
@@ -171,7 +171,7 @@ async def test_the_log_is_bounded() -> None:
 
 
 async def test_debugging_a_context() -> None:
-    """The debug dump tells who is connected, what was called and failed, and draws it; it changes nothing."""
+    """The debug dump lists connected doubles, calls and failures, draws them, and changes nothing."""
     context = await played()
     context["queue"].is_connected = True
     before = len(context.log)

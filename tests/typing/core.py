@@ -1,4 +1,4 @@
-"""What type checkers say of the public API of the core: read by mypy and pyright, never run."""
+"""The public API of the core under type checkers: read by mypy and pyright, never run."""
 
 from __future__ import annotations
 

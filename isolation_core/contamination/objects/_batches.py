@@ -68,7 +68,7 @@ class Page:
         self.views: list[memoryview] = []
         # Facet, and where its views begin and end in the joined bytes.
         self.spans: list[tuple[Facet, int, int]] = []
-        # Facets that are compared by what they refer to.
+        # Facets that are compared by what they refer to, or by keys.
         self.compared: list[Facet] = []
         end = 0
         for facet in self.facets:
@@ -82,11 +82,12 @@ class Page:
                 self.spans.append((facet, end, end + size))
                 end += size
                 self.views += views
-            if rest:
-                targets += rest
-                self.compared.append(facet)
+            targets += rest
             if keyed is not None:
                 self.dicts.append(keyed)
+            # A functools cache is known by its keys alone: what it holds must be able to die.
+            if rest or keyed is not None:
+                self.compared.append(facet)
         self.targets = tuple(targets)
         self._believe()
 
@@ -117,7 +118,7 @@ class Page:
         # A view tells that its store was written to; whether it differs is for
         # the reading to say.
         found = _halved(self.spans, lambda spans: now[(at := slice(spans[0][1], spans[-1][2]))] != self.seen[at])
-        if self.targets and (
+        if self.compared and (
             identical_lists(gc.get_referents(*self.targets)) != self.image
             or (self.dicts and identical(self._keys()) != self.key_image)
         ):
@@ -226,7 +227,7 @@ class Sweep:
         plain = [page for page in pages if isinstance(page, Page)]
         # What is large is not to be kept twice.
         stores = [page for page in pages if isinstance(page, StorePage) and len(page.seen[1]) < _LARGE]
-        self._apart: list[AnyPage] = [page for page in plain if page.targets]
+        self._apart: list[AnyPage] = [page for page in plain if page.compared]
         self._apart += [page for page in pages if not isinstance(page, Page) and page not in stores]
         self._views = list(chain.from_iterable(page.views for page in plain))
         self._seen = b"".join([page.seen for page in plain])

@@ -27,6 +27,7 @@ _PRISTINE: Final = {"level": 0, "propagate": True, "disabled": False}
 _HANDLER: Final = ("level", "formatter", "stream", "target", "flushLevel")
 _FORMATTER: Final = ("_fmt", "_style", "datefmt", "default_time_format", "default_msec_format")
 _HANDLER_WATCH: Final = (*_HANDLER, "filters")
+_LOGGER_WATCH: Final = (*_PRISTINE, "filters", "parent", "name")
 
 
 class _Spot:
@@ -76,12 +77,14 @@ class _Filters(ListState):
 class _Tree:
     """The tree as entries, and the raw references that prove it is still like that."""
 
-    __slots__ = ("entries", "flat", "print", "restless", "watched")
+    __slots__ = ("entries", "flat", "print", "read", "restless", "watched")
 
     def __init__(self) -> None:
         self.entries: dict[Hashable, Any] = {}
         self.watched: list[Any] = []
         self.restless: list[Any] = []
+        # Loggers whose list of handlers may be another object at any time.
+        self.read: list[Any] = []
         self.flat: tuple[Any, ...] = ()
         self.print = b""
 
@@ -105,6 +108,7 @@ class LoggingProbe(ListsProbe):
         # Handlers that keep writing to themselves (a counter, a buffer): what
         # matters of them is read by name, or every look would be a close one.
         self._restless: dict[int, Any] = {}
+        self._replaces_lists: bool | None = None
 
     def capture(self) -> Any:
         logging: Any = sys.modules.get("logging")
@@ -131,7 +135,11 @@ class LoggingProbe(ListsProbe):
             return None
         spaces = ((_space(handler), _HANDLER_WATCH) for handler in last.restless)
         return Glance(
-            objects=(partial(iter, last.watched[0]), partial(gc.get_referents, *last.watched)),
+            objects=(
+                partial(iter, last.watched[0]),
+                partial(gc.get_referents, *last.watched),
+                partial(_read_loggers, last.read),
+            ),
             attributes=((sys.modules, ("logging",)), (logging.__dict__, _MODULE), *spaces),
         )
 
@@ -146,6 +154,8 @@ class LoggingProbe(ListsProbe):
     # -- reading -------------------------------------------------------------
 
     def _look(self, logging: Any) -> _Tree:
+        if self._replaces_lists is None:
+            self._replaces_lists = _replaces_lists(logging)
         tree = _Tree()
         entries = tree.entries
         space = logging.__dict__
@@ -184,7 +194,10 @@ class LoggingProbe(ListsProbe):
         space = _space(logger)
         if "handlers" not in space:  # a place holder
             return
-        tree.watched += _stores(logger, space)
+        if self._replaces_lists and (space["handlers"] or logger is sys.modules["logging"].root):
+            tree.read.append(logger)
+        else:
+            tree.watched += _stores(logger, space)
         for name, pristine in _PRISTINE.items():
             value = space.get(name, MISSING)
             if value is not pristine and not is_same_value(value, pristine):
@@ -196,9 +209,15 @@ class LoggingProbe(ListsProbe):
             handlers.setdefault(id(handler), (handler, f"{path}.handlers[{index}]"))
 
     def _read_list(self, slot: _Spot, held: Any, tree: _Tree) -> None:
-        if isinstance(held, list):
+        if not isinstance(held, list):
+            return
+        entries = self.expand(slot, ListState(held, tuple(held)))
+        if self._replaces_lists and slot.name == "handlers":
+            # Which list it is says nothing; the first entry would.
+            next(entries)
+        if slot.name != "handlers" or not (tree.read and tree.read[-1] is slot.owner):
             tree.watched.append(held)
-            tree.entries.update(self.expand(slot, ListState(held, tuple(held))))
+        tree.entries.update(entries)
 
     def _read_handler(self, handler: Any, path: str, tree: _Tree) -> None:
         space = _space(handler)
@@ -313,7 +332,34 @@ def _flat(logging: Any, tree: _Tree) -> tuple[Any, ...]:
         *tree.watched[0],
         *gc.get_referents(*tree.watched),
         *restless,
+        *_read_loggers(tree.read),
     )
+
+
+def _read_loggers(loggers: Iterable[Any]) -> list[Any]:
+    """Return what *loggers* refer to, whichever list it is that holds their handlers."""
+    found: list[Any] = []
+    for logger in loggers:
+        space = _space(logger)
+        found += map(space.get, _LOGGER_WATCH, repeat(None))
+        held = space.get("handlers")
+        found += held if isinstance(held, list) else (held,)
+    return found
+
+
+def _replaces_lists(logging: Any) -> bool:
+    """Tell whether `Logger.removeHandler` replaces the list of handlers, as it does from 3.14.10 on (gh-79366).
+
+    Then it is another list after each phase of each test in which a plugin
+    adds a handler and removes it, and binding the old one again would only
+    undo the interpreter's work.
+    """
+    # Not one of the tree, so not from getLogger().
+    logger, handler = logging.Logger("isolation_core.sample"), logging.NullHandler()
+    held = logger.handlers
+    logger.addHandler(handler)
+    logger.removeHandler(handler)
+    return logger.handlers is not held
 
 
 def _stores(owner: Any, space: dict[str, Any]) -> tuple[Any, ...]:

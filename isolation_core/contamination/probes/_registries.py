@@ -168,7 +168,7 @@ class _Entry:
 class _Plan:
     """What there is to look at, given which modules are imported."""
 
-    __slots__ = ("csv", "getters", "limits", "loose", "modules", "numbers", "objects", "stamp", "tables")
+    __slots__ = ("csv", "getters", "limits", "modules", "numbers", "objects", "stamp", "tables")
 
     def __init__(self, stamp: object) -> None:
         self.stamp = stamp
@@ -187,12 +187,6 @@ class _Plan:
                 ready.append((setting, module))
         self.numbers = tuple((setting, module) for setting, module in ready if setting.is_number)
         self.objects = tuple((setting, module) for setting, module in ready if not setting.is_number)
-        # Not held by the module itself, so that its version tag does not speak for them.
-        self.loose = tuple(
-            (position, setting, module)
-            for position, (setting, module) in enumerate(self.objects)
-            if not HAS_TAGS or not any(setting.get(module) is held for held in module.__dict__.values())
-        )
         csv: Any = self.modules.get("csv")
         self.csv: Any = csv if csv is not None and "get_dialect" in csv.__dict__ else None
         reprlib = self.modules.get("reprlib")
@@ -212,8 +206,8 @@ class _Plan:
 
 class _Registries:
     __slots__ = (
-        "containers", "dialects", "holders", "limits", "lists", "numbers", "objects", "plan", "print", "refs", "tables",
-        "watch",
+        "containers", "dialects", "holders", "image", "limits", "lists", "numbers", "objects", "plan", "print", "refs",
+        "tables", "watch",
     )  # fmt: skip
 
     def __init__(self, plan: _Plan, numbers: tuple[Any, ...], seen: tuple[Any, ...], dialects: tuple[str, ...]) -> None:
@@ -234,12 +228,25 @@ class _Registries:
         dicts = (holder for holder in self.containers if type(holder) is dict)
         self.watch = Watch(*namespaces, *dicts)
         self.watch.moved()
+        self.image = b"" if HAS_TAGS else _image(self.holders)
         self.tables = tuple(
             dict(holder) if type(holder) is dict else tuple(holder) if type(holder) is list else None
             for holder in self.holders
         )
         self.limits = dict(plan.limits)
         self.dialects = {name: plan.csv.get_dialect(name) for name in dialects}
+
+    def moved(self) -> bool:
+        """Tell whether a table, or what is in it, may be another one by now."""
+        if HAS_TAGS:
+            return self.watch.moved()
+        return _image(tuple([get(name) for get, name in self.plan.getters])) != self.image
+
+
+def _image(holders: tuple[Any, ...]) -> bytes:
+    """Return bytes that are equal while all tables are the same and their dicts hold the same; `tables` keeps those."""
+    tables = (each for holder in holders if type(holder) is dict for each in (*holder, *holder.values()))
+    return identical((*holders, *tables))
 
 
 class RegistriesProbe(ListsProbe):
@@ -265,7 +272,7 @@ class RegistriesProbe(ListsProbe):
         plan = last.plan if last is not None and last.plan.stamp == stamp else self._plan(last, stamp)
         numbers = tuple([setting.get(module) for setting, module in plan.numbers])
         dialects = tuple(plan.csv.list_dialects()) if plan.csv is not None else ()
-        if last is not None and plan is last.plan and numbers == last.numbers and not last.watch.moved():
+        if last is not None and plan is last.plan and numbers == last.numbers and not last.moved():
             lists = gc.get_referents(*last.lists) if last.lists else ()
             if (
                 identical((*lists, *self._objects(plan), *plan.limits.values(), *plan.dialects_of(dialects)))

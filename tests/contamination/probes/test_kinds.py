@@ -60,6 +60,17 @@ VARIABLE = contextvars.ContextVar("VARIABLE", default=0)
 CONFIG: dict[str, int] = {}
 
 
+def _replaces_handlers() -> bool:
+    logger = logging.Logger("zz.sample")  # noqa: LOG001 - not one of the tree
+    logger.addHandler(logging.NullHandler())
+    held = logger.handlers
+    logger.removeHandler(held[0])
+    return logger.handlers is not held
+
+
+REPLACES_HANDLERS = _replaces_handlers()
+
+
 class Box:
     """An object of the project."""
 
@@ -446,7 +457,8 @@ def logger_emptied() -> None:
     logging.getLogger("zz.old").filters.clear()
 
 
-@pollutes("logging.getLogger('zz.old').handlers")
+# From 3.14.10 on removing a handler rebinds the list, so that what is in it counts and not which list it is.
+@pollutes("logging.getLogger('zz.old').handlers[" if REPLACES_HANDLERS else "logging.getLogger('zz.old').handlers")
 def handlers_rebound() -> None:
     logging.getLogger("zz.old").handlers = []
 
@@ -695,7 +707,7 @@ def database_adapter() -> None:
 
 @pollutes("multiprocessing.get_start_method(allow_none=True)")
 def start_method() -> None:
-    multiprocessing.set_start_method("forkserver", force=True)
+    multiprocessing.set_start_method("spawn", force=True)
 
 
 @pollutes("sysconfig._INSTALL_SCHEMES['zz']")
@@ -787,7 +799,7 @@ def _newest_first(found: list[tuple[Probe, Difference]]) -> list[tuple[Probe, Di
 
 
 def undo(found: list[tuple[Probe, Difference]]) -> None:
-    """Put back, patches first, newest first, and tell each probe that it is done."""
+    """Restore all differences, patches first, newest first, and notify each probe at the end."""
     for probe, difference in _newest_first(found):
         probe.restore(difference.key, difference.before)
     for probe in dict.fromkeys(probe for probe, _ in found):
@@ -908,7 +920,7 @@ QUIET: dict[str, Pollution] = {
 
 @pytest.mark.parametrize("name", QUIET)
 def test_harmless_things_are_no_difference(name: str, probes: tuple[Probe, ...]) -> None:
-    """What every healthy test does is not reported at all."""
+    """The side effects of every healthy test are not reported."""
     before = look(probes)
     patcher = mock.patch("json.dumps")
     patcher.start()

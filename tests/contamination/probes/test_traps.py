@@ -1,4 +1,4 @@
-"""What is easy to get wrong about process state: secrets, hostile objects, runners, threads, order."""
+"""Traps of process state: secrets, hostile objects, runners, threads, order."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_values_of_the_environment_are_never_shown(monkeypatch: pytest.MonkeyPat
 
 
 def test_revealed_variables_are_shown() -> None:
-    """A variable on `reveal` is shown as it is."""
+    """The value of a variable on `reveal` is shown in full."""
     probe = EnvironProbe(frozenset({"ZZ_OPEN"}))
     assert probe.render("ZZ_OPEN", "value") == "'value'"
 
@@ -133,7 +133,7 @@ def test_the_variable_of_the_runner_is_no_difference(monkeypatch: pytest.MonkeyP
 
 
 def test_a_variable_set_and_taken_back_is_no_fault() -> None:
-    """What moved away and back again between looks leaves nothing."""
+    """State that was changed and changed back between two snapshots is not a finding."""
     probe = EnvironProbe()
     before = probe.capture()
     os.environ["ZZ_GONE"] = "1"
@@ -164,7 +164,7 @@ def test_a_working_directory_that_is_deleted_later_can_be_returned_to(tmp_path: 
 
 
 def test_a_closed_descriptor_is_not_mistaken_for_ours(tmp_path: Path) -> None:
-    """If somebody closed our descriptor and its number means another file now, that file stays open."""
+    """If the descriptor of the probe was closed and its number reused for another file, that file stays open."""
     probe = CwdProbe()
     probe.capture()
     (descriptor,) = probe.descriptors
@@ -196,7 +196,7 @@ def test_the_zone_comes_back_although_the_variable_did_already(monkeypatch: pyte
 
 @pytest.mark.parametrize("name", ["cython_runtime", "_cython_3_2_4"])
 def test_what_cython_shares_is_no_fake(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules compiled by Cython share types in modules without a spec: importing the first one is no difference."""
+    """Modules compiled by Cython share types in modules without a spec: importing the first one is not a difference."""
     monkeypatch.delitem(sys.modules, name, raising=False)
     probe = ModulesProbe()
     before = probe.capture()
@@ -308,16 +308,16 @@ def test_a_function_named_like_its_submodule_is_kept(monkeypatch: pytest.MonkeyP
 def test_an_import_and_its_removal_cancel_each_other() -> None:
     """A module imported and taken out again is two steps, and no fault; one that stays is none either."""
     probe = ModulesProbe()
-    sys.modules.pop("nturl2path", None)
+    sys.modules.pop("colorsys", None)
     before = probe.capture()
-    import nturl2path  # noqa: F401
+    import colorsys  # noqa: F401
 
     middle = probe.capture()
-    del sys.modules["nturl2path"]
+    del sys.modules["colorsys"]
     after = probe.capture()
-    assert [step.key for step in steps(probe, before, middle)] == ["nturl2path"]
+    assert [step.key for step in steps(probe, before, middle)] == ["colorsys"]
     assert faults(probe, before, middle) == []
-    assert [step.key for step in steps(probe, middle, after)] == ["nturl2path"]
+    assert [step.key for step in steps(probe, middle, after)] == ["colorsys"]
     assert faults(probe, before, after) == []
 
 
@@ -412,7 +412,7 @@ def test_handlers_of_the_runner_are_not_watched() -> None:
 
 
 def test_asking_for_the_stack_size_does_not_change_it() -> None:
-    """`threading.stack_size` without an argument sets the default: what a suite chose outlives our looks at it."""
+    """`threading.stack_size()` resets the size when it is read: the size that a suite chose survives a snapshot."""
     before = threading.stack_size(1 << 20)
     try:
         with isolation_barrier(probes=["interpreter"]) as outer:
@@ -427,7 +427,7 @@ def test_asking_for_the_stack_size_does_not_change_it() -> None:
 
 
 def test_a_logger_nobody_had_touched_is_told_with_its_defaults() -> None:
-    """What a level was before is said in full, also where it was the default."""
+    """The previous level of a logger is shown in full, even if it was the default."""
     logging.getLogger("zz.untouched")
     with isolation_barrier(probes=["logging"]) as barrier:
         logging.getLogger("zz.untouched").setLevel(50)
@@ -462,7 +462,7 @@ def test_a_file_handler_may_open_its_file(tmp_path: Path) -> None:
 
 
 def test_a_new_handler_is_one_finding() -> None:
-    """A handler, however it is set up, is told once: by the list it was added to."""
+    """A handler with a level, a filter and a formatter is reported once, by the list to which it was added."""
     probe = LoggingProbe()
     before = probe.capture()
     handler = logging.StreamHandler(io.StringIO())
@@ -509,7 +509,7 @@ class Debugger(bdb.Bdb):
 
 @pytest.mark.parametrize("tool", [of_module("coverage.pytracer")(), of_module("pydevd")(), Debugger().trace_dispatch])
 def test_tracers_of_tools_are_left_alone(tool: Any) -> None:
-    """A coverage tool or debugger that starts or stops itself is no difference; one that was pushed out is."""
+    """A coverage tool or debugger that starts or stops itself is not a difference; one that was displaced is."""
     probe = TraceProbe()
     nothing = (None, None, None, None, 0, 1)
     ours, foreign = (tool, *nothing[1:]), (lambda *_: None, *nothing[1:])
@@ -535,7 +535,7 @@ def test_other_threads_have_no_say_about_the_main_one() -> None:
 
 
 def test_a_handler_from_c_is_never_overwritten() -> None:
-    """faulthandler.register() installs a handler Python cannot read: it is told, and stays."""
+    """A handler of `faulthandler.register()`, which Python cannot read, is reported and stays."""
     probe = SignalsProbe()
     before = probe.capture()
     faulthandler.register(signal.SIGUSR1, file=2, chain=False)
@@ -567,6 +567,31 @@ def test_a_variable_without_default_cannot_be_unset() -> None:
             probe.restore(step.key, MISSING)
 
     contextvars.copy_context().run(run)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_handler_that_comes_and_goes_is_no_finding(others: int) -> None:
+    """A handler added and removed leaves nothing to undo, also where removing it gives the logger another list."""
+    logger = logging.getLogger()
+    handlers = [logging.NullHandler() for _ in range(others)]
+    for each in handlers:
+        logger.addHandler(each)
+    try:
+        with isolation_barrier(probes=["logging"]) as barrier:
+            handler = logging.NullHandler()
+            logger.addHandler(handler)
+            logger.removeHandler(handler)
+            held = logger.handlers
+        assert barrier.changes == ()
+        assert logger.handlers is held
+        with isolation_barrier(probes=["logging"]) as barrier:
+            kept = logging.StreamHandler()
+            logger.addHandler(kept)
+        assert len(barrier.changes) == 1
+        assert kept not in logger.handlers
+    finally:
+        for each in handlers:
+            logger.removeHandler(each)
 
 
 # -- numbers -------------------------------------------------------------------
@@ -620,7 +645,7 @@ def test_codecs_found_through_a_leaked_function_are_forgotten() -> None:
 
 
 def test_the_codec_lists_are_the_interpreters_own() -> None:
-    """A copy that somebody holds is not mistaken for the real table."""
+    """A copy of the table that other code holds is not mistaken for the real one."""
     first = CodecsProbe()
     kept = [first.capture(), dict(first._errors or {}), list(first._functions or ())]
     second = CodecsProbe()
@@ -631,7 +656,7 @@ def test_the_codec_lists_are_the_interpreters_own() -> None:
 
 
 def test_callbacks_of_libraries_stay_registered() -> None:
-    """A library's atexit callback is no difference; one registered twice is told and kept."""
+    """The atexit callback of a library is not a difference; one registered twice is reported and kept."""
     probe = AtExitProbe()
     before = probe.capture()
     atexit.register(logging.shutdown)
@@ -697,7 +722,7 @@ print("first use", faults(third, look()))
 
 
 def test_nothing_is_imported_and_imports_are_no_difference() -> None:
-    """Looking imports nothing; modules that appear bring their state along; what they set up lazily is their own."""
+    """A snapshot imports nothing; the initial state of modules that appear, also lazy state, belongs to them."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == ["imported []", "restless []", "imports []", "first use []"]
 

@@ -18,7 +18,7 @@ from isolation_core.contamination.undo._undo_log import get_tracker
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    """Return a module with state, beside one that nobody has imported yet."""
+    """Return a module with state, and create another that is not imported yet."""
     (tmp_path / "wide_app.py").write_text("DB = {'NAME': 'real'}\nLOG = []\n")
     (tmp_path / "wide_late.py").write_text("LATE = True\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -61,7 +61,7 @@ def test_a_set_up_with_an_import_in_the_middle_belongs_to_its_frame(app: types.M
 
 
 def test_a_set_up_that_fails_belongs_to_its_frame(app: types.ModuleType) -> None:
-    """What a set-up did until it raised stays for the teardown of its scope."""
+    """The changes of a set-up that raised stay until the teardown of its scope."""
     with barrier("wide") as wide:
         with barrier("narrow") as narrow, pytest.raises(ZeroDivisionError):  # noqa: PT012, SIM117 - both at once
             with get_tracker().promoting(frame(wide), holder="db"):
@@ -100,7 +100,7 @@ def test_nested_set_ups_keep_what_is_theirs(app: types.ModuleType) -> None:
 
 
 def test_a_barrier_in_report_mode_inside_of_a_set_up_takes_nothing_away(app: types.ModuleType) -> None:
-    """What a barrier inside a set-up only reports stays the set-up's."""
+    """Changes that a barrier inside a set-up only reports belong to the set-up."""
     with barrier("wide") as wide:
         with barrier("narrow") as narrow, get_tracker().promoting(frame(wide)):  # noqa: SIM117 - the set-up is outside
             with isolation_barrier(owner="inside", packages=["wide_app"], mode="report") as inside:
@@ -112,7 +112,7 @@ def test_a_barrier_in_report_mode_inside_of_a_set_up_takes_nothing_away(app: typ
 
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break the first of the two nets: looks inside a set-up are given to whoever is innermost."""
+    """Break the first of the two safeguards: snapshots inside a set-up go to the innermost barrier."""
     monkeypatch.setattr(Promotions, "depth", lambda *_: None)
 
 

@@ -107,7 +107,7 @@ async def test_reusable_and_optional(http: HttpDouble) -> None:
 
 
 async def test_captured_names_reach_the_side_effect(http: HttpDouble) -> None:
-    """What the names in a URL stand for is given to the side effect, and kept with the call."""
+    """The values of the names in a URL are passed to the side effect and recorded with the call."""
 
     async def answer(request: httpx.Request, user: str) -> dict[str, str]:
         await anyio.lowlevel.checkpoint()
@@ -194,7 +194,7 @@ async def test_log_has_both_kinds_of_traffic(http: HttpDouble) -> None:
 
 
 async def test_unread_streams_are_problems(http: HttpDouble) -> None:
-    """A response that was neither read nor closed is told; reading or closing it settles that."""
+    """A response that was neither read nor closed is reported."""
     http.route("GET", "/s").respond(stream=[b"a", b"b"]).reusable()
     client = httpx.AsyncClient(transport=http.transport, base_url="https://api.test")
     response = await client.send(client.build_request("GET", "/s"), stream=True)

@@ -1,6 +1,6 @@
 """Kafka: one body for each promise, over the double and with aiokafka over librdkafka's mock cluster.
 
-What only the double can do is in ``test_virtual.py``, with the reasons.
+Behaviour that only the double has is in ``test_virtual.py``, with the reasons.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ async def side(
 
 @ConsumerRebalanceListener.register
 class Listener:
-    """Notes what it is told."""
+    """A listener that records its notifications."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, set[TopicPartition]]] = []
@@ -295,7 +295,7 @@ class Listener:
 
 
 def test_the_client_takes_part() -> None:
-    """Where there is no cluster for the client, this says so, and the others test the double alone."""
+    """Without the mock cluster this test is skipped with the reason, and the others test the double alone."""
     if LIBRARY is None:
         pytest.skip("the wheel of confluent-kafka is not installed: no cluster for aiokafka to be compared on")
     assert ("asyncio", "mock cluster") in SIDES
@@ -333,7 +333,7 @@ async def test_what_a_message_lacks(side: Side) -> None:
 
 
 async def test_send_gives_something_to_await(side: Side) -> None:
-    """What `send` returns gives the place of the message, offsets count up."""
+    """The result of `send` resolves to the partition and offset of the message; offsets count up."""
     p0, _ = await side.topic()
     producer = await side.writer()
     deliveries = [await producer.send(p0.topic, b"v", partition=1) for _ in range(3)]
@@ -404,7 +404,7 @@ async def test_no_policy_no_offset(side: Side) -> None:
 
 
 async def test_one_partition_out_of_range_takes_nothing_from_another(side: Side) -> None:
-    """What was read before an offset out of range was met is handed out, and it is told sooner or later."""
+    """Messages read before an offset out of range are handed out first; the error follows."""
     p0, p1 = await side.topic()
     producer = await side.writer()
     consumer = side.consumer(auto_offset_reset="none")
@@ -426,7 +426,7 @@ async def test_one_partition_out_of_range_takes_nothing_from_another(side: Side)
 
 
 async def test_deleted_records_are_out_of_range(side: Side) -> None:
-    """Behind the log's start a reader is reset by its policy, or told."""
+    """A reader behind the start of the log is reset by its policy, or gets an error."""
     p0, _ = await side.topic()
     producer = await side.writer()
     for number in range(4):
@@ -465,7 +465,7 @@ async def test_an_empty_read_waits(side: Side) -> None:
 
 
 async def test_a_cancelled_read_loses_nothing(side: Side) -> None:
-    """What was not handed out is read by the next call."""
+    """Messages that were not handed out are returned by the next call."""
     p0, _ = await side.topic()
     consumer = await side.reader(p0.topic)
     with anyio.CancelScope() as scope:
@@ -582,7 +582,7 @@ async def test_a_pattern_finds_later_topics(side: Side, group: str | None) -> No
 
 
 async def test_a_group_shares_and_rebalances(side: Side) -> None:
-    """Members share the partitions; listeners hear what goes and comes; who leaves gives back."""
+    """Members share the partitions, listeners are notified, and a leaving member gives its partitions back."""
     both = set(await side.topic())
     topic = next(iter(both)).topic
     listener = Listener()
@@ -658,7 +658,7 @@ async def test_commit_needs_a_group_and_the_partition(side: Side) -> None:
 
 
 async def test_automatic_commits(side: Side) -> None:
-    """What was handed out is committed when the interval is over, and at the end."""
+    """Positions of messages that were handed out are committed after the interval, and at the end."""
     p0, _ = await side.topic()
     producer = await side.writer()
     for _ in range(2):
@@ -676,7 +676,7 @@ async def test_automatic_commits(side: Side) -> None:
 
 @pytest.mark.parametrize("how", ["expelled", "too slow"])
 async def test_a_commit_after_the_group_went_on_fails(side: Side, how: str) -> None:
-    """Who was put out cannot commit, and is back with the next read, which gives the message again."""
+    """An expelled member cannot commit; its next read joins the group again and returns the message again."""
     p0, _ = await side.topic()
     await (await side.writer()).send_and_wait(p0.topic, b"v", partition=0)
     options = {"group_id": side.name("g"), "enable_auto_commit": False, "max_poll_interval_ms": 1000}
@@ -694,7 +694,7 @@ async def test_a_commit_after_the_group_went_on_fails(side: Side, how: str) -> N
 
 
 async def test_a_transaction_is_read_when_it_is_committed(side: Side) -> None:
-    """What was committed is read; the marker at the end of a transaction takes an offset, and is not handed out."""
+    """Committed messages are read; the marker at the end of a transaction takes an offset and is not handed out."""
     p0, _ = await side.topic()
     producer = await side.writer(transactional_id=side.name("x"))
     async with producer.transaction():
@@ -713,7 +713,7 @@ async def test_a_transaction_is_read_when_it_is_committed(side: Side) -> None:
 
 
 async def test_transactions_out_of_order(side: Side) -> None:
-    """What does not fit the state of the transaction raises."""
+    """Calls that do not fit the state of the transaction raise."""
     p0, _ = await side.topic()
     plain, producer = await side.writer(), await side.writer(transactional_id=side.name("x"))
     with pytest.raises(errors.IllegalOperation):
@@ -751,7 +751,7 @@ async def test_an_unknown_topic_is_refused(side: Side) -> None:
 
 
 async def test_what_delivery_can_be_asked_for(side: Side) -> None:
-    """Without acknowledgement no place is told; what does not exist or fit together is refused."""
+    """Without acknowledgement the offset is unknown; unknown and contradictory options are refused."""
     p0, _ = await side.topic()
     producer = await side.writer(acks=0)
     assert await producer.send_and_wait(p0.topic, b"v", partition=0) is None
@@ -778,7 +778,7 @@ async def test_headers_are_pairs_of_text_and_bytes(side: Side, headers: Any) -> 
 
 
 async def test_a_consumer_knows_its_state(side: Side) -> None:
-    """What does not fit what is subscribed, assigned and started raises, or gives nothing."""
+    """Calls that do not fit the subscription, the assignment or the state of the consumer raise or return nothing."""
     p0, p1 = await side.topic()
     consumer = side.consumer(group_id=side.name("g"))
     with pytest.raises(TypeError, match="listener"):

@@ -1,4 +1,4 @@
-"""What the Kafka double has beside Kafka's behaviour: mock API, faults, problems, isolation, drop-in classes."""
+"""Features of the Kafka double besides Kafka's behaviour: mock API, faults, problems, isolation, drop-in classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_send_event_is_a_mock_with_behaviour() -> None:
-    """What was sent can be asserted, consumed and looked at."""
+    """Sent messages can be asserted, consumed and inspected."""
     async with MockContext("mock") as context:
         kafka = KafkaDouble(context)
         await kafka.connect()

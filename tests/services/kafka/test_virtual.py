@@ -1,6 +1,6 @@
-"""What the Kafka double alone can do, or can be asked: not run with the client over the mock cluster.
+"""Behaviour of the Kafka double that cannot be compared with the client on the mock cluster.
 
-The reason stands above each group of tests. What both can do is in ``test_behaviour.py``.
+A comment above each group of tests gives the reason. Behaviour of both is in ``test_behaviour.py``.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ async def test_unknown_topics() -> None:
 
 
 async def test_retention_on_the_virtual_clock(kafka: KafkaDouble) -> None:
-    """What is older than the retention of its topic is gone."""
+    """Messages older than the retention of their topic are deleted."""
     await kafka.create_topic("short", retention_ms=1000)
     producer = await writer(kafka)
     await producer.send("short", b"old")
@@ -138,7 +138,7 @@ async def test_an_empty_read_waits_in_virtual_time(kafka: KafkaDouble) -> None:
 
 
 async def test_no_partition_is_starved(kafka: KafkaDouble) -> None:
-    """What was read last comes last."""
+    """The partition that was read last comes last in the next read."""
     producer = await writer(kafka)
     for number in range(6):
         await producer.send("t", b"v", partition=number % 2)
@@ -149,7 +149,7 @@ async def test_no_partition_is_starved(kafka: KafkaDouble) -> None:
 
 
 async def test_automatic_commits_on_the_virtual_clock(kafka: KafkaDouble) -> None:
-    """What was handed out is committed when the interval is over, and at the end."""
+    """Positions of messages that were handed out are committed after the interval, and at the end."""
     producer = await writer(kafka)
     for _ in range(2):
         await producer.send("t", b"v", partition=0)

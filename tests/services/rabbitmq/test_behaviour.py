@@ -187,7 +187,7 @@ async def test_headers_exchanges_match_headers(
 
 
 async def test_a_queue_gets_a_message_once(side: Side) -> None:
-    """Two bindings that fit are one message; unbinding ends it; unbinding what is not bound is no error."""
+    """Two matching bindings deliver one message; unbinding ends delivery and accepts an unknown binding."""
     channel = await side.channel()
     exchange = await channel.declare_exchange(side.name("x"), "topic", auto_delete=True)
     queue = await side.queue(channel)
@@ -327,7 +327,7 @@ async def test_a_message_is_settled_once(side: Side) -> None:
 
 
 async def test_closing_a_channel_gives_messages_back(side: Side) -> None:
-    """What was not acknowledged is delivered to others, as redelivered; its messages cannot be settled any more."""
+    """Unacknowledged messages are redelivered to others; the closed channel cannot settle them any more."""
     channel = await side.channel()
     keeper = await side.channel()
     queue = await side.queue(keeper)
@@ -490,7 +490,7 @@ async def test_messages_expire(side: Side, arguments: dict[str, Any], expiration
 
 
 async def test_full_queues_drop_or_reject(side: Side) -> None:
-    """The oldest goes, or the publisher is told no."""
+    """A full queue drops its oldest message or rejects the new one, as declared."""
     channel = await side.channel()
     dropping = await side.queue(channel, "dropping", arguments={"x-max-length": 2})
     for number in range(3):
@@ -513,7 +513,7 @@ async def test_priorities(side: Side) -> None:
 
 
 async def test_purge_and_delete(side: Side) -> None:
-    """Purging tells how many; deleting refuses what is in use or not empty, if asked to."""
+    """Purging returns the number of messages; deleting optionally refuses a queue that is in use or not empty."""
     channel = await side.channel()
     queue = await side.queue(channel)
     for _ in range(3):
@@ -570,7 +570,7 @@ async def test_alternate_exchanges_take_what_fits_nowhere(side: Side) -> None:
 
 
 async def test_names_and_counts_are_told(side: Side) -> None:
-    """A queue without a name gets one; declaring tells how many messages and consumers there are."""
+    """A queue without a name gets one; declaring returns the numbers of messages and consumers."""
     channel = await side.channel()
     queue = await channel.declare_queue(exclusive=True)
     assert queue.name.startswith("amq.gen-")
@@ -580,7 +580,7 @@ async def test_names_and_counts_are_told(side: Side) -> None:
 
 
 async def test_closed_things_stay_closed(side: Side) -> None:
-    """Closing twice is no error; a closed connection opens no channels."""
+    """Closing twice is not an error; a closed connection opens no channels."""
     connection = await side.connect()
     async with connection.channel() as channel:
         assert not channel.is_closed
@@ -594,7 +594,7 @@ async def test_closed_things_stay_closed(side: Side) -> None:
 
 
 async def test_request_and_reply(side: Side) -> None:
-    """The usual way to call somebody: a reply queue of one's own and a correlation id."""
+    """A remote call works with an exclusive reply queue and a correlation id."""
     channel = await side.channel()
     requests, replies = await side.queue(channel, "requests"), await channel.declare_queue(exclusive=True)
 

@@ -1,4 +1,4 @@
-"""RabbitMQ: what only the double has. Mock API, log, faults, reset, what is left open."""
+"""Features of the RabbitMQ double only: mock API, log, faults, reset, problems at the end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_it_is_a_service() -> None:
 
 
 async def test_an_empty_read_waits() -> None:
-    """For as long as it was told to, in virtual time."""
+    """`consume` waits for its timeout in virtual time."""
     async with MockContext("test") as context:
         rabbit: RabbitMQDouble = await context.service("rabbitmq").connect()
         await rabbit.declare_queue("q")
@@ -133,7 +133,7 @@ async def test_reset_and_disconnect() -> None:
 
 
 async def test_messages_of_aio_pika_and_ours_are_alike() -> None:
-    """What one publishes is received as what the other does."""
+    """A message of the double's class and one of aio-pika's class are received alike."""
     async with MockContext("test") as context:
         channel = await (await RabbitMQDouble(context).open_connection()).channel()
         queue: Any = await channel.declare_queue("q")
@@ -146,7 +146,7 @@ async def test_messages_of_aio_pika_and_ours_are_alike() -> None:
 
 
 async def test_a_message_going_round_is_dropped() -> None:
-    """Two queues that are each other's dead letters, and nobody who rejects."""
+    """A message that expires back and forth between two queues, without a rejection, is dropped."""
     async with MockContext("test") as context:
         rabbit = await RabbitMQDouble(context).connect()
         for name, other in (("a", "b"), ("b", "a")):

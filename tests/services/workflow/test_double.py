@@ -171,7 +171,7 @@ async def test_runaway_activity_ends(coordinator: WorkflowCoordinatorDouble) -> 
 async def test_activity_timeouts(
     coordinator: WorkflowCoordinatorDouble, context: MockContext, options: dict[str, Any], kind: str, at: float
 ) -> None:
-    """Attempts, the whole, and silence are limited; the activity is cancelled, the workflow told which limit it was."""
+    """A timeout cancels the activity, and the error names the limit: per attempt, in total, or between heartbeats."""
     cancelled: list[int] = []
 
     @coordinator.register_activity
@@ -447,7 +447,7 @@ async def test_cancel_reaches_gathered_and_children(coordinator: WorkflowCoordin
 
 
 async def test_terminate_runs_no_code(coordinator: WorkflowCoordinatorDouble) -> None:
-    """Terminating ends a workflow at once: no handler compensates, children go too, waiting callers are told."""
+    """Terminating ends a workflow at once: no handler compensates, children end too, waiting callers get an error."""
     compensated: list[int] = []
 
     @coordinator.register_workflow
@@ -586,7 +586,7 @@ async def test_foreign_await_is_refused(coordinator: WorkflowCoordinatorDouble) 
 
 
 async def test_payloads_are_copies(coordinator: WorkflowCoordinatorDouble) -> None:
-    """What a workflow or a caller changes later changes nothing that was sent."""
+    """Later changes by a workflow or a caller do not affect values that were sent."""
 
     @coordinator.register_activity
     async def spoil(data: dict[str, int]) -> dict[str, int]:
@@ -738,7 +738,7 @@ async def test_everything_is_logged(coordinator: WorkflowCoordinatorDouble, cont
 
 
 async def test_problems(context: MockContext) -> None:
-    """What still runs, and signals nobody received, are told at the end."""
+    """Workflows that still run and signals that were never received are reported at the end."""
     async with context:
         coordinator: WorkflowCoordinatorDouble = await WorkflowCoordinatorDouble(context).connect()
 
@@ -760,7 +760,7 @@ async def test_problems(context: MockContext) -> None:
 
 
 async def test_closing_ends_activities_and_keeps_their_errors(context: MockContext) -> None:
-    """At the end activities are cancelled and waited for; what they raise on the way out is raised, not lost."""
+    """At the end activities are cancelled and awaited; exceptions they raise then are raised, not lost."""
     ended: list[str] = []
     coordinator: WorkflowCoordinatorDouble = await WorkflowCoordinatorDouble(context).connect()
 
@@ -805,7 +805,7 @@ async def test_requires_connection_and_reset(coordinator: WorkflowCoordinatorDou
 
 
 async def test_workflow_errors_are_ours(coordinator: WorkflowCoordinatorDouble) -> None:
-    """Every kind of fault gives an error of ours that also is the builtin it means."""
+    """Every kind of fault raises an error of this package that also derives from the matching builtin."""
     for kind, builtin in (("unavailable", ConnectionError), ("timeout", TimeoutError), ("rejected", ConnectionError)):
         error = coordinator.fault_error(kind)
         assert isinstance(error, IsolationError)
