@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -28,7 +29,11 @@ def interrupts_are_heard() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run asynchronous tests on both event loops."""
+def anyio_backend(request: pytest.FixtureRequest) -> str | tuple[str, dict[str, Any]]:
+    """Run asynchronous tests on both event loops; with ``VIRTUAL_TIME = True`` in a module, trio's clock is a mock."""
     backend: str = request.param
+    if backend == "trio" and getattr(request.module, "VIRTUAL_TIME", False):
+        from trio.testing import MockClock
+
+        return backend, {"clock": MockClock(autojump_threshold=0)}
     return backend

@@ -9,7 +9,9 @@ Nothing is imported until a test asks for one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,9 +31,47 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with the marker ``services`` the fixture that reads it, before all others they ask for."""
+    for item in items:
+        names = getattr(item, "fixturenames", None)
+        if names is not None and "_marked_services" not in names and item.get_closest_marker("services"):
+            names.insert(0, "_marked_services")
+
+
+@pytest.fixture
+def _marked_services(request: pytest.FixtureRequest) -> None:
+    """What the marker ``services`` asks for."""
+    marker = request.node.get_closest_marker("services")
+    unknown = sorted(set(marker.kwargs) - {"install", "virtual_time"})
+    if unknown:
+        raise pytest.UsageError(f"{request.node.nodeid}: @pytest.mark.services() has no argument {', '.join(unknown)}")
+    context: MockContext = request.getfixturevalue("mock_context")
+    start = marker.kwargs.get("virtual_time", False)
+    if start:
+        context.use_virtual_time(None if start is True else start)
+        item = request.node
+        if inspect.iscoroutinefunction(item.obj):
+            item.obj = _in_virtual_time(item.obj, context)
+    for name in marker.args:
+        context.service(name)
+
+
+def _in_virtual_time(test: Callable[..., Awaitable[object]], context: MockContext) -> Callable[..., Awaitable[object]]:
+    """Have virtual time from the first line of *test* on, not only from its first use of a double."""
+
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> object:
+        await context.clock.enter()
+        return await test(*args, **kwargs)
+
+    return run
+
+
 @pytest.fixture
 def mock_context(isolation: Barrier) -> MockContext:
-    """The log, virtual clock and fault plan of this test's service doubles."""
+    """The log, clock and fault plan of this test's service doubles."""
     return isolation.services
 
 

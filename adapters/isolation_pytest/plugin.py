@@ -24,6 +24,10 @@ _MARKER = (
     "isolation(mode=None, group=None, ignore=()): how the isolation barrier treats this test: "
     "mode 'off', 'report', 'restore' or 'strict'; its isolation group; 'kind:path-glob' patterns to leave alone"
 )
+_SERVICES = (
+    "services(*names, install=False, virtual_time=False): the service doubles this test uses, connected by the test; "
+    "install: put them where the code under test makes its own clients; virtual_time: True, or the date it begins"
+)
 _INI = (
     ("isolation", "string", "mode of isolation-core: off, report, restore (default) or strict"),
     ("isolation_packages", "args", "packages whose module state is watched deeply"),
@@ -73,6 +77,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and the session's plugin unless isolation is off."""
     config.addinivalue_line("markers", _MARKER)
+    config.addinivalue_line("markers", _SERVICES)
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         from isolation_pytest._relay import FixtureReports
 

@@ -10,15 +10,16 @@ from isolation_core.errors import ConfigurationError, ScenarioRequirementError
 from isolation_core.journal import get_journal
 from isolation_core.scenarios._requirements import Requirements, find_requirements
 from isolation_core.services import (
+    Clock,
     MockContext,
     Orchestration,
     ServiceMocks,
     ServiceRule,
-    VirtualClock,
     debug_cross_service_interactions,
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
 __all__ = ["IntegrationScenario"]
@@ -44,6 +45,7 @@ class IntegrationScenario:
             None: as the barrier around it, for uses from other scenarios only.
         seed: see `MockContext`.
         clock: see `MockContext`.
+        virtual_time: see `MockContext`.
         connect: False: leave connecting to the test.
         max_concurrency: how many services may be connected or closed at once.
 
@@ -63,7 +65,8 @@ class IntegrationScenario:
         rules: Iterable[ServiceRule] = (),
         strict: bool | None = None,
         seed: int | None = None,
-        clock: VirtualClock | None = None,
+        clock: Clock | None = None,
+        virtual_time: bool | datetime = False,
         connect: bool = True,
         max_concurrency: int = 1,
     ) -> None:
@@ -74,7 +77,7 @@ class IntegrationScenario:
         self.state: Literal["new", "open", "closed"] = "new"
         self._strict = bool(strict)
         owner = f"scenario {name!r}{f' of {barrier.owner}' if barrier is not None else ''}"
-        self.context = MockContext(owner, seed=seed, clock=clock, strict=strict)
+        self.context = MockContext(owner, seed=seed, clock=clock, virtual_time=virtual_time, strict=strict)
         self._orchestration = Orchestration(
             services, self.context, dependencies, rules=rules, connect=connect, max_concurrency=max_concurrency
         )
@@ -144,6 +147,7 @@ class IntegrationScenario:
 
     async def _enter(self, start: Callable[[], Awaitable[ServiceMocks]]) -> Self:
         self._open()
+        await self.context.clock.enter()
         try:
             await start()
         except BaseException as error:

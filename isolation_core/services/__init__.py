@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isolation_core.services._clients import client_class
-from isolation_core.services._clock import TimerHandle, VirtualClock
+from isolation_core.services._clock import Clock, TimerHandle, VirtualClock
 from isolation_core.services._context import MockContext, current_context
 from isolation_core.services._debugging import debug_cross_service_interactions
 from isolation_core.services._double import ClientObject, ServiceDouble
@@ -46,6 +46,7 @@ from isolation_core.services._types import ServiceType
 
 __all__ = [
     "ClientObject",
+    "Clock",
     "FaultAction",
     "FaultCase",
     "FaultMatrix",

@@ -1,28 +1,36 @@
-"""Virtual time: every delay, timeout and expiry of the doubles, without waiting for any of them."""
+"""The time of the doubles: that of the running event loop, real by default and virtual on request."""
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+import sys
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import copy_context
+from datetime import datetime
 from itertools import count
-from typing import Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
 
+from isolation_core._drive import spawn
 from isolation_core.errors import ConfigurationError
-from isolation_core.services._idle import others_blocked
+from isolation_core.services._loop_time import LoopTime, loop_time, running_place
 
-__all__ = ["EPOCH", "TimerHandle", "VirtualClock"]
+__all__ = ["Clock", "TimerHandle", "VirtualClock"]
 
 T = TypeVar("T")
 
-EPOCH: Final = 1_700_000_000.0
-"""What `VirtualClock.time` starts at: a fixed moment, so that timestamps repeat from run to run."""
+_NAME: Final = "timers of service doubles"
+_DIGITS: Final = 6
+"""Virtual time is told in microseconds: on the scale of a loop, sums of seconds are not exact."""
 
 
 class TimerHandle:
-    """A callback that is due at a moment of virtual time."""
+    """A callback that is due at a moment of a clock."""
 
     __slots__ = ("_callback", "when")
 
@@ -45,106 +53,103 @@ class TimerHandle:
             callback()
 
 
-class _Waiter:
-    """One parked task."""
+class Clock:
+    """Real time: `now` follows the running event loop, and timers are timers of that loop.
 
-    __slots__ = ("looks", "signal")
-
-    def __init__(self, *, looks: bool) -> None:
-        self.looks = looks  # whether a change of state, not only the time, interests it
-        self.signal: anyio.Event | None = None
-
-    def wake(self) -> None:
-        if self.signal is not None:
-            self.signal.set()
-
-
-class VirtualClock:
-    """Time that passes when somebody says so, or when nobody has anything else to do.
-
-    With *autojump*, when every task of the loop is blocked and at least one of
-    them waits on this clock, it jumps to the next moment at which something is
-    due. A wait without a timeout for which nothing is due really waits.
-
-    It belongs to no event loop and may be made without one. It is not meant to
-    be shared between threads.
+    A clock belongs to no loop and may be made without one. A timer that becomes due
+    while no loop runs is run by the next use of the clock. It is not meant to be
+    shared between threads.
 
     Args:
-        start: what `time` starts at, in seconds since the epoch.
-        autojump: False: time passes by `advance` only.
-
-    Attributes:
-        start: as given.
+        start: what `time` starts at, a date or seconds since the epoch; by default the present.
     """
 
-    __slots__ = ("_autojump", "_changes", "_driver", "_heap", "_now", "_parked", "_sequence", "start")
+    is_virtual: ClassVar[bool] = False
 
-    def __init__(self, *, start: float = EPOCH, autojump: bool = True) -> None:
-        self.start = start
-        self._autojump = autojump
-        self._now = 0.0
+    def __init__(self, *, start: datetime | float | None = None) -> None:
+        if isinstance(start, datetime) and start.tzinfo is None:
+            raise ConfigurationError(
+                f"start={start!r} has no time zone: give one, such as datetime(2030, 1, 1, tzinfo=UTC)",
+                name="start",
+                value=start,
+            )
+        self._date = start.timestamp() if isinstance(start, datetime) else start
+        self._start = time.time() if self._date is None else self._date
+        self._place, self._then = running_place()
+        self._since = time.monotonic()
+        self._base = 0.0  # what `now` was at `_then`
         self._heap: list[tuple[float, int, TimerHandle]] = []
         self._sequence = count()
-        self._parked: dict[_Waiter, None] = {}
-        self._driver: _Waiter | None = None
-        self._changes = 0
+        self._parked: dict[anyio.Event, None] = {}
+        self._armed: _Alarm | None = None
+        self._users = 0
+        self._closed = False
 
     def __repr__(self) -> str:
-        return f"<VirtualClock at {self._now:g} s, {len(self._parked)} waiting>"
-
-    @property
-    def autojump(self) -> bool:
-        """Whether the clock moves by itself; may be switched at any time."""
-        return self._autojump
-
-    @autojump.setter
-    def autojump(self, value: bool) -> None:
-        self._autojump = value
-        if self._driver is None:
-            self._pass_on()
+        return f"<{type(self).__name__} at {self.now():g} s, {len(self._parked)} waiting>"
 
     def now(self) -> float:
-        """Return the seconds since the clock began; 0.0 at first."""
-        return self._now
+        """Return the seconds since the clock was made, by the time of the running event loop."""
+        place, moment = running_place()
+        if place is not self._place:
+            self._move(place, moment)
+        return self._base + (moment - self._then)
+
+    def _move(self, place: object, moment: float) -> None:
+        """Go on from the same moment in another event loop."""
+        monotonic = time.monotonic()
+        self._base = max(self._base, self._base + self._elapsed(monotonic))
+        self._place, self._then, self._since = place, moment, monotonic
+
+    def _elapsed(self, monotonic: float) -> float:
+        return monotonic - self._since
 
     def time(self) -> float:
-        """Return the seconds since the epoch: a fixed start and `now`."""
-        return self.start + self._now
+        """Return the seconds since the epoch."""
+        return time.time() if self._date is None else self._start + self.now()
+
+    @property
+    def start(self) -> float:
+        """What `time` was when the clock was made."""
+        return self._start
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Say that something outside of the event loop is awaited: virtual time does not jump meanwhile."""
+        return nullcontext()
 
     # -- timers ------------------------------------------------------------------
 
     def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
-        """Run *callback* when the clock reaches *when*; what is due at one moment runs in order of registration.
+        """Run *callback* when it is *when*; what is due at one moment runs in order of registration.
 
         Args:
-            when: seconds on the scale of `now`. What is past already runs with the next jump or `advance`.
-            callback: called without arguments, in whatever task moves the clock.
+            when: seconds on the scale of `now`. What is past already runs as soon as the loop does.
+            callback: called without arguments, by the event loop.
 
         Returns:
             A handle to cancel it by.
         """
         handle = TimerHandle(when, callback)
         heapq.heappush(self._heap, (when, next(self._sequence), handle))
-        if self._driver is None:
-            # Those parked had nothing to wait for but a change; now there is a time to jump to.
-            self._pass_on()
+        self._arm()
         return handle
 
     def advance(self, seconds: float) -> None:
-        """Let *seconds* pass: fires everything due until then, each at its own moment, in order of due time.
+        """Let *seconds* pass; virtual time only.
 
         Raises:
-            ConfigurationError: if *seconds* is negative.
+            ConfigurationError: always, in real time.
         """
-        if not seconds >= 0:
-            raise ConfigurationError(
-                f"advance({seconds!r}): time goes forward only; give seconds, 0 or more", name="seconds", value=seconds
-            )
-        end = self._now + seconds
-        while (due := self._next_due()) is not None and due <= end:
-            self._jump_to(due)
-        self._now = end
-        self.notify()
+        raise ConfigurationError(
+            "this clock is real, nobody can advance it; ask for virtual time: MockContext(virtual_time=True), "
+            "@pytest.mark.services(virtual_time=True), or integration_scenario(..., virtual_time=True)",
+            name="virtual_time",
+            value=seconds,
+        )
+
+    def pause(self, seconds: float) -> None:
+        """Let plain code wait: really, or in virtual time by advancing the clock."""
+        time.sleep(max(seconds, 0.0))
 
     def _next_due(self) -> float | None:
         heap = self._heap
@@ -152,27 +157,64 @@ class VirtualClock:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def _jump_to(self, due: float) -> None:
-        self._now = max(self._now, due)
+    def _run_due(self, reached: float) -> None:
+        """Run what is due until *reached*, and see to the rest."""
         heap = self._heap
-        while heap and heap[0][0] <= self._now:
+        while heap and heap[0][0] <= reached:
             heapq.heappop(heap)[2]._fire()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Set a timer of the running loop to what is due next; without a loop, the next use of the clock does it."""
+        due = self._next_due()
+        armed = self._armed
+        if due is None or self._closed:
+            if armed is not None:
+                self._armed = None
+                armed.cancel()
+            return
+        loop = _running_loop()
+        if armed is not None and armed.loop is loop and armed.due <= due:
+            return
+        if armed is not None:
+            self._armed = None
+            armed.cancel()
+        if loop is not None:
+            self._armed = _Alarm(self, loop, due)
+
+    def _rung(self, alarm: _Alarm) -> None:
+        if self._armed is alarm:
+            self._armed = None
+            # Loops round: the moment an alarm was set for has come, whatever they say.
+            self._reach(alarm.due)
+            self._run_due(max(alarm.due, self.now()))
+
+    def _reach(self, moment: float) -> None:
+        behind = moment - self.now()
+        if 0 < behind < 0.01:
+            self._base += behind
 
     # -- waiting -----------------------------------------------------------------
 
     def notify(self) -> None:
-        """Say that something has changed: those in `wait` look again. Cheap when nobody waits."""
-        self._changes += 1
-        for waiter in self._parked:
-            if waiter.looks:
-                waiter.wake()
+        """Say that something has changed: those in `wait` check again. Cheap when nobody waits."""
+        if self._heap:
+            self._catch_up()
+        for signal in self._parked:
+            signal.set()
+
+    def _catch_up(self) -> None:
+        """Run what became due while no loop ran."""
+        now = self.now()
+        if (due := self._next_due()) is not None and due <= now and self._armed is None:
+            self._run_due(now)
+        else:
+            self._arm()
 
     async def sleep(self, seconds: float) -> None:
-        """Return when *seconds* of virtual time have passed; a checkpoint at least."""
-        await anyio.lowlevel.checkpoint()
-        due = self._now + seconds
-        if self._now < due:
-            await self._park(due, lambda: True if self._now >= due else None, looks=False)
+        """Return when *seconds* have passed; a checkpoint at least."""
+        await self.enter()
+        await anyio.sleep(max(seconds, 0.0))
 
     async def wait(self, condition: Callable[[], T | None], *, timeout: float | None = None) -> T:
         """Return what *condition* gives as soon as that is not None.
@@ -181,60 +223,230 @@ class VirtualClock:
         lost to a cancellation: nothing is awaited between the call and the return.
 
         Args:
-            condition: looks at the state; it may also change it (take a message).
-            timeout: seconds of virtual time; None: no limit.
+            condition: checks the state; it may also change it (take a message).
+            timeout: seconds; None: no limit.
 
         Raises:
             TimeoutError: when *timeout* has passed.
         """
+        await self.enter()
         await anyio.lowlevel.checkpoint()
         value = condition()
         if value is not None:
             return value
-        due = None if timeout is None else self._now + timeout
-        return await self._park(due, condition, looks=True)
+        over = False
+        signal = anyio.Event()
 
-    async def _park(self, due: float | None, condition: Callable[[], T | None], *, looks: bool) -> T:
-        waiter = _Waiter(looks=looks)
-        timer = None if due is None else self.call_at(due, waiter.wake)
-        self._parked[waiter] = None
+        def end() -> None:
+            nonlocal over
+            over = True
+            signal.set()
+
+        timer = None if timeout is None else self.call_at(self.now() + max(timeout, 0.0), end)
         try:
             while True:
-                if due is not None and self._now >= due and looks:
-                    raise TimeoutError(f"nothing came within the timeout; it is {self._now:g} s on the virtual clock")
-                changes = self._changes
-                signal = waiter.signal = anyio.Event()
-                if self.autojump and self._driver is None and self._next_due() is not None:
-                    await self._drive(waiter)
-                else:
+                self._parked[signal] = None
+                try:
                     await signal.wait()
-                if changes != self._changes or due is not None:
-                    value = condition()
-                    if value is not None:
-                        return value
+                finally:
+                    del self._parked[signal]
+                signal = anyio.Event()
+                value = condition()
+                if value is not None:
+                    return value
+                if over:
+                    raise TimeoutError(f"nothing came within {timeout:g} s")
         finally:
-            del self._parked[waiter]
             if timer is not None:
                 timer.cancel()
-            if self._driver is None:
-                self._pass_on()
+                self._arm()
 
-    async def _drive(self, waiter: _Waiter) -> None:
-        """Jump to what is due next, unless something else happens first."""
-        assert waiter.signal is not None
-        self._driver = waiter
-        changes = self._changes
+    async def enter(self) -> None:
+        """Make sure that the timers run in the running loop; virtual time begins in it."""
+        self.touch()
+
+    def touch(self) -> None:
+        """The same for those who cannot await; every call of an operation does it."""
+        if self._heap:
+            self._catch_up()
+
+    def join(self) -> None:
+        """Note one more context that uses the clock."""
+        self._users += 1
+        self._closed = False
+
+    def part(self) -> None:
+        """End the clock once every context that used it has ended."""
+        self._users -= 1
+        if not self._users:
+            self.close()
+
+    def close(self) -> None:
+        """End it: timers are dropped, and the loop has its own time again."""
+        self._closed = True
+        self._heap.clear()
+        self._arm()
+
+
+class VirtualClock(Clock):
+    """Virtual time: the clock of the running event loop, which jumps to its next timer when nothing else can happen.
+
+    Sleeps and timeouts of the code under test and those of the doubles move together.
+    The loop never jumps past its next timer, nor while jobs in threads, child processes
+    or requests to other processes are pending; then time passes as usual. Without a running
+    loop, time stands still but for `advance`.
+
+    Args:
+        start: what `time` starts at, a date or seconds since the epoch; by default the present.
+    """
+
+    is_virtual = True
+
+    def __init__(self, *, start: datetime | float | None = None) -> None:
+        super().__init__(start=start)
+        self._date = self._start
+        self._loops: dict[int, LoopTime] = {}
+        self._entered: LoopTime | None = None
+
+    def _elapsed(self, monotonic: float) -> float:
+        return self._seen - self._base
+
+    def now(self) -> float:
+        """Return the seconds since the clock was made, by the virtual time of the running event loop."""
+        place, moment = running_place()
+        if place is None:
+            if self._entered is None:
+                return self._seen
+            moment = self._entered.read()  # outside of the loop time stands still
+        elif place is not self._place:
+            self._move(place, moment)
+        self._seen = max(self._seen, round(self._base + (moment - self._then), _DIGITS))
+        return self._seen
+
+    _seen: float = 0.0
+
+    def advance(self, seconds: float) -> None:
+        """Let *seconds* pass: runs every timer of the doubles due until then, each at its own moment.
+
+        Tasks that wait go on with the next await. In asynchronous code, sleeping does the same
+        and runs the tasks as well.
+
+        Raises:
+            ConfigurationError: if *seconds* is negative.
+        """
+        if not seconds >= 0:
+            raise ConfigurationError(
+                f"advance({seconds!r}): time goes forward only; give seconds, 0 or more", name="seconds", value=seconds
+            )
+        self._enter_now()
+        end = self.now() + seconds
+        while (due := self._next_due()) is not None and due <= end:
+            self._pass_until(due)
+            self._run_due(due)
+        self._pass_until(end)
+        self.notify()
+
+    def pause(self, seconds: float) -> None:
+        """Advance the clock."""
+        self.advance(max(seconds, 0.0))
+
+    def _pass_until(self, moment: float) -> None:
+        if self._entered is not None and running_place()[0] is self._place:
+            self._entered.advance(max(moment - self.now(), 0.0))
+        self._reach(moment)
+        self._seen = max(self._seen, moment)
+
+    def _reach(self, moment: float) -> None:
+        super()._reach(moment)
+        if 0 < moment - self._seen < 0.01:
+            self._seen = moment
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Say that something outside of the event loop is awaited: time passes as usual meanwhile."""
+        self._enter_now()
+        return nullcontext() if self._entered is None else self._entered.hold()
+
+    async def enter(self) -> None:
+        """Begin virtual time in the running loop.
+
+        Raises:
+            ConfigurationError: if the loop cannot have any, with what to do instead.
+        """
+        self.touch()
+
+    def touch(self) -> None:
+        """The same for those who cannot await."""
+        self._enter_now()
+        super().touch()
+
+    def _enter_now(self) -> None:
+        found = None if self._closed else loop_time()
+        if found is None or found is self._entered:
+            return
+        if self._entered is not None:
+            self.now()
+        if id(found) not in self._loops:
+            self._loops[id(found)] = found
+            found.enter()
+        self._entered = found
+        self._move(*running_place())
+        self._arm()
+
+    def close(self) -> None:
+        super().close()
+        self._seen = self.now()
+        loops, self._loops, self._entered = self._loops, {}, None
+        for each in loops.values():
+            each.leave()
+
+
+def _running_loop() -> object | None:
+    """Return the event loop, or the run of trio, of this thread."""
+    loop = asyncio._get_running_loop()
+    trio = sys.modules.get("trio")
+    if trio is not None and (loop is None or asyncio.current_task(loop) is None):
         try:
-            await others_blocked()
-            if waiter.signal.is_set() or changes != self._changes or not self.autojump:
-                return
-            due = self._next_due()
-            if due is not None:
-                self._jump_to(due)
-        finally:
-            self._driver = None
+            return trio.lowlevel.current_trio_token()  # type: ignore[no-any-return]
+        except RuntimeError:
+            return loop
+    return loop
 
-    def _pass_on(self) -> None:
-        """Wake somebody who can move the clock, if there is anything to move it to."""
-        if self._parked and self.autojump and self._next_due() is not None:
-            next(iter(self._parked)).wake()
+
+class _Alarm:
+    """One timer of the running loop, set to the next moment at which something is due."""
+
+    __slots__ = ("_clock", "_handle", "_scope", "_task", "due", "loop")
+
+    def __init__(self, clock: Clock, loop: Any, due: float) -> None:
+        self.loop = loop
+        self.due = due
+        self._clock = clock
+        self._handle: asyncio.TimerHandle | None = None
+        self._task: object = None
+        self._scope: anyio.CancelScope | None = None
+        delay = max(due - clock.now(), 0.0)
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            self._handle = loop.call_later(delay, self._start)
+        else:
+            self._scope = anyio.CancelScope()
+            spawn(lambda: self._sleep(delay), copy_context(), _NAME)
+
+    def _start(self) -> None:
+        # What is due may start tasks and use cancel scopes, which a plain callback of the loop cannot.
+        self._task = self.loop.create_task(self._ring(), name=_NAME)
+
+    async def _sleep(self, delay: float) -> None:
+        assert self._scope is not None
+        with self._scope:
+            await anyio.sleep(delay)
+            await self._ring()
+
+    async def _ring(self) -> None:
+        self._clock._rung(self)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._scope is not None:
+            with suppress(RuntimeError):  # its event loop is over, and the task with it
+                self._scope.cancel()

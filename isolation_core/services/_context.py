@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -14,7 +15,7 @@ from isolation_core.findings import Leak
 from isolation_core.journal import get_journal
 from isolation_core.lifecycle import Lifecycle
 from isolation_core.mocks import MockRegistry, current_registry
-from isolation_core.services._clock import VirtualClock
+from isolation_core.services._clock import Clock, VirtualClock
 from isolation_core.services._faults import FaultPlan
 from isolation_core.services._interactions import InteractionLog
 from isolation_core.services._operations import Operable, known_operations
@@ -46,7 +47,9 @@ class MockContext:
         seed: of the fault plan and of whatever rolls dice; by default it follows from *owner*,
             so that a test that failed fails again.
         mocks: the registry the mocks of the doubles belong to; by default one of its own.
-        clock: the clock; by default a new one.
+        clock: one that several contexts share; by default a new one, of real time.
+        virtual_time: True: the event loop this is used in has `VirtualClock` time until the end, sleeps and
+            timeouts of the code under test included; a date: the same, beginning then.
         timeout: seconds of real time the end of one double may take.
         strict: True: use from another scenario or barrier raises, instead of only being reported;
             None: as the barrier around it, where strict means mode ``strict``.
@@ -57,7 +60,7 @@ class MockContext:
         owner: as given.
         seed: as given.
         log: every call of every double.
-        clock: the virtual clock.
+        clock: the clock of timers and timeouts.
         faults: the fault plan.
         problems: what doubles had left open or unconsumed at the end, by name of the double.
         foreign_uses: what was used from elsewhere, or after the end: facts as in the journal.
@@ -69,7 +72,8 @@ class MockContext:
         *,
         seed: int | None = None,
         mocks: MockRegistry | None = None,
-        clock: VirtualClock | None = None,
+        clock: Clock | None = None,
+        virtual_time: bool | datetime = False,
         timeout: float | None = 10.0,
         strict: bool | None = None,
         report: Callable[[Leak], object] | None = None,
@@ -78,7 +82,12 @@ class MockContext:
         self._report = report or (get_journal().record_finding if barrier is None else barrier.report_leak)
         self.owner = owner or (f"a mock context in {barrier.owner}" if barrier else "a mock context")
         self.seed = zlib.crc32(self.owner.encode()) if seed is None else seed
-        self.clock = VirtualClock() if clock is None else clock
+        if clock is None:
+            clock = VirtualClock(start=None if virtual_time is True else virtual_time) if virtual_time else Clock()
+        elif virtual_time:
+            raise ConfigurationError("give either clock= or virtual_time=", name="virtual_time", value=virtual_time)
+        self.clock = clock
+        clock.join()
         self.log = InteractionLog()
         self.faults = FaultPlan(self, seed=self.seed)
         self.problems: dict[str, tuple[str, ...]] = {}
@@ -100,6 +109,24 @@ class MockContext:
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._doubles)} services"
         return f"<MockContext of {self.owner}, {state}, seed {self.seed}>"
+
+    def use_virtual_time(self, start: datetime | float | None = None) -> None:
+        """Have virtual time from now on, as with ``virtual_time=True``; before the first double is made.
+
+        Args:
+            start: the date it begins with; None: today.
+
+        Raises:
+            ConfigurationError: if there is a double already, which has its timers.
+        """
+        if self._doubles:
+            raise ConfigurationError(
+                f"{self.owner} has doubles already ({', '.join(self._doubles)}); ask for virtual time before the first",
+                name="virtual_time",
+            )
+        self.clock.part()
+        self.clock = VirtualClock(start=start)
+        self.clock.join()
 
     # -- doubles -------------------------------------------------------------------
 
@@ -325,16 +352,19 @@ class MockContext:
         if self._closed:
             return
         self._closed = True
+        self.clock.part()
         if self.faults.rules and (unused := self.faults.unused):
             told = tuple(f"{rule} never fired; {rule.seen} calls matched" for rule in unused)
             self._tell("faults", told, "SVC002", "note", ended=False)
 
     def __enter__(self) -> Self:
+        self.clock.touch()
         if self._own_mocks:
             self._enter_mocks()
         return self
 
     async def __aenter__(self) -> Self:
+        await self.clock.enter()
         return self.__enter__()
 
     def _enter_mocks(self) -> None:

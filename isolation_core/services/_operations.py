@@ -313,6 +313,7 @@ class _Behaviour:
         operable, operation = self._operable, self._operation
         double = operable.double
         context = double.context
+        context.clock.touch()
         if args or kwargs:
             context.check_arguments(operable, operation, args, kwargs)
             args, kwargs = snapshot_arguments(args, kwargs, operation.snapshot)

@@ -33,6 +33,7 @@ from isolation_core.services import (
 )
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 class Line(ClientObject):
@@ -175,7 +176,7 @@ async def test_what_belongs_to_the_barrier_may_be_used_in_a_scenario() -> None:
 
 async def one_of_many(number: int, results: dict[int, tuple[list[object], list[object], float]]) -> None:
     """Fill a store and a bus with things only this scenario knows, over some virtual time."""
-    async with integration_scenario(f"scenario {number}", ["bus"]) as (scenario, mocks):
+    async with integration_scenario(f"scenario {number}", ["bus"], virtual_time=True) as (scenario, mocks):
         for step in range(3):
             await scenario.context.clock.sleep(number % 7)
             await mocks["store"].put((number, step))

@@ -26,6 +26,7 @@ from isolation_core.services import (
 )
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 class RejectedError(Exception):
@@ -68,7 +69,7 @@ async def outcomes(context: MockContext, number: int) -> list[bool]:
 @pytest.fixture
 def context() -> MockContext:
     """A context with one shelf."""
-    made = MockContext("a test", seed=7)
+    made = MockContext("a test", seed=7, virtual_time=True)
     Shelf(made)
     return made
 
@@ -119,7 +120,7 @@ async def test_dice_follow_the_seed() -> None:
     """The same seed gives the same faults, another one others; the seed is noted on the error."""
 
     async def run(seed: int) -> list[bool]:
-        context = MockContext("dice", seed=seed)
+        context = MockContext("dice", seed=seed, virtual_time=True)
         Shelf(context)
         context.faults.add("shelf.put", fail(), probability=0.5)
         return await outcomes(context, 64)
@@ -128,7 +129,7 @@ async def test_dice_follow_the_seed() -> None:
     assert first == await run(1)
     assert first != await run(2)
     assert 10 < Counter(first)[False] < 54
-    context = MockContext(seed=99)
+    context = MockContext(seed=99, virtual_time=True)
     Shelf(context)
     context.faults.add("shelf.put", fail(), probability=1)
     with pytest.raises(ConnectionError) as caught:

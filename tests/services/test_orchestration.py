@@ -34,6 +34,7 @@ from isolation_core.services import (
 )
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 class Mine(StrEnum):
@@ -172,7 +173,7 @@ def test_synchronous_code() -> None:
 
 def test_synchronous_code_may_wait_on_the_virtual_clock() -> None:
     """Where connecting has to wait, `with` does so; the current event loop of the thread stays what it was."""
-    with MockContext() as context:
+    with MockContext(virtual_time=True) as context:
         context.faults.add("base.connect", delay(1))
         with cross_service_mock_orchestration(["base"], context) as mocks:
             assert mocks["base"].is_connected
@@ -334,7 +335,7 @@ async def test_an_orchestration_is_entered_once() -> None:
 
 async def test_services_may_start_at_once() -> None:
     """With concurrency, slow connections overlap; one that depends on another still waits for it."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         context.faults.add("*.connect", delay(10))
         register_service("other", Base)
         try:

@@ -19,6 +19,7 @@ from isolation_core.services import (
 )
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 class Queue(ServiceDouble):
@@ -39,14 +40,13 @@ class Store(Queue):
 
 async def played() -> MockContext:
     """A context in which a store sends, a queue sends twice, one of them overlapping."""
-    context = MockContext("a play")
+    context = MockContext("a play", virtual_time=True)
     queue, store = Queue(context), Store(context)
     await store.send("users", {"id": 1})
     await queue.send("orders", 1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(queue.send, "slow", 2)
         await anyio.wait_all_tasks_blocked()
-    context.clock.autojump = False
     async with anyio.create_task_group() as tasks:
 
         async def slowly() -> None:
@@ -55,7 +55,6 @@ async def played() -> MockContext:
         tasks.start_soon(slowly)
         await anyio.wait_all_tasks_blocked()
         await store.send("users", 2)
-        context.clock.autojump = True
     return context
 
 

@@ -256,7 +256,7 @@ class HttpDouble(ServiceDouble):
             canned = self._canned(route, answer)
             if canned.delay:
                 seconds, too_short = self._patience(request, canned.delay)
-                self.context.clock.advance(seconds)
+                self.context.clock.pause(seconds)
                 if too_short:
                     raise self._timeout(request)
         return self._respond(route, request, captured, canned)

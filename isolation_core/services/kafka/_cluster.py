@@ -8,7 +8,7 @@ from typing import Any
 from attrs import define, field
 
 from isolation_core.errors import ConfigurationError
-from isolation_core.services._clock import TimerHandle, VirtualClock
+from isolation_core.services._clock import Clock, TimerHandle
 from isolation_core.services.kafka._errors import kafka_error
 from isolation_core.services.kafka._groups import Group
 from isolation_core.services.kafka._log import Message, PartitionLog
@@ -46,7 +46,7 @@ class Cluster:
         auto_create: False: an unknown topic is an error.
     """
 
-    def __init__(self, clock: VirtualClock, *, partitions: int, auto_create: bool) -> None:
+    def __init__(self, clock: Clock, *, partitions: int, auto_create: bool) -> None:
         self.clock = clock
         self.default_partitions = partitions
         self.auto_create = auto_create

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from isolation_core.services._clock import TimerHandle, VirtualClock
+from isolation_core.services._clock import Clock, TimerHandle
 from isolation_core.services.nats._errors import api_error
 from isolation_core.services.nats._subjects import fits, overlap
 
@@ -62,7 +62,7 @@ class Consumer:
     name: str
     config: dict[str, Any]
     next_seq: int
-    clock: VirtualClock
+    clock: Clock
     durable: bool
     upto: int | None = None
     only: set[int] | None = None
@@ -190,7 +190,7 @@ class Stream:
     """A stream: what was published on its subjects, within its limits."""
 
     config: dict[str, Any]
-    clock: VirtualClock
+    clock: Clock
     created: float
     entries: dict[int, Entry] = field(factory=dict)
     last_seq: int = 0
@@ -290,7 +290,7 @@ class Stream:
 class Streams:
     """All streams of a server."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.by_name: dict[str, Stream] = {}
         self._names = 0

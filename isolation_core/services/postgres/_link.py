@@ -13,7 +13,7 @@ from isolation_core.services.postgres._session import Result, Session
 from isolation_core.services.postgres._store import Store
 
 if TYPE_CHECKING:
-    from isolation_core.services._clock import VirtualClock
+    from isolation_core.services._clock import Clock
     from isolation_core.services.postgres._tokens import Token
 
 __all__ = ["Engine", "EngineLink", "Link"]
@@ -68,7 +68,7 @@ class Engine:
     """
 
     def __init__(
-        self, clock: VirtualClock, ended: Callable[[str, int], None], trouble: Callable[[BaseException], None]
+        self, clock: Clock, ended: Callable[[str, int], None], trouble: Callable[[BaseException], None]
     ) -> None:
         self.clock = clock
         self.store = Store()

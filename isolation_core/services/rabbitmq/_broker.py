@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from attrs import define, evolve, field
 
-from isolation_core.services._clock import TimerHandle, VirtualClock
+from isolation_core.services._clock import Clock, TimerHandle
 from isolation_core.services.rabbitmq._errors import amqp_error
 from isolation_core.services.rabbitmq._routing import Binding, fits
 
@@ -148,7 +148,7 @@ class Broker:
         clock: for the life of messages and queues.
     """
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.exchanges = {name: BrokerExchange(name, kind, durable=True) for name, kind in _PREDECLARED.items()}
         self.queues: dict[str, BrokerQueue] = {}

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from isolation_core.services._clock import VirtualClock
+from isolation_core.services._clock import Clock
 from isolation_core.services.redis._errors import MissingRedisError
 
 __all__ = ["connection_class", "fake_server", "lock_class", "member", "required"]
@@ -41,7 +41,7 @@ def member(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def fake_server(clock: VirtualClock) -> Any:
+def fake_server(clock: Clock) -> Any:
     """Return a new server of its own; keys expire by *clock*.
 
     Raises:
@@ -67,7 +67,7 @@ def _database_class() -> Any:
     class VirtualDatabase(base):  # type: ignore[misc]
         """A database whose time is that of the virtual clock, whatever fakeredis sets."""
 
-        clock: VirtualClock | None = None
+        clock: Clock | None = None
 
         @property
         def time(self) -> float:
@@ -88,7 +88,7 @@ def _socket_class() -> Any:  # noqa: C901 - one class, of short methods
     class VirtualSocket(base):  # type: ignore[misc, valid-type]
         """A socket whose blocking commands wait on the virtual clock."""
 
-        clock: VirtualClock
+        clock: Clock
         waiting: asyncio.Task[None] | None = None
 
         def put_response(self, msg: Any) -> None:
@@ -230,7 +230,7 @@ def lock_class() -> Any:
     class VirtualLock(base):  # type: ignore[misc, valid-type]
         """A lock of redis.asyncio whose scripts are transactions, for fakeredis runs Lua with an extra only."""
 
-        clock: VirtualClock
+        clock: Clock
 
         def register_scripts(self) -> None:
             """There are none."""

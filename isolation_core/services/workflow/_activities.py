@@ -13,7 +13,7 @@ import anyio
 from attrs import frozen
 
 from isolation_core._drive import is_trio, spawn
-from isolation_core.services._clock import TimerHandle, VirtualClock
+from isolation_core.services._clock import Clock, TimerHandle
 from isolation_core.services.workflow._errors import (
     ActivityError,
     ActivityTimeoutError,
@@ -81,7 +81,7 @@ class ActivityExecution:
 
     def __init__(
         self, name: str, arguments: tuple[Any, ...], options: ActivityOptions, *, workflow_id: str, event_id: int,
-        run: object, context: Context, clock: VirtualClock, report: Report, pool: ActivityPool,
+        run: object, context: Context, clock: Clock, report: Report, pool: ActivityPool,
     ) -> None:  # fmt: skip
         self.name = name
         self.event_id = event_id

@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from random import Random
 from typing import Any, Final
 
-from isolation_core.services._clock import TimerHandle, VirtualClock
+from isolation_core.services._clock import Clock, TimerHandle
 from isolation_core.services.workflow._activities import ActivityExecution, ActivityPool
 from isolation_core.services.workflow._context import WorkflowContext
 from isolation_core.services.workflow._errors import (
@@ -122,7 +122,7 @@ class Coordinator:
         max_concurrent_activities: how many attempts of activities run at once; None: any number.
     """
 
-    def __init__(self, clock: VirtualClock, *, seed: object = 0, max_concurrent_activities: int | None = None) -> None:
+    def __init__(self, clock: Clock, *, seed: object = 0, max_concurrent_activities: int | None = None) -> None:
         self.clock = clock
         self.workflows: dict[str, Callable[..., Any]] = {}
         self.activities: dict[str, Callable[..., Any]] = {}

@@ -20,12 +20,13 @@ from isolation_core.services import MockContext, delay, fail
 from isolation_core.services.http import HttpDouble, RoutesNotCalledError, UnexpectedRequestError
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[HttpDouble]:
     """Give a double in a context of its own."""
-    async with MockContext("a test") as context:
+    async with MockContext("a test", virtual_time=True) as context:
         yield HttpDouble(context, base_url="https://api.test")
 
 
@@ -148,7 +149,7 @@ async def test_delays_are_virtual_and_meet_timeouts(http: HttpDouble) -> None:
 
 def test_delays_in_synchronous_clients() -> None:
     """A synchronous client advances the clock itself; an asynchronous side effect is refused with advice."""
-    with MockContext("a test") as context:
+    with MockContext("a test", virtual_time=True) as context:
         http = HttpDouble(context)
         http.route("GET", "/slow").respond(200, delay=4).reusable()
         with httpx.Client(transport=http.transport, base_url="http://x") as client:
@@ -228,7 +229,7 @@ async def test_reset_and_fault_errors(http: HttpDouble) -> None:
 
 async def test_doubles_are_apart() -> None:
     """A route of one double does not answer another's requests."""
-    async with MockContext("a") as one, MockContext("b") as two:
+    async with MockContext("a", virtual_time=True) as one, MockContext("b", virtual_time=True) as two:
         first, second = HttpDouble(one), HttpDouble(two)
         first.route().respond(200).optional()
         with pytest.raises(UnexpectedRequestError, match="there are no routes"):
@@ -243,7 +244,7 @@ def test_any_text_survives(params: dict[str, str], segment: str) -> None:
     """Whatever is asked for by parameters is matched by the same parameters."""
 
     async def main() -> None:
-        async with MockContext("h") as context:
+        async with MockContext("h", virtual_time=True) as context:
             http = HttpDouble(context)
             route = http.route("GET", params=params).respond(200, text=segment)
             assert (await http.get("/", params=params)).text == segment
@@ -258,7 +259,7 @@ import anyio
 from isolation_core.services import MockContext
 from isolation_core.services.http import HttpDouble, MissingClientError
 async def main():
-    async with MockContext("t") as context:
+    async with MockContext("t", virtual_time=True) as context:
         http = HttpDouble(context, base_url="http://x")
         http.route("POST", "/a/{n}", params={"q": 1}, json={"k": 1}).respond(201, json={"ok": True})
         response = await http.post("/a/1", params={"q": 1}, json={"k": 1})

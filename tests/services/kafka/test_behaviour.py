@@ -19,6 +19,7 @@ from aiokafka.abc import ConsumerRebalanceListener  # type: ignore[import-untype
 from aiokafka.consumer.group_coordinator import GroupCoordinator  # type: ignore[import-untyped]
 from aiokafka.partitioner import murmur2 as reference  # type: ignore[import-untyped]
 from aiokafka.protocol.group import LeaveGroupRequest  # type: ignore[import-untyped]
+from trio.testing import MockClock
 
 from isolation_core.services import MockContext
 from isolation_core.services.kafka import KafkaDouble, TopicPartition
@@ -48,9 +49,9 @@ def where(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 @pytest.fixture
-def anyio_backend(where: tuple[str, str]) -> str:
-    """Run on that event loop."""
-    return where[0]
+def anyio_backend(where: tuple[str, str]) -> str | tuple[str, dict[str, Any]]:
+    """Run on that event loop, where virtual time can be had."""
+    return (where[0], {"clock": MockClock(autojump_threshold=0)}) if where[0] == "trio" else where[0]
 
 
 _FUNCTIONS: dict[str, tuple[Any, ...]] = {
@@ -258,7 +259,7 @@ async def side(
 ) -> AsyncIterator[Side]:
     """Give the double or the cluster."""
     if where[1] == "double":
-        async with MockContext("behaviour") as context:
+        async with MockContext("behaviour", virtual_time=True) as context:
             double = KafkaDouble(context)
             await double.connect()
             yield Side(double, None)

@@ -18,11 +18,12 @@ from isolation_core.services import MockContext, fail
 from isolation_core.services.kafka import KafkaConsumer, KafkaDouble, KafkaProducer, TopicPartition
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 async def test_send_event_is_a_mock_with_behaviour() -> None:
     """Sent messages can be asserted, consumed and inspected."""
-    async with MockContext("mock") as context:
+    async with MockContext("mock", virtual_time=True) as context:
         kafka = KafkaDouble(context)
         await kafka.connect()
         await kafka.send_event("test.topic", {"a": 1}, key="k", headers={"h": "v"})
@@ -38,7 +39,7 @@ async def test_send_event_is_a_mock_with_behaviour() -> None:
 
 async def test_a_configured_effect_wins() -> None:
     """With a side effect nothing is written."""
-    async with MockContext("effect") as context:
+    async with MockContext("effect", virtual_time=True) as context:
         kafka = KafkaDouble(context)
         await kafka.connect()
         kafka.send_event.side_effect = errors.KafkaTimeoutError
@@ -49,7 +50,7 @@ async def test_a_configured_effect_wins() -> None:
 
 async def test_without_connection_the_client_error() -> None:
     """Unconnected, sending and starting raise what the client does."""
-    async with MockContext("off") as context:
+    async with MockContext("off", virtual_time=True) as context:
         kafka = KafkaDouble(context)
         for call in (kafka.send_event("t", {}), kafka.producer().start(), kafka.consumer("t").start()):
             with pytest.raises(errors.KafkaConnectionError, match="connect"):
@@ -61,7 +62,7 @@ async def test_without_connection_the_client_error() -> None:
 )
 async def test_faults_are_the_clients(kind: Literal["timeout", "unavailable"], expected: type[Exception]) -> None:
     """The fault plan raises the client's exceptions, also from producers."""
-    async with MockContext("faults") as context:
+    async with MockContext("faults", virtual_time=True) as context:
         kafka = KafkaDouble(context)
         await kafka.connect()
         context.faults.add("kafka.send_and_wait", fail(kind), nth=1)
@@ -74,7 +75,7 @@ async def test_faults_are_the_clients(kind: Literal["timeout", "unavailable"], e
 
 async def test_what_is_left_open_is_told() -> None:
     """Open transactions and unstopped clients are problems; stopped ones are not."""
-    context = MockContext("open")
+    context = MockContext("open", virtual_time=True)
     kafka = KafkaDouble(context)
     await kafka.connect()
     producer, stopped = kafka.producer(transactional_id="x"), kafka.consumer("t", group_id="g")
@@ -91,7 +92,7 @@ async def test_what_is_left_open_is_told() -> None:
 async def test_code_under_test_gets_the_double() -> None:
     """The classes of the client can be patched with those of the double."""
     library = SimpleNamespace(AIOKafkaProducer=aiokafka.AIOKafkaProducer, AIOKafkaConsumer=aiokafka.AIOKafkaConsumer)
-    async with MockContext("patched") as context:
+    async with MockContext("patched", virtual_time=True) as context:
         kafka = KafkaDouble(context)
         await kafka.connect()
         with (
@@ -122,7 +123,7 @@ def test_shape_of_the_client(ours: type[KafkaProducer | KafkaConsumer], theirs: 
 
 async def test_clusters_and_resets_are_apart() -> None:
     """Two clusters share nothing, and a reset leaves nothing."""
-    async with MockContext("apart") as context:
+    async with MockContext("apart", virtual_time=True) as context:
         first, second = KafkaDouble(context), KafkaDouble(context, name="other")
         await first.connect()
         await second.connect()
@@ -144,7 +145,7 @@ async def test_a_slow_listener_holds_up_its_own_group_only() -> None:
         async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
             await context.clock.sleep(5)
 
-    async with MockContext("slow") as context:
+    async with MockContext("slow", virtual_time=True) as context:
         kafka = KafkaDouble(context)
         await kafka.connect()
         await kafka.send_event("t", {})
@@ -175,7 +176,7 @@ from isolation_core import errors
 from isolation_core.services import MockContext
 from isolation_core.services.kafka import KafkaDouble
 async def main():
-    async with MockContext("bare") as context:
+    async with MockContext("bare", virtual_time=True) as context:
         kafka = KafkaDouble(context)
         try:
             await kafka.send_event("t", {})

@@ -22,13 +22,14 @@ from isolation_core.services.kafka import KafkaConsumer, KafkaDouble, KafkaProdu
 from isolation_core.services.kafka._records import record_size
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 @pytest.fixture
 async def kafka() -> AsyncIterator[KafkaDouble]:
     """A connected cluster with the topic ``t`` of two partitions."""
-    context = MockContext("behaviour")
+    context = MockContext("behaviour", virtual_time=True)
     double = KafkaDouble(context)
     await double.connect()
     await double.create_topic("t", 2)
@@ -90,7 +91,7 @@ async def test_only_a_started_producer_sends(kafka: KafkaDouble) -> None:
 
 async def test_unknown_topics() -> None:
     """A topic is created by use, unless that is switched off."""
-    async with MockContext("strict topics") as context:
+    async with MockContext("strict topics", virtual_time=True) as context:
         kafka = KafkaDouble(context, auto_create=False)
         await kafka.connect()
         producer = await writer(kafka)
@@ -234,7 +235,7 @@ def test_order_delivery_and_commits(keys: list[bytes], steps: list[str]) -> None
     """Partitions keep their order, members that commit share without loss or repetition, commits never go back."""
 
     async def body() -> None:
-        async with MockContext("property") as context:
+        async with MockContext("property", virtual_time=True) as context:
             kafka = KafkaDouble(context)
             await kafka.connect()
             await kafka.create_topic("t", 3)

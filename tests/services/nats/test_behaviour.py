@@ -42,6 +42,7 @@ pytestmark = [
         indirect=True,
     ),
 ]
+VIRTUAL_TIME = True
 
 
 class Side:
@@ -102,7 +103,7 @@ async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
         yield each
         await each.end()
         return
-    async with MockContext("behaviour") as context:
+    async with MockContext("behaviour", virtual_time=True) as context:
         yield Side(NatsDouble(context))
 
 

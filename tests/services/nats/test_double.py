@@ -16,11 +16,12 @@ from isolation_core.services.nats import NatsDouble
 from isolation_core.services.nats._subjects import fits, overlap
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 async def test_it_is_a_service() -> None:
     """Found by name; without a connection nothing works; text and data are encoded."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         double = context.service(ServiceType.NATS)
         assert isinstance(double, NatsDouble)
         with pytest.raises(ServiceNotConnectedError):
@@ -34,7 +35,7 @@ async def test_it_is_a_service() -> None:
 
 async def test_waiting_is_virtual() -> None:
     """A timeout of an hour takes no time."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         double = await NatsDouble(context).connect()
         subscription = await double.subscribe("a")
         with pytest.raises(errors.TimeoutError):
@@ -44,7 +45,7 @@ async def test_waiting_is_virtual() -> None:
 
 async def test_operations_are_mocks() -> None:
     """A configured effect wins; wrong signatures and unknown names raise; calls of client objects are logged."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         double = NatsDouble(context)
         nc: Any = await double.open_connection("nats://somewhere")
         js = nc.jetstream()
@@ -62,7 +63,7 @@ async def test_operations_are_mocks() -> None:
 
 async def test_what_is_left_open_is_told() -> None:
     """Connections, subscriptions, unacknowledged messages, and what callbacks raised."""
-    context = MockContext("test")
+    context = MockContext("test", virtual_time=True)
     async with context:
         nc = await NatsDouble(context).open_connection()
 
@@ -83,7 +84,7 @@ async def test_what_is_left_open_is_told() -> None:
         "1 message of 'S' delivered to 'd' and not acknowledged",
         "a callback raised LookupError('no')",
     }
-    tidy = MockContext("tidy")
+    tidy = MockContext("tidy", virtual_time=True)
     async with tidy, await NatsDouble(tidy).open_connection() as nc:
         await nc.subscribe("a")
     assert not tidy.problems
@@ -91,7 +92,7 @@ async def test_what_is_left_open_is_told() -> None:
 
 async def test_faults_raise_what_the_client_does() -> None:
     """The classes of nats-py, for each kind."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         double = NatsDouble(context)
         for kind, error in (
             ("unavailable", errors.NoServersError),
@@ -104,7 +105,7 @@ async def test_faults_raise_what_the_client_does() -> None:
 
 async def test_reset_leaves_nothing() -> None:
     """No streams, no connections, no history; two doubles share nothing."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         double, other = NatsDouble(context), NatsDouble(context, name="other")
         nc = await double.open_connection()
         await nc.jetstream().add_stream(name="S", subjects=["s"])
@@ -118,7 +119,7 @@ async def test_reset_leaves_nothing() -> None:
 
 async def test_days_of_redelivery_take_no_time() -> None:
     """The time for an acknowledgement and the age of messages pass on the virtual clock."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         js = (await NatsDouble(context).open_connection()).jetstream()
         await js.add_stream(name="S", subjects=["s"], max_age=100_000.0)
         await js.publish("s", b"1")
@@ -158,7 +159,7 @@ def test_patterns_that_fit_the_same_subject_overlap(one: str, other: str, subjec
 )
 async def test_settings_of_streams_that_are_not_there(name: str, value: Any) -> None:
     """A setting the double would ignore is an error with its name, by keyword and in a StreamConfig."""
-    async with MockContext() as context, await NatsDouble(context).open_connection() as nc:
+    async with MockContext(virtual_time=True) as context, await NatsDouble(context).open_connection() as nc:
         js = nc.jetstream()
         for given in ({name: value}, {"config": StreamConfig(**{name: value})}):
             with pytest.raises(TypeError, match=f"{name}=.* is not supported by the NATS double: leave it out"):
@@ -170,7 +171,7 @@ async def test_settings_of_streams_that_are_not_there(name: str, value: Any) -> 
 
 async def test_settings_of_consumers_that_are_not_there() -> None:
     """The same for consumers, subscriptions and buckets; the defaults of the client pass."""
-    async with MockContext() as context, await NatsDouble(context).open_connection() as nc:
+    async with MockContext(virtual_time=True) as context, await NatsDouble(context).open_connection() as nc:
         js = nc.jetstream()
         await js.add_stream(name="S", subjects=["s"])
         for name, value in (("headers_only", True), ("filter_subjects", ["s"]), ("inactive_threshold", 3.0)):

@@ -17,6 +17,7 @@ from isolation_core.services import MockContext
 from isolation_core.services.postgres import PostgresDouble
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 DSN = "postgresql://postgres@127.0.0.1:5432/test"
 
@@ -43,7 +44,7 @@ async def pool(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncItera
             yield found
         return
     dsn = None if request.param == "double" else DSN
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context, dsn=dsn, isolation="template").connect()
         async with postgres.create_pool(min_size=1, max_size=4) as found:
             yield found

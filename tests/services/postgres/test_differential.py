@@ -29,6 +29,7 @@ def server_answers() -> bool:
 
 
 pytestmark = pytest.mark.skipif(not server_answers(), reason="no PostgreSQL on 127.0.0.1:5432")
+VIRTUAL_TIME = True
 
 COLUMNS = ("t.id", "t.n", "t.s", "t.d", "t.b")
 LITERALS = (
@@ -174,7 +175,7 @@ async def _compare(sqls: list[str], action: str) -> None:
     real = await asyncpg.connect(DSN, server_settings={"search_path": schema, "timezone": "UTC"})
     try:
         await real.execute(f"CREATE SCHEMA {schema}")
-        async with MockContext() as context:
+        async with MockContext(virtual_time=True) as context:
             postgres = await PostgresDouble(context).connect()
             double = await postgres.open_connection()
             for sql in SCHEMA:

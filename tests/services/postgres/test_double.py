@@ -19,6 +19,7 @@ from isolation_core.services import MockContext, ServiceType, fail, lose_reply
 from isolation_core.services.postgres import PostgresDouble, Record
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 DSN = "postgresql://postgres@127.0.0.1:5432/test"
 
@@ -51,7 +52,7 @@ async def test_documented_example_runs_as_written() -> None:
 
 async def test_strict_schema_knows_no_table() -> None:
     """With a strict schema, and everywhere but in execute_query, an unknown table is the server's error."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context, schema="strict").connect()
         with pytest.raises(pg.UndefinedTableError, match='relation "users" does not exist'):
             await postgres.execute_query("INSERT INTO users (id) VALUES (%s)", (1,))
@@ -75,7 +76,7 @@ async def test_lenient_columns_are_typed_after_the_values() -> None:
         "g": dt.date(2024, 1, 2),
         "h": b"\0",
     }
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         marks = ", ".join(f"%({name})s" for name in values)
         await postgres.execute_query(f"INSERT INTO t ({', '.join(values)}) VALUES ({marks})", values)
@@ -87,7 +88,7 @@ async def test_lenient_columns_are_typed_after_the_values() -> None:
 
 async def test_placeholders() -> None:
     """%s, %(name)s and $1 are placeholders outside of strings; what does not fit is explained."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         assert await postgres.fetch_value("SELECT '100%% %s' || %s::text", ("!",)) is not None
         assert await postgres.fetch_value("SELECT 7 %% %s", (4,)) == 3
@@ -104,7 +105,7 @@ async def test_placeholders() -> None:
 
 async def test_transaction_over_several_calls() -> None:
     """Calls on the double itself share one connection, also from several tasks."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         await postgres.execute_query("CREATE TABLE t (id int)")
         await postgres.execute_query("BEGIN")
@@ -122,7 +123,7 @@ async def test_transaction_over_several_calls() -> None:
 
 async def test_not_connected() -> None:
     """Before connect nothing runs; after disconnect every connection is closed."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = PostgresDouble(context)
         with pytest.raises(ServiceNotConnectedError):
             await postgres.execute_query("SELECT 1")
@@ -176,7 +177,7 @@ REFUSED = [
 
 async def test_what_cannot_be_run_faithfully_is_refused() -> None:
     """SQL the engine is not sure of raises, says what to do, and leaves an open transaction usable."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         async with postgres.acquire() as connection, connection.transaction():
             await connection.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
@@ -189,7 +190,7 @@ async def test_what_cannot_be_run_faithfully_is_refused() -> None:
 
 async def test_snapshots_are_refused_when_they_would_matter() -> None:
     """A repeatable read sees its snapshot as long as there is one; then it says that it cannot."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         await postgres.execute("CREATE TABLE t (id int)")
         async with postgres.acquire() as connection, connection.transaction(isolation="repeatable_read"):
@@ -204,7 +205,7 @@ async def test_snapshots_are_refused_when_they_would_matter() -> None:
 
 async def test_stubs_answer_instead_of_the_engine() -> None:
     """A stub answers any way the statement is written, for its arguments, the newest first."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         jobs = postgres.when("SELECT * FROM jobs WHERE data @> %s FOR UPDATE SKIP LOCKED").returns(
             [{"id": 1, "x": "a"}]
@@ -225,7 +226,7 @@ async def test_stubs_answer_instead_of_the_engine() -> None:
 
 async def test_stubbed_error_fails_the_transaction() -> None:
     """An error from a stub aborts the transaction like one of the server's; times() ends it."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         postgres.when("SELECT 1").raises(pg.QueryCanceledError("canceling statement")).times(1)
         async with postgres.acquire() as connection:
@@ -241,7 +242,7 @@ async def test_stubbed_error_fails_the_transaction() -> None:
 
 async def test_mock_api_wins() -> None:
     """A configured outcome wins over stub and engine, on pool and connection too."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         async with postgres.create_pool(max_size=1, min_size=0) as pool:
             pool.fetchval.return_value = 42
@@ -260,7 +261,7 @@ async def test_mock_api_wins() -> None:
 
 async def test_pool_wait_is_virtual() -> None:
     """An acquire that times out after an hour takes no real time."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         async with postgres.create_pool(min_size=1, max_size=1) as pool, pool.acquire():
             with pytest.raises(TimeoutError):
@@ -270,7 +271,7 @@ async def test_pool_wait_is_virtual() -> None:
 
 async def test_deadlock() -> None:
     """Two transactions that wait for each other: one of them is told after the server's second, the other goes on."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         await postgres.execute("CREATE TABLE t (id int, v int); INSERT INTO t VALUES (1, 0), (2, 0)")
         outcomes: list[str] = []
@@ -298,7 +299,7 @@ async def test_deadlock() -> None:
 
 async def test_statement_timeout_while_waiting() -> None:
     """A statement that waits for a lock longer than its timeout fails, and so has its transaction."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         await postgres.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
         async with postgres.acquire() as one, postgres.acquire() as two:
@@ -316,7 +317,7 @@ async def test_statement_timeout_while_waiting() -> None:
 
 async def test_cancelled_block_is_rolled_back() -> None:
     """Cancellation in the middle of a transaction undoes it and gives the connection back."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         await postgres.execute("CREATE TABLE t (id int)")
         async with postgres.create_pool(min_size=0, max_size=1) as pool:
@@ -332,7 +333,7 @@ async def test_cancelled_block_is_rolled_back() -> None:
 
 async def test_now_is_virtual() -> None:
     """now() is the beginning of the transaction on the virtual clock."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         async with postgres.acquire() as connection, connection.transaction():
             began = await connection.fetchval("SELECT now()")
@@ -346,7 +347,7 @@ async def test_now_is_virtual() -> None:
 
 async def test_faults_raise_the_clients_errors() -> None:
     """A fault plan raises what asyncpg raises, on the calls it names."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         context.faults.add("postgres.execute", fail("disconnected"), nth=2)
         assert await postgres.execute("SELECT 1") == "SELECT 1"
@@ -362,7 +363,7 @@ async def test_faults_raise_the_clients_errors() -> None:
 
 async def test_a_lost_reply_has_happened() -> None:
     """A commit whose reply is lost is done all the same."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         await postgres.execute("CREATE TABLE t (id int)")
         context.faults.add("postgres.commit", lose_reply(), nth=1)
@@ -377,7 +378,7 @@ async def test_a_lost_reply_has_happened() -> None:
 
 async def test_log_tells_how_transactions_ended() -> None:
     """Each end of a transaction is an event between the calls."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         async with postgres.transaction() as connection:
             await connection.execute("CREATE TABLE t (id int)")
@@ -390,7 +391,7 @@ async def test_log_tells_how_transactions_ended() -> None:
 
 async def test_problems() -> None:
     """Connections, pools, transactions and listeners left open are told, and the barrier keeps them."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         assert postgres.problems() == ()
         connection = await postgres.open_connection()
@@ -407,7 +408,7 @@ async def test_problems() -> None:
 
 async def test_release_with_a_listener_warns() -> None:
     """A listener left on a released connection is warned of, and gone."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         connection = await postgres.acquire()
         heard: list[Any] = []
@@ -420,7 +421,7 @@ async def test_release_with_a_listener_warns() -> None:
 
 async def test_a_listener_that_fails_harms_nobody() -> None:
     """An error in a listener is logged; who notifies does not see it."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         async with postgres.acquire() as connection:
             await connection.add_listener("news", lambda *args: 1 / 0)
@@ -431,7 +432,7 @@ async def test_a_listener_that_fails_harms_nobody() -> None:
 
 async def test_too_many_connections() -> None:
     """A server has only so many connections."""
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context, max_connections=2).connect()
         first = await postgres.open_connection()
         await postgres.open_connection()
@@ -443,7 +444,7 @@ async def test_too_many_connections() -> None:
 
 async def test_doubles_are_apart_and_reset_empties_one() -> None:
     """Tables of one double are in no other; reset leaves no table, no stub, no call."""
-    async with MockContext() as context, MockContext() as other:
+    async with MockContext(virtual_time=True) as context, MockContext(virtual_time=True) as other:
         postgres = await PostgresDouble(context).connect()
         await postgres.execute("CREATE TABLE t (id int)")
         postgres.when("SELECT 5").returns([(6,)])
@@ -460,7 +461,7 @@ async def test_doubles_are_apart_and_reset_empties_one() -> None:
 
 def test_options_are_checked() -> None:
     """A word that is no option is refused where it is given."""
-    with MockContext() as context:
+    with MockContext(virtual_time=True) as context:
         for options in ({"schema": "loose"}, {"isolation": "none"}):
             with pytest.raises(ConfigurationError, match="is neither"):
                 PostgresDouble(context, **options)  # type: ignore[arg-type]
@@ -479,7 +480,7 @@ from isolation_core.services import MockContext, client_class
 from isolation_core.services.postgres import PostgresDouble
 
 async def main():
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context).connect()
         await postgres.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
         for call in (postgres.execute("INSERT INTO t VALUES (1)"), postgres.fetch("SELECT $1::int", "x"),
@@ -517,7 +518,7 @@ async def test_real_server_is_left_as_it_was(isolation: Any, anyio_backend: str)
         pytest.skip("asyncpg runs on asyncio only")
     import asyncpg
 
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context, dsn=DSN, isolation=isolation).connect()
         await postgres.execute("CREATE TABLE isolation_real (id int PRIMARY KEY)")
         async with postgres.create_pool(min_size=0, max_size=2) as pool, pool.acquire() as connection:
@@ -555,7 +556,7 @@ async def test_rollback_isolation_has_one_transaction(anyio_backend: str) -> Non
     """With everything in one transaction, a second one at the same time is refused and the way out named."""
     if anyio_backend != "asyncio":
         pytest.skip("asyncpg runs on asyncio only")
-    async with MockContext() as context:
+    async with MockContext(virtual_time=True) as context:
         postgres = await PostgresDouble(context, dsn=DSN).connect()
         async with postgres.acquire() as one, postgres.acquire() as two, one.transaction():
             for call in (two.execute("BEGIN"), two.fetch("SELECT 1")):

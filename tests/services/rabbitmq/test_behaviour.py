@@ -42,6 +42,7 @@ pytestmark = [
         indirect=True,
     ),
 ]
+VIRTUAL_TIME = True
 
 
 class Side:
@@ -94,7 +95,7 @@ async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
         for connection in each.connections:
             await connection.close()
         return
-    async with MockContext("behaviour") as context:
+    async with MockContext("behaviour", virtual_time=True) as context:
         yield Side(RabbitMQDouble(context))
 
 

@@ -18,11 +18,12 @@ from isolation_core.services.rabbitmq._broker import Broker, Properties, Stored
 from isolation_core.services.rabbitmq._routing import topic_fits
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 async def test_it_is_a_service() -> None:
     """Found by name; without a connection nothing works; text and data are encoded."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         rabbit = context.service(ServiceType.RABBITMQ)
         assert isinstance(rabbit, RabbitMQDouble)
         with pytest.raises(ServiceNotConnectedError):
@@ -42,7 +43,7 @@ async def test_it_is_a_service() -> None:
 
 async def test_an_empty_read_waits() -> None:
     """`consume` waits for its timeout in virtual time."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         rabbit: RabbitMQDouble = await context.service("rabbitmq").connect()
         await rabbit.declare_queue("q")
         with pytest.raises(TimeoutError):
@@ -52,7 +53,7 @@ async def test_an_empty_read_waits() -> None:
 
 async def test_operations_are_mocks() -> None:
     """A configured effect wins; wrong signatures and unknown names raise; calls of client objects are logged."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         rabbit = RabbitMQDouble(context)
         connection = await rabbit.open_connection("amqp://somewhere")
         channel = await connection.channel()
@@ -71,7 +72,7 @@ async def test_operations_are_mocks() -> None:
 
 async def test_what_is_left_open_is_told() -> None:
     """Unacknowledged messages, channels, connections, and what callbacks raised."""
-    context = MockContext("test")
+    context = MockContext("test", virtual_time=True)
     async with context:
         rabbit = RabbitMQDouble(context)
         connection = await rabbit.open_connection()
@@ -93,7 +94,7 @@ async def test_what_is_left_open_is_told() -> None:
         "connection 1 was not closed",
         "a callback raised LookupError('no')",
     }
-    tidy = MockContext("tidy")
+    tidy = MockContext("tidy", virtual_time=True)
     async with tidy:
         opened: Any = await RabbitMQDouble(tidy).open_connection()
         async with opened, opened.channel() as channel:
@@ -103,7 +104,7 @@ async def test_what_is_left_open_is_told() -> None:
 
 async def test_faults_raise_what_the_client_does() -> None:
     """The classes of aio-pika, for each kind."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         rabbit = RabbitMQDouble(context)
         for kind, error in (
             ("unavailable", amqp.AMQPConnectionError),
@@ -116,7 +117,7 @@ async def test_faults_raise_what_the_client_does() -> None:
 
 async def test_reset_and_disconnect() -> None:
     """Disconnecting gives unacknowledged messages back; a reset leaves nothing; two doubles share nothing."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         rabbit, other = RabbitMQDouble(context), RabbitMQDouble(context, name="other")
         await rabbit.connect()
         await rabbit.declare_queue("q")
@@ -134,7 +135,7 @@ async def test_reset_and_disconnect() -> None:
 
 async def test_messages_of_aio_pika_and_ours_are_alike() -> None:
     """A message of the double's class and one of aio-pika's class are received alike."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         channel = await (await RabbitMQDouble(context).open_connection()).channel()
         queue: Any = await channel.declare_queue("q")
         infos = []
@@ -147,7 +148,7 @@ async def test_messages_of_aio_pika_and_ours_are_alike() -> None:
 
 async def test_a_message_going_round_is_dropped() -> None:
     """A message that expires back and forth between two queues, without a rejection, is dropped."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         rabbit = await RabbitMQDouble(context).connect()
         for name, other in (("a", "b"), ("b", "a")):
             arguments = {"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": other}
@@ -159,7 +160,7 @@ async def test_a_message_going_round_is_dropped() -> None:
 
 async def test_unused_queues_expire() -> None:
     """After x-expires without consumers or use."""
-    async with MockContext("test") as context:
+    async with MockContext("test", virtual_time=True) as context:
         rabbit = await RabbitMQDouble(context).connect()
         await rabbit.declare_queue("q", arguments={"x-expires": 1000})
         await context.clock.sleep(0.9)

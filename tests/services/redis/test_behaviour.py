@@ -20,6 +20,7 @@ from isolation_core.services import MockContext
 from isolation_core.services.redis import RedisDouble, RedisPrefixError
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 URL = "redis://127.0.0.1:6379/0"
 
@@ -48,7 +49,7 @@ async def r(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
         async with redis.asyncio.Redis.from_url(URL) as client:
             yield client
             return
-    async with MockContext("redis") as context:
+    async with MockContext("redis", virtual_time=True) as context:
         yield RedisDouble(context) if request.param == "double" else RedisDouble(context, url=URL)
 
 
@@ -296,7 +297,7 @@ async def test_cancelled_blocking_pop_takes_nothing(r: Any, key: str) -> None:
 async def test_a_real_server_is_left_as_it_was(server: None) -> None:
     """Over a real server doubles do not see each other's keys, and leave none behind, also after a reset."""
     async with redis.asyncio.Redis.from_url(URL) as plain:
-        async with MockContext("one") as one, MockContext("two") as two:
+        async with MockContext("one", virtual_time=True) as one, MockContext("two", virtual_time=True) as two:
             first: Any = RedisDouble(one, url=URL)
             second: Any = RedisDouble(two, url=URL)
             await first.set("k", "first")

@@ -23,6 +23,7 @@ from isolation_core.services import MockContext, delay, fail, lose_reply
 from isolation_core.services.redis import RedisDouble, RedisLoopError
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 async def r() -> AsyncIterator[Any]:
     """Give a double in a context of its own."""
-    async with MockContext("a test") as context:
+    async with MockContext("a test", virtual_time=True) as context:
         yield RedisDouble(context)
 
 
@@ -46,7 +47,7 @@ async def cycles() -> None:
 
 async def test_doubles_with_the_same_url_are_apart() -> None:
     """Each double has a server of its own, also where both pretend to be the same address."""
-    async with MockContext("a") as one, MockContext("b") as two:
+    async with MockContext("a", virtual_time=True) as one, MockContext("b", virtual_time=True) as two:
         first, second = RedisDouble(one), RedisDouble(two)
         url = "redis://localhost:6379/0"
         mine, other = first.from_url(url), second.from_url(url)
@@ -160,7 +161,7 @@ async def test_log_has_every_command(r: Any) -> None:
 
 async def test_problems() -> None:
     """Subscriptions, pipelines and locks that were left open are told; those that were closed are not."""
-    async with MockContext("a test") as context:
+    async with MockContext("a test", virtual_time=True) as context:
         r: Any = RedisDouble(context)
         listener = r.pubsub()
         await listener.subscribe("news")
@@ -179,7 +180,7 @@ async def test_problems() -> None:
 async def test_blocked_commands_end_with_the_double() -> None:
     """What still waits when the double is closed leaves no task behind."""
     before = asyncio.all_tasks()
-    async with MockContext("a test") as context:
+    async with MockContext("a test", virtual_time=True) as context:
         r: Any = RedisDouble(context)
         task = asyncio.create_task(r.blpop(["q"], timeout=0))
         await anyio.wait_all_tasks_blocked()
@@ -228,7 +229,7 @@ def test_trio_is_refused_with_advice() -> None:
 
 def test_one_double_in_several_loops() -> None:
     """A double made in plain code serves one event loop after the other, with the same keys."""
-    with MockContext("a test") as context:
+    with MockContext("a test", virtual_time=True) as context:
         r: Any = RedisDouble(context)
 
         async def count() -> Any:
@@ -256,7 +257,7 @@ def test_strings_follow_a_model(commands: list[tuple[str, str, int]]) -> None:
     """Any sequence of commands and passing time gives what a dictionary with deadlines gives."""
 
     async def main() -> None:
-        async with MockContext("h") as context:
+        async with MockContext("h", virtual_time=True) as context:
             r: Any = RedisDouble(context)
             values: dict[str, str] = {}
             ends: dict[str, float] = {}
@@ -297,7 +298,7 @@ def test_missing_packages_are_named(package: str) -> None:
         f"import sys; sys.modules[{package!r}] = None\n"
         "from isolation_core.services import MockContext\n"
         "from isolation_core.services.redis import MissingRedisError\n"
-        "context = MockContext('t')\n"
+        "context = MockContext('t', virtual_time=True)\n"
         "try: context.service('redis')\n"
         "except MissingRedisError as error: print(error)\n"
         "assert not context.doubles\n"

@@ -13,6 +13,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from isolation_core.errors import ConfigurationError, IsolationError, ServiceNotConnectedError
 from isolation_core.services import MockContext, fail
@@ -45,12 +46,13 @@ from isolation_core.services.workflow import (
 )
 
 pytestmark = pytest.mark.anyio
+VIRTUAL_TIME = True
 
 
 @pytest.fixture
 def context() -> MockContext:
     """Give a context of its own; the test closes it in its loop if tasks may still run."""
-    return MockContext("a test")
+    return MockContext("a test", virtual_time=True)
 
 
 @pytest.fixture
@@ -850,7 +852,7 @@ def test_every_history_replays(plan: list[str], signals: int, backend: str, canc
     """Whatever a deterministic workflow does, and whenever signals and cancellation come, its history replays."""
 
     async def main() -> None:
-        async with MockContext("h") as context:
+        async with MockContext("h", virtual_time=True) as context:
             coordinator: WorkflowCoordinatorDouble = await WorkflowCoordinatorDouble(context).connect()
             coordinator.register_workflow(anything)
             coordinator.register_workflow(child)
@@ -867,7 +869,7 @@ def test_every_history_replays(plan: list[str], signals: int, backend: str, canc
                     await handle.result()
             coordinator.replay_all()
 
-    anyio.run(main, backend=backend)
+    anyio.run(main, backend=backend, backend_options={"clock": MockClock()} if backend == "trio" else {})
 
 
 async def anything(ctx: WorkflowContext, plan: list[str]) -> list[Any]:
