@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -15,7 +14,15 @@ from isolation_core.errors import ConfigurationError
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import EventSource, as_finding
 
-__all__ = ["BASELINE_SCHEMA", "Baseline", "follow_baseline", "mark_known", "use_baseline", "write_baseline"]
+__all__ = [
+    "BASELINE_SCHEMA",
+    "Baseline",
+    "current_baseline",
+    "load_baseline",
+    "mark_known",
+    "set_baseline",
+    "write_baseline",
+]
 
 BASELINE_SCHEMA: Final = "isolation-baseline/1"
 """Value of the ``schema`` key."""
@@ -39,12 +46,14 @@ class Baseline:
 _current: Final = [Baseline()]
 
 
-def read_baseline(path: Path, *, missing_ok: bool = False) -> Baseline:
-    """Return the baseline in the file *path*.
+def load_baseline(path: Path | None, *, missing_ok: bool = False) -> Baseline:
+    """Return the baseline in the file *path*, an empty one if there is none.
 
     Raises:
         ConfigurationError: if it is missing and must not be, or is something else.
     """
+    if path is None:
+        return Baseline()
     if missing_ok and not path.exists():
         return Baseline(path)
     try:
@@ -69,29 +78,14 @@ def read_baseline(path: Path, *, missing_ok: bool = False) -> Baseline:
     )
 
 
-@contextmanager
-def use_baseline(path: Path | None, *, missing_ok: bool = False) -> Iterator[None]:
-    """Have the findings in the file *path* be known for the length of a ``with`` block.
-
-    Raises:
-        ConfigurationError: as `read_baseline` does.
-    """
-    former = _current[0]
-    _current[0] = Baseline() if path is None else read_baseline(path, missing_ok=missing_ok)
-    try:
-        yield
-    finally:
-        _current[0] = former
+def current_baseline() -> Baseline:
+    """Return what is known in this process."""
+    return _current[0]
 
 
-def follow_baseline(path: Path | None) -> None:
-    """Have the findings in the file *path* be known from now on, if one is given; reads it once.
-
-    Raises:
-        ConfigurationError: as `read_baseline` does.
-    """
-    if path is not None and path != _current[0].path:
-        _current[0] = read_baseline(path)
+def set_baseline(baseline: Baseline) -> None:
+    """Have the findings of *baseline* be the known ones from now on."""
+    _current[0] = baseline
 
 
 def mark_known(findings: tuple[_F, ...]) -> tuple[_F, ...]:

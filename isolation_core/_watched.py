@@ -16,12 +16,16 @@ __all__ = ["check_kinds", "territory_of"]
 _territories: dict[tuple[tuple[str, ...] | None, str | None], Territory] = {}
 
 
-def territory_of(packages: Iterable[str] | None, root: str | None) -> Territory:
+def territory_of(packages: Iterable[str] | Territory | None, root: str | None = None) -> Territory:
     """Return the territory of *packages*; with None: of everything under *root*, or under the current folder.
+
+    A territory is returned as it is.
 
     Raises:
         ConfigurationError: if *packages* is one text.
     """
+    if isinstance(packages, Territory):
+        return packages
     if isinstance(packages, str):
         raise ConfigurationError(
             f"packages={packages!r} is one text; give a list of package names, such as [{packages!r}]",

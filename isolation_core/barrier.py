@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from contextvars import Token
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, get_args
@@ -23,9 +23,11 @@ from attrs import evolve
 from isolation_core._ambient import current_barrier, open_barriers, task_barrier
 from isolation_core._baseline import mark_known
 from isolation_core._modes import Mode
+from isolation_core._opening import PLAIN, Opening
 from isolation_core._teardown import both
 from isolation_core._watched import check_kinds, territory_of
 from isolation_core.contamination import default_probes
+from isolation_core.contamination._first_party import Territory
 from isolation_core.contamination._ignore import IgnoreRules
 from isolation_core.contamination.probes._registered import context_probes
 from isolation_core.contamination.undo._undo_log import Frame, get_tracker
@@ -61,6 +63,7 @@ def isolation_barrier(
     owner: str | None = None,
     timeout: float = 10.0,
     max_concurrency: int = 1,
+    scope: str = "barrier",
     fixtures: Iterable[str | Callable[..., Any]] = (),
 ) -> Barrier:
     """Return a barrier, to be entered by ``with`` or ``async with``.
@@ -75,6 +78,8 @@ def isolation_barrier(
         owner: who is responsible for what happens inside; None: the line that enters.
         timeout: budget of one cleanup, in seconds.
         max_concurrency: how many fixtures may be set up at once.
+        scope: word for the width of the barrier in reports: ``"function"`` (one test), ``"class"``, ``"module"``,
+            ``"package"``, ``"session"``, or one of your own. Managed fixtures live in the barrier of their scope.
         fixtures: managed fixtures to set up at entry, by name or as decorated objects.
 
     Returns:
@@ -92,7 +97,8 @@ def isolation_barrier(
         owner=owner,
         timeout=timeout,
         max_concurrency=max_concurrency,
-        wanted=tuple(fixtures),
+        scope=scope,
+        fixtures=fixtures,
     )
 
 
@@ -114,19 +120,14 @@ class Barrier:
         group: str = "default",
         *,
         mode: Mode = "restore",
-        packages: Iterable[str] | None = None,
+        packages: Iterable[str] | Territory | None = None,
         probes: Iterable[str] | None = None,
         ignore: Iterable[str] = (),
         owner: str | None = None,
         timeout: float = 10.0,
         max_concurrency: int = 1,
         scope: str = "barrier",
-        root: str | None = None,
-        quiet: bool = False,
-        home: str | None = None,
-        hooks_between: bool = False,
-        own: object = None,
-        wanted: tuple[str | Callable[..., Any], ...] = (),
+        fixtures: Iterable[str | Callable[..., Any]] = (),
     ) -> None:
         if mode not in _MODES:
             raise ConfigurationError(
@@ -149,14 +150,14 @@ class Barrier:
         self._ignore = IgnoreRules.parse(ignore)
         self._timeout = timeout
         self._max_concurrency = max_concurrency
-        self._territory = territory_of(packages, root)
+        self._territory = territory_of(packages)
         self._probe_kinds = None if probes is None else frozenset(probes)
         if self._probe_kinds is not None and mode != "off":
             check_kinds(self._probe_kinds, default_probes())
         self._lifecycle: Lifecycle | None = None
         self._mocks: MockRegistry | None = None
         self._fixtures: FixtureSet | None = None
-        self._wanted = wanted
+        self._wanted = tuple(fixtures)
         self._is_async = False
         self._services: MockContext | None = None
         self._frame: Frame | None = None
@@ -165,10 +166,6 @@ class Barrier:
         self._state: Literal["new", "open", "closed"] = "new"
         self._entered_at = 0.0
         self._dirty: list[str] = []
-        self._quiet = quiet
-        self._home = home
-        self._hooks_between = hooks_between
-        self._own = own
         self._own_globals: str | None = None
 
     def __repr__(self) -> str:
@@ -344,6 +341,45 @@ class Barrier:
         finally:
             self.changes += tuple(get_tracker().context_changes(before, self.owner, self.scope))
 
+    @contextlib.contextmanager
+    def promoting(self, *, holder: Hashable = None, after_hooks: bool = False) -> Iterator[None]:
+        """Give everything that happens in a ``with`` block to this barrier, not to the narrower ones inside it.
+
+        For a resource of this barrier's width that is made late, while narrower barriers are open:
+        a database that the first test which needs it sets up, and later tests share. Without it,
+        what the set-up did would be undone at the end of that first test. Its teardown, if it
+        comes before this barrier closes, belongs in such a block as well::
+
+            with isolation_barrier(scope="session") as wide:
+                with isolation_barrier(scope="function"):
+                    with wide.promoting():
+                        database.create()
+
+        Does nothing if the barrier is closed or its mode is ``"off"``.
+
+        Args:
+            holder: any hashable that stands for the resource. Until `release` is called with it, no
+                narrower barrier takes back what the block did, whatever else writes to the same place.
+            after_hooks: whether only hooks of a test runner ran since the last comparison: what moved
+                before the block is then nobody's doing.
+        """
+        frame = self._frame
+        if frame is None or not frame.open:
+            yield
+            return
+        hooks = frame.hooks_depth if after_hooks else None
+        with get_tracker().promoting(frame, holder=holder, hooks=hooks):
+            yield
+
+    def release(self, holder: Hashable) -> None:
+        """Protect what was set up for *holder* no longer, because its teardown begins; see `promoting`."""
+        get_tracker().release(holder)
+
+    @property
+    def depth_inside(self) -> int:
+        """Nesting depth of the owner of what a run does that starts inside; for `RunnerSession`."""
+        return get_tracker().depth_around(self._frame)
+
     def mark_dirty(self, reason: str) -> None:
         """Say that the process cannot be trusted any more after this barrier, and why."""
         self._dirty.append(reason)
@@ -377,12 +413,7 @@ class Barrier:
     def __enter__(self) -> Self:
         __tracebackhide__ = True
         self._open(sys._getframe(1))
-        if self._wanted:
-            try:
-                self.fixtures.get_all(self._wanted, late=False)
-            except BaseException as error:
-                self.__exit__(type(error), error, error.__traceback__)
-                raise
+        self._set_up_wanted()
         return self
 
     async def __aenter__(self) -> Self:
@@ -397,7 +428,38 @@ class Barrier:
                 raise
         return self
 
-    def _open(self, caller: FrameType | None = None) -> None:
+    def open(self, opening: Opening = PLAIN) -> None:
+        """Enter the barrier without a ``with`` block; `close` leaves it.
+
+        Test runners do this through `isolation_core.runner.RunnerSession`, which also
+        closes what is still open inside, and knows what to say about the *opening*.
+        """
+        __tracebackhide__ = True
+        self._open(opening=opening)
+        self._set_up_wanted()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Leave a barrier that was entered by `open`.
+
+        Args:
+            error: what the code inside raised, if it did.
+
+        Raises:
+            TeardownErrors: if cleanups failed.
+            ContaminationError: in mode ``strict``, if something above a note was found.
+        """
+        __tracebackhide__ = True
+        self.__exit__(None if error is None else type(error), error, None)
+
+    def _set_up_wanted(self) -> None:
+        if self._wanted:
+            try:
+                self.fixtures.get_all(self._wanted, late=False)
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
+
+    def _open(self, caller: FrameType | None = None, opening: Opening = PLAIN) -> None:
         if self._state != "new":
             raise RuntimeError(f"{self!r} was entered before; make a new one with isolation_barrier() for each block")
         if self._owner is None and caller is not None:
@@ -411,7 +473,7 @@ class Barrier:
         self._token = task_barrier.set(self)
         if self.mode != "off":
             try:
-                self._frame = self._track()
+                self._frame = self._track(opening)
             except ConfigurationError:
                 task_barrier.reset(self._token)
                 raise
@@ -423,7 +485,7 @@ class Barrier:
         if journal.writing:
             journal.record("open", owner=self.owner, group=self.group, scope=self.scope, mode=self.mode)
 
-    def _track(self) -> Frame:
+    def _track(self, opening: Opening) -> Frame:
         parents = (
             barrier._frame for barrier in (self.parent, *(self.parent.ancestors() if self.parent else ())) if barrier
         )
@@ -435,19 +497,18 @@ class Barrier:
             parent,
             self._territory,
             kinds=kinds,
-            home=self._home,
+            home=opening.test_module,
             own_globals=self._own_globals,
             restores=self.mode != "report",
-            hooks_between=self._hooks_between,
-            own=self._own,
+            hooks_depth=opening.hooks_depth,
+            own=opening.subject,
             deliver=self._receive,
         )
         probes = default_probes()
         if kinds is not None:
             probes = tuple(probe for probe in probes if probe.kind in kinds)
-        get_tracker().enter(
-            frame, territory=self._territory, probes=probes, heap=kinds is None or "heap" in kinds, quiet=self._quiet
-        )
+        heap = kinds is None or "heap" in kinds
+        get_tracker().enter(frame, territory=self._territory, probes=probes, heap=heap, quiet=opening.untouched)
         return frame
 
     # -- leaving -------------------------------------------------------------

@@ -67,6 +67,7 @@ __all__ = [
     "get_journal",
     "merge_journals",
     "read_journal",
+    "set_journal",
     "totals_of",
     "use_journal",
     "write_journal",
@@ -428,6 +429,11 @@ def as_finding(event: Event) -> Change | Leak | None:
 def get_journal() -> Journal:
     """Return the journal of this process, which every barrier records in by default."""
     return _current[0]
+
+
+def set_journal(journal: Journal) -> None:
+    """Make *journal* the one of this process from now on."""
+    _current[0] = journal
 
 
 @contextmanager

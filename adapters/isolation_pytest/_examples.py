@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
-
-from isolation_core.barrier import Barrier
 
 if TYPE_CHECKING:
     import pytest
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["isolate_examples"]
 
 
-def isolate_examples(item: pytest.Function, make: Callable[[], Barrier]) -> None:
+def isolate_examples(item: pytest.Function, make: Callable[[], AbstractContextManager[object]]) -> None:
     """Have each example of *item* run inside of a barrier of *make*, until the test ends.
 
     Args:
         item: a test; nothing happens if it is not one of Hypothesis.
-        make: returns a new barrier.
+        make: returns a new barrier, to be opened by ``with``.
     """
     handle: Any = getattr(item.obj, "hypothesis", None)
     inner = getattr(handle, "inner_test", None)

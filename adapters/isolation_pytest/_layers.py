@@ -19,17 +19,15 @@ from typing import Any, Final
 
 import pytest
 
-from isolation_core._ambient import runner_barriers
 from isolation_core.barrier import Barrier
-from isolation_core.contamination.undo._savepoint import Frame
-from isolation_core.contamination.undo._undo_log import get_tracker
+from isolation_core.runner import RunnerSession
 
 __all__ = ["SCOPES", "Layers"]
 
 SCOPES: Final = ("session", "package", "module", "class", "function")
 """Widest first."""
 
-_RANK: Final = {scope: rank for rank, scope in enumerate(SCOPES)}
+_RANK: Final = {scope: rank for rank, scope in enumerate((*SCOPES, "example"))}
 _KINDS: Final[dict[str, type[pytest.Collector]]] = {
     "package": pytest.Package,
     "module": pytest.Module,
@@ -38,97 +36,58 @@ _KINDS: Final[dict[str, type[pytest.Collector]]] = {
 _FUNCTION: Final = _RANK["function"]
 
 
-class _Layer:
-    """One open barrier and the node it belongs to."""
-
-    __slots__ = ("barrier", "node", "rank")
-
-    def __init__(self, rank: int, node: pytest.Item | pytest.Collector, barrier: Barrier) -> None:
-        self.rank = rank
-        self.node = node
-        self.barrier = barrier
-
-
 class Layers:
-    """The barriers that are open, widest first.
+    """The barriers that are open, widest first, and the nodes they belong to.
 
     Args:
-        make: makes the barrier of a scope for a node of the collection tree.
+        session: opens and closes them.
+        open_barrier: opens the barrier of a scope for a node of the collection tree.
     """
 
-    def __init__(self, make: Callable[[str, Any, pytest.Item], Barrier]) -> None:
-        self._make = make
-        self._layers: list[_Layer] = []
+    def __init__(self, session: RunnerSession, open_barrier: Callable[[str, Any, pytest.Item], Barrier]) -> None:
+        self._session = session
+        self._open_barrier = open_barrier
+        self._nodes: dict[Barrier, pytest.Item | pytest.Collector] = {}
         # The collector whose wide barriers are known to be open, all of them.
         self._complete_for: object = None
-
-    def top(self, scope: str) -> Barrier | None:
-        """Return the open barrier of *scope*, if there is one."""
-        return next((layer.barrier for layer in self._layers if layer.rank == _RANK[scope]), None)
-
-    @property
-    def innermost(self) -> Barrier | None:
-        """The narrowest barrier that is open."""
-        return self._layers[-1].barrier if self._layers else None
 
     def open_until(self, scope: str, item: pytest.Item) -> None:
         """Have the barriers of *scope* and of all wider scopes open around *item*."""
         wanted = _RANK[scope]
-        layers = self._layers
-        if layers and layers[-1].rank >= wanted and layers[-1].node is _node(SCOPES[layers[-1].rank], item):
+        last = self._session.innermost
+        if last is not None and _RANK[last.scope] >= wanted and self._nodes.get(last) is _node(last.scope, item):
             return
-        if self._complete_for is not item.parent or layers[-1].rank == _FUNCTION:
+        if self._complete_for is not item.parent or last is None or _RANK[last.scope] >= _FUNCTION:
             self._drop_stale(item)
-            present = {layer.rank for layer in layers}
-            for rank in range(min(wanted + 1, _FUNCTION)):
-                node = None if rank in present else _node(SCOPES[rank], item)
+            present = {barrier.scope for barrier in self._session.barriers}
+            for wider in SCOPES[: min(wanted + 1, _FUNCTION)]:
+                node = None if wider in present else _node(wider, item)
                 if node is not None:
-                    self._open(rank, node, item)
+                    self._open(wider, node, item)
         if wanted == _FUNCTION:
             self._complete_for = item.parent
-            self._open(_FUNCTION, item, item)
+            self._open("function", item, item)
 
-    def _open(self, rank: int, node: Any, item: pytest.Item) -> None:
-        barrier = self._make(SCOPES[rank], node, item)
-        barrier._open()
-        runner_barriers.append(barrier)
-        layer = _Layer(rank, node, barrier)
-        self._layers.append(layer)
-        node.addfinalizer(partial(self.close, layer))
+    def _open(self, scope: str, node: Any, item: pytest.Item) -> None:
+        barrier = self._open_barrier(scope, node, item)
+        self._nodes[barrier] = node
+        node.addfinalizer(partial(self.close, barrier))
 
     def _drop_stale(self, item: pytest.Item) -> None:
         """Close barriers whose node is not around *item*: somebody dropped their finalizers."""
-        for layer in reversed(self._layers):
-            if layer.node is not _node(SCOPES[layer.rank], item):
-                self.close(layer)
+        for barrier in reversed(self._session.barriers):
+            if self._nodes.get(barrier) is not _node(barrier.scope, item):
+                self.close(barrier)
 
-    def close(self, layer: _Layer) -> None:
-        """Leave the barrier of *layer*, and the narrower ones that are somehow still open."""
+    def close(self, barrier: Barrier) -> None:
+        """Leave *barrier*, and the narrower ones that are somehow still open."""
         __tracebackhide__ = True
-        if layer not in self._layers:
-            return
-        if layer.rank != _FUNCTION:
+        if barrier.scope != "function":
             self._complete_for = None
-        errors: list[BaseException] = []
-        while True:
-            last = self._layers.pop()
-            if last.barrier in runner_barriers:
-                runner_barriers.remove(last.barrier)
-            try:
-                last.barrier.__exit__(None, None, None)
-            except BaseException as error:
-                errors.append(error)
-            if last is layer:
-                break
-        if len(errors) == 1:
-            raise errors[0]
-        if errors:
-            raise BaseExceptionGroup("several isolation barriers failed to close", errors)
-
-    def close_all(self) -> None:
-        """Leave every barrier that is still open."""
-        if self._layers:
-            self.close(self._layers[0])
+        try:
+            self._session.close(barrier)
+        finally:
+            self._nodes = {each: self._nodes[each] for each in self._session.barriers if each in self._nodes}
 
     @contextmanager
     def setting_up(
@@ -145,36 +104,37 @@ class Layers:
             # It lives as long as the package its fixture is defined in, or the session where that is none.
             scope = "session"
         rank = _RANK[scope]
-        in_order = not self._layers or self._layers[-1].rank <= rank
+        last = self._session.innermost
+        in_order = last is None or _RANK[last.scope] <= rank
         if in_order:
             self.open_until(scope, item)
-        if rank == _FUNCTION:
-            yield
-            return
-        holder = next((layer for layer in reversed(self._layers) if layer.rank <= rank), None)
-        frame = None if holder is None else holder.barrier._frame
-        if frame is None:
+        holder = None if rank == _FUNCTION else self._widest_enough(rank)
+        if holder is None:
             yield
             return
         tearing_down = ExitStack()
         # Finalizers run newest first: what is added before the set-up runs after the teardown.
         fixturedef.addfinalizer(tearing_down.close)
         try:
-            with get_tracker().promoting(frame, holder=fixturedef, hooks=in_order):
+            with holder.promoting(holder=fixturedef, after_hooks=in_order):
                 yield
         finally:
-            fixturedef.addfinalizer(partial(_begin_teardown, tearing_down, frame, fixturedef))
+            fixturedef.addfinalizer(partial(_begin_teardown, tearing_down, holder, fixturedef))
+
+    def _widest_enough(self, rank: int) -> Barrier | None:
+        """Return the narrowest open barrier in which a fixture of *rank* can live."""
+        return next((each for each in reversed(self._session.barriers) if _RANK[each.scope] <= rank), None)
 
 
-def _begin_teardown(tearing_down: ExitStack, frame: Frame, fixturedef: pytest.FixtureDef[Any]) -> None:
-    if frame.open:
-        get_tracker().release(fixturedef)
-        tearing_down.enter_context(get_tracker().promoting(frame))
+def _begin_teardown(tearing_down: ExitStack, barrier: Barrier, fixturedef: pytest.FixtureDef[Any]) -> None:
+    if barrier.is_open:
+        barrier.release(fixturedef)
+        tearing_down.enter_context(barrier.promoting())
 
 
 def _node(scope: str, item: pytest.Item) -> pytest.Item | pytest.Collector | None:
     """Return the node that fixtures of *scope* belong to when *item* requests them."""
-    if scope == "function":
+    if scope in ("function", "example"):
         return item
     if scope == "session":
         return item.session

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
 from types import ModuleType
@@ -12,14 +11,10 @@ from typing import Any, Final
 import pytest
 
 from isolation_core import isolation_barrier
-from isolation_core._baseline import use_baseline
 from isolation_core.barrier import Barrier
 from isolation_core.config import Settings, load_settings
-from isolation_core.contamination._first_party import leave_to_runner
-from isolation_core.contamination.objects._by_type import LEAF_TYPES
-from isolation_core.contamination.undo._undo_log import get_tracker
 from isolation_core.errors import ConfigurationError
-from isolation_core.journal import Journal, use_journal
+from isolation_core.runner import RunnerSession
 from isolation_pytest._examples import isolate_examples
 from isolation_pytest._layers import Layers
 from isolation_pytest._marker import find_mistakes, read_marker
@@ -94,54 +89,47 @@ class SessionIsolation:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.settings = settings
         self._config = config
-        self._layers = Layers(self._make_barrier)
         self._item: pytest.Item | None = None
         self._mistakes: Mapping[pytest.Item, str] = {}
         # Whether a wide fixture came or went since the last look.
         self._stirred = True
         self._parameters: list[tuple[pytest.Item, str]] = []
         self._strangers: bool | None = None
-        self._journal = Journal()
-        self._stack = ExitStack()
         update = bool(config.getoption("--isolation-baseline-update"))
         if update and settings.baseline is None:
             raise ConfigurationError(
                 "--isolation-baseline-update needs to know the file: give --isolation-baseline=FILE", name="baseline"
             )
-        self._stack.enter_context(use_baseline(settings.baseline, missing_ok=update))
-        self._stack.enter_context(use_journal(self._journal))
-        self._findings = Findings(config, self._journal, settings)
+        worker = getattr(config, "workerinput", None)
+        self._session = RunnerSession(
+            settings,
+            runner="pytest",
+            root=config.rootpath,
+            worker="main" if worker is None else str(worker.get("workerid")),
+            update_baseline=update,
+        )
+        self._layers = Layers(self._session, self._open_barrier)
+        self._findings = Findings(config, self._session)
 
     @property
     def function_barrier(self) -> Barrier | None:
         """The barrier around the current test."""
-        return self._layers.top("function")
+        return self._session.find("function")
 
-    def _make_barrier(self, scope: str, node: Any, item: pytest.Item) -> Barrier:
-        settings = self.settings
-        mode: Any = settings.mode
-        group = "default"
-        ignore = list(settings.ignore)
-        narrow = scope in ("function", "example")
-        if narrow:
-            options = read_marker(item)
-            mode, group = options.mode or mode, options.group or group
-            ignore += options.ignore
-        return Barrier(
-            group,
-            mode=mode,
-            packages=settings.packages,
-            probes=settings.probes,
-            ignore=ignore,
-            owner=node.nodeid or "session",
-            timeout=settings.timeout,
-            scope=scope,
-            root=str(self._config.rootpath),
-            home=getattr(getattr(item, "module", None), "__name__", None) if narrow else None,
-            hooks_between=scope != "example",
-            own=getattr(node, "obj", None) if scope in ("class", "module") else None,
-            quiet=scope == "function" and not self._stirred and not self._has_strangers(),
-        )
+    def _open_barrier(self, scope: str, node: Any, item: pytest.Item) -> Barrier:
+        if scope != "function":
+            subject = getattr(node, "obj", None) if scope in ("class", "module") else None
+            return self._session.open(scope, node.nodeid or "session", after_hooks=True, subject=subject)
+        untouched = not self._stirred and not self._has_strangers()
+        return self._session.open(scope, item.nodeid, after_hooks=True, untouched=untouched, **self._options_of(item))
+
+    def _options_of(self, item: pytest.Item) -> dict[str, Any]:
+        """Return what is special about the barriers of *item*: that of the test, and those of its examples."""
+        options: dict[str, Any] = {"test_module": getattr(getattr(item, "module", None), "__name__", None)}
+        asked = read_marker(item)
+        if asked.ignore:
+            options["ignore"] = (*self.settings.ignore, *asked.ignore)
+        return {**options, "mode": asked.mode, "group": asked.group or "default"}
 
     def _has_strangers(self) -> bool:
         """Tell whether code that may change the tests' world runs between two tests.
@@ -157,6 +145,11 @@ class SessionIsolation:
             self._strangers = any(module.partition(".")[0] not in _QUIET for module in modules)
         return self._strangers
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Record in a journal of this session from now on."""
+        self._session.start()
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Tell the tests' own modules from those they test, and check what was asked for."""
         self._mistakes = find_mistakes(session.items)
@@ -166,10 +159,10 @@ class SessionIsolation:
         except ConfigurationError as error:
             raise pytest.UsageError(str(error)) from error
         modules = {getattr(item, "module", None) for item in session.items}
-        get_tracker().set_leaf_modules(module.__name__ for module in modules if module is not None)
+        self._session.set_test_modules(module.__name__ for module in modules if module is not None)
         plugins = self._config.pluginmanager.get_plugins()
         names = (plugin.__name__ for plugin in plugins if type(plugin) is ModuleType)
-        leave_to_runner(name for name in names if name.rpartition(".")[2] != "conftest")
+        self._session.leave_alone(name for name in names if name.rpartition(".")[2] != "conftest")
 
     # -- around one test -----------------------------------------------------
 
@@ -196,23 +189,22 @@ class SessionIsolation:
         self._stirred = True
         # A managed fixture has its value watched itself; what pytest's own fixtures hand out is pytest's.
         pytests_own = (getattr(fixturedef.func, "__module__", None) or "").startswith("_pytest.")
-        if type(value) not in LEAF_TYPES and not pytests_own and not hasattr(fixturedef.func, "__managed_fixture__"):
-            get_tracker().watch_value(fixturedef, f"request.getfixturevalue({fixturedef.argname!r})", value)
+        if not pytests_own and not hasattr(fixturedef.func, "__managed_fixture__"):
+            self._session.watch(fixturedef, f"request.getfixturevalue({fixturedef.argname!r})", value)
         return value
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Let go of the value of a wide fixture that was torn down."""
         if fixturedef.scope != "function":
             self._stirred = True
-            get_tracker().forget_value(fixturedef)
-            get_tracker().release(fixturedef)
+            self._session.forget(fixturedef)
 
     @pytest.hookimpl(trylast=True, specname="pytest_runtest_setup")
     def pytest_runtest_setup_last(self, item: pytest.Item) -> None:
         """Open the function barrier of a test that has no function-scoped fixture, and prepare its body."""
         self._layers.open_until("function", item)
         self._stirred = False
-        barrier = self._layers.innermost
+        barrier = self._session.innermost
         if barrier is not None and barrier.mode in ("restore", "strict") and hasattr(item, "runtest"):
             vars(item)["runtest"] = partial(_run_in_copied_context, item, barrier, item.runtest)
         callspec = getattr(item, "callspec", None)
@@ -222,19 +214,18 @@ class SessionIsolation:
     # Neither first nor last: after plugins that make a plain function of a coroutine, and before pytest's own.
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> None:
         """Isolate the examples of a Hypothesis test from one another."""
-        barrier = self._layers.innermost
+        barrier = self._session.innermost
         if barrier is not None and barrier.mode in ("restore", "strict") and hasattr(pyfuncitem.obj, "hypothesis"):
-            isolate_examples(pyfuncitem, partial(self._make_barrier, "example", pyfuncitem, pyfuncitem))
+            options = self._options_of(pyfuncitem)
+            isolate_examples(pyfuncitem, partial(self._session.barrier, "example", pyfuncitem.nodeid, **options))
 
     def _watch_parameters(self, item: pytest.Item, params: dict[str, Any]) -> None:
         """Watch the values a test is parametrised with: other tests may have the same objects."""
-        tracker = get_tracker()
         for name, value in params.items():
-            if type(value) not in LEAF_TYPES:
-                tracker.watch_value((item, name), f"item.callspec.params[{name!r}]", value)
-                # Runs before the barrier's own finalizer, which was added first:
-                # so let go only once that is done, when the next test begins.
-                self._parameters.append((item, name))
+            self._session.watch((item, name), f"item.callspec.params[{name!r}]", value)
+            # Runs before the barrier's own finalizer, which was added first:
+            # so let go only once that is done, when the next test begins.
+            self._parameters.append((item, name))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -243,7 +234,7 @@ class SessionIsolation:
             self._findings.note_failure(report)
         if report.when == "teardown":
             for key in self._parameters:
-                get_tracker().forget_value(key)
+                self._session.forget(key)
             self._parameters.clear()
             self._findings.attach(report)
 
@@ -256,7 +247,7 @@ class SessionIsolation:
         try:
             return (yield)
         finally:
-            self._layers.close_all()
+            self._session.close_all()
             self._findings.hand_over()
 
     @pytest.hookimpl(optionalhook=True)
@@ -280,8 +271,7 @@ class SessionIsolation:
 
     def pytest_unconfigure(self) -> None:
         """Give the journal of the process back."""
-        self._journal.close()
-        self._stack.close()
+        self._session.stop()
 
 
 def _run_in_copied_context(item: pytest.Item, barrier: Barrier, runtest: Callable[[], object]) -> object:

@@ -6,12 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from isolation_core._baseline import write_baseline
-from isolation_core.config import Settings
-from isolation_core.contamination._first_party import absent_packages
 from isolation_core.errors import ContaminationError
-from isolation_core.journal import Journal
-from isolation_core.reports import Style, render_summary
+from isolation_core.reports import Style
+from isolation_core.runner import RunnerSession
 
 __all__ = ["Findings"]
 
@@ -24,8 +21,7 @@ _MARKUP: Final[dict[str, dict[str, bool]]] = {
     "hint": {},
     "dim": {"light": True},
 }
-_KEY: Final = "isolation_events"
-_ABSENT: Final = "isolation_absent"
+_KEY: Final = "isolation_found"
 _ERROR: Final = f"{ContaminationError.__module__}.{ContaminationError.__qualname__}: "
 
 
@@ -34,31 +30,17 @@ class Findings:
 
     Args:
         config: the session's configuration.
-        journal: the journal of this process.
-        settings: what was asked for.
+        session: of this process.
     """
 
-    def __init__(self, config: pytest.Config, journal: Journal, settings: Settings) -> None:
+    def __init__(self, config: pytest.Config, session: RunnerSession) -> None:
         self._config = config
-        self._journal = journal
-        self._settings = settings
-        self._absent: dict[str, str] | None = None
+        self._session = session
         self._told = 0
-        self._silent_workers: list[str] = []
-        worker = getattr(config, "workerinput", None)
-        self._worker_id: str | None = None if worker is None else str(worker.get("workerid"))
-        if settings.journal_dir is not None:
-            journal.write_to(
-                settings.journal_dir,
-                runner="pytest",
-                mode=settings.mode,
-                worker=self._worker_id or "main",
-                root=str(config.rootpath),
-            )
 
     def note_failure(self, report: pytest.TestReport) -> None:
         """Mark in the journal that a test failed: what came before may be the reason, even if harmless by itself."""
-        self._journal.record("failure", test=report.nodeid)
+        self._session.journal.record("failure", test=report.nodeid)
 
     def attach(self, report: pytest.TestReport) -> None:
         """Add what a test left behind to its teardown report, for JUnit and other readers."""
@@ -68,12 +50,12 @@ class Findings:
         if crash is not None:
             # The short summary begins with this, and has little room for it.
             crash.message = crash.message.removeprefix(_ERROR)
-        told, self._told = self._told, self._journal.finding_count
+        told, self._told = self._told, self._session.journal.finding_count
         if told == self._told:
             return
         lines = [
             f"{event.fields['code']} {event.fields['path']}"
-            for event in self._journal.findings_since(told)
+            for event in self._session.journal.findings_since(told)
             if event.fields.get("owner") == report.nodeid
         ]
         if lines:
@@ -83,42 +65,32 @@ class Findings:
         """In a worker: leave the events for the controller to take."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
-            output[_KEY] = self._journal.export()
-            output[_ABSENT] = absent_packages(self._settings.packages)
+            output[_KEY] = self._session.export()
 
     def take_over(self, node: Any, error: object) -> None:
         """In the controller: take a worker's events; a crashed worker left none."""
         output = getattr(node, "workeroutput", None) or {}
         if _KEY in output:
-            self._journal.absorb(output[_KEY])
-            # What one worker did not need another one may have loaded.
-            absent = output[_ABSENT]
-            self._absent = absent if self._absent is None else {k: v for k, v in self._absent.items() if k in absent}
+            self._session.absorb(output[_KEY])
         else:
             name = getattr(getattr(node, "gateway", None), "id", "a worker")
-            self._silent_workers.append(str(name))
+            self._session.note(f"{name} ended without handing over its findings: they are missing here")
 
     def write(self, reporter: Any, *, complete: bool) -> None:
         """Write the summary section to the terminal, if there is anything to say, and the baseline, if asked."""
-        if self._worker_id is not None:
+        if hasattr(self._config, "workeroutput"):
             return
-        absent = absent_packages(self._settings.packages) if self._absent is None else self._absent
-        for text in absent.values():
-            self._journal.record("note", text=text)
-        for name in self._silent_workers:
-            self._journal.record("note", text=f"{name} ended without handing over its findings: they are missing here")
         verbose = self._config.get_verbosity() > 0
-        lines = render_summary(
-            self._journal,
+        lines = self._session.summary(
             limit=None if verbose else 10,
             include_notes=verbose,
             width=None if verbose else 79,
             style=_style(self._config.get_terminal_writer()),
         )
-        baseline = self._settings.baseline
-        if complete and baseline is not None and self._config.getoption("--isolation-baseline-update"):
-            count = write_baseline(baseline, self._journal)
-            lines.append(f"{count} known findings are now in {baseline}")
+        if complete and self._config.getoption("--isolation-baseline-update"):
+            lines.append(
+                f"{self._session.write_baseline()} known findings are now in {self._session.settings.baseline}"
+            )
         if not lines:
             return
         reporter.section("isolation")

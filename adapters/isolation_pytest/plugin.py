@@ -98,9 +98,9 @@ def isolation(request: pytest.FixtureRequest) -> Iterator[Barrier]:
     if barrier is not None:
         yield barrier
         return
-    from isolation_core.barrier import Barrier
+    from isolation_core.barrier import isolation_barrier
 
-    with Barrier(mode="off", owner=request.node.nodeid, scope="function", packages=()) as barrier:
+    with isolation_barrier(mode="off", owner=request.node.nodeid, scope="function", packages=()) as barrier:
         yield barrier
 
 

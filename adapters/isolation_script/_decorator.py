@@ -13,6 +13,7 @@ from isolation_core.config import Mode, current_settings
 
 if TYPE_CHECKING:
     from isolation_core.barrier import Barrier
+    from isolation_core.runner import RunnerSession
 
 __all__ = ["isolated"]
 
@@ -78,24 +79,28 @@ def isolated(
             chosen = current_settings()
             if (mode or chosen.mode) == "off":
                 return None
-            from isolation_core._baseline import follow_baseline
-            from isolation_core.barrier import isolation_barrier
-
-            follow_baseline(chosen.baseline)
-
-            return isolation_barrier(
-                group,
-                mode=mode or chosen.mode,
-                packages=chosen.packages if packages is None else packages,
-                probes=chosen.probes if probes is None else probes,
-                ignore=chosen.ignore if ignore is None else ignore,
-                owner=owner or _name_of(function),
-                timeout=chosen.timeout if timeout is None else timeout,
+            return _session().make(
+                "barrier",
+                owner or _name_of(function),
+                group=group,
+                mode=mode,
+                packages=packages,
+                probes=probes,
+                ignore=ignore,
+                timeout=timeout,
             )
 
         return _wrap(function, barrier)
 
     return decorate
+
+
+@functools.cache
+def _session() -> RunnerSession:
+    """Return the session of the decorated functions of this process."""
+    from isolation_core.runner import RunnerSession
+
+    return RunnerSession(runner="isolated", shared=True)
 
 
 def _wrap(function: Callable[..., Any], barrier: Callable[[], Barrier | None]) -> Callable[..., Any]:

@@ -32,30 +32,16 @@ class _Watch:
     """The barrier around the whole script, closed after everything the script leaves to the interpreter."""
 
     def __init__(self, script: str, settings: Settings) -> None:
-        from isolation_core._baseline import follow_baseline
-        from isolation_core.barrier import Barrier
-        from isolation_core.journal import get_journal
+        from isolation_core.runner import RunnerSession
 
-        follow_baseline(settings.baseline)
         self.exit_code = 0
-        self._packages = settings.packages
         self._stderr: TextIO = sys.stderr
         self._pid = os.getpid()
-        self._journal = get_journal()
-        if settings.journal_dir is not None:
-            self._journal.write_to(settings.journal_dir, runner="isolation run", mode=settings.mode)
+        # The barriers that the script opens itself are part of what is reported.
+        self._session = RunnerSession(settings, runner="isolation run", root=os.getcwd(), shared=True)
         # What a script keeps in itself goes away with it and is nobody's leak.
         ignore = (*settings.ignore, "*:__main__", "*:__main__.*", "*:__main__[[]*")
-        self._barrier = Barrier(
-            mode=settings.mode,
-            packages=settings.packages,
-            probes=settings.probes,
-            ignore=ignore,
-            owner=os.path.basename(script),
-            timeout=settings.timeout,
-            scope="script",
-            root=os.getcwd(),
-        )
+        self._barrier = self._session.make("script", os.path.basename(script), ignore=ignore)
 
     def open(self) -> None:
         """Enter the barrier; it is left when the interpreter ends."""
@@ -63,29 +49,24 @@ class _Watch:
         # last: threads are joined by then and the script's own handlers done.
         # Putting state back earlier would pull it away from under them.
         atexit.register(self._close)
-        self._barrier.__enter__()
+        self._session.enter(self._barrier)
 
     def _close(self) -> None:
         if self._pid != os.getpid():
             return
-        from isolation_core.contamination._first_party import absent_packages
         from isolation_core.errors import ContaminationError
-        from isolation_core.reports import SECTION_HEADER, render_summary
 
         leaked = False
         try:
-            self._barrier.__exit__(None, None, None)
+            self._session.close(self._barrier)
         except ContaminationError:
             leaked = True
         except Exception:
             # The interpreter prints what an exit handler raises, but not its
             # own idea of who we are.
             self._print(traceback.format_exc())
-        for text in absent_packages(self._packages).values():
-            self._journal.record("note", text=text)
-        if lines := render_summary(self._journal):
-            self._print("\n".join([SECTION_HEADER, *lines, ""]))
-        self._journal.close()
+        self._session.print_summary(self._stderr)
+        self._session.journal.close()
         if leaked and self.exit_code == 0:
             # An exit handler has no other way left to say that the run failed.
             for stream in (sys.stdout, sys.stderr):

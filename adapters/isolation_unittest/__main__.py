@@ -7,11 +7,8 @@ import sys
 import unittest
 from typing import Final
 
-from isolation_core._baseline import follow_baseline
-from isolation_core.config import current_settings
 from isolation_core.errors import ConfigurationError
-from isolation_core.journal import get_journal
-from isolation_unittest._barriers import tell_now
+from isolation_unittest._barriers import SESSION, print_summary
 from isolation_unittest._install import isolate_suite
 
 __all__ = ["main"]
@@ -31,22 +28,20 @@ class _IsolatedProgram(unittest.TestProgram):
         try:
             super().runTests()
         finally:
-            tell_now()
-            get_journal().close()
+            print_summary()
+            SESSION.journal.close()
 
 
 def main() -> None:
     """Run the command line of unittest; ends by SystemExit with its exit code."""
     try:
-        settings = current_settings()
-        follow_baseline(settings.baseline)
+        SESSION.start()
     except ConfigurationError as error:
         sys.stderr.write(f"isolation_unittest: {error}\n")
         sys.exit(_USAGE)
+    settings = SESSION.settings
     if settings.unread is not None:
         sys.stderr.write(f"isolation_unittest: settings come from {settings.source}; {settings.unread} is not read\n")
-    if settings.journal_dir is not None and settings.mode != "off":
-        get_journal().write_to(settings.journal_dir, runner="unittest", mode=settings.mode)
     program = f"{os.path.basename(sys.executable)} -m isolation_unittest"
     _IsolatedProgram(module=None, argv=[program, *sys.argv[1:]])
 

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
 from isolation_core.barrier import Barrier
-from isolation_core.config import current_settings
-from isolation_unittest._barriers import enter, leave, make_barrier
+from isolation_unittest._barriers import SESSION, make_barrier, print_summary_at_exit
 from isolation_unittest._tasks import watch_tasks
 
 __all__ = ["isolate_class", "isolate_suite", "load_tests"]
@@ -35,7 +34,7 @@ def isolate_suite(suite: unittest.TestSuite | unittest.TestCase) -> None:
 
     Does nothing in mode ``off``. Doing it twice changes nothing.
     """
-    if current_settings().mode == "off":
+    if SESSION.settings.mode == "off":
         return
     for test in _tests_of(suite):
         kind = type(test)
@@ -86,14 +85,14 @@ def _isolated_run(run: Callable[..., Any]) -> Callable[..., Any]:
             return _run_alone(self)
         barrier = make_barrier(self.id(), "function", self)
         setattr(self, _BARRIER, barrier)
-        enter(barrier)
+        _enter(barrier)
         try:
             if barrier.mode != "off":
                 watch_tasks(self, barrier)
             return run(self, result)
         finally:
             try:
-                leave(barrier)
+                SESSION.close(barrier)
             except AssertionError:
                 result.addFailure(self, cast("Any", sys.exc_info()))
             except Exception:
@@ -101,6 +100,12 @@ def _isolated_run(run: Callable[..., Any]) -> Callable[..., Any]:
 
     setattr(isolated_run, _MARK, True)
     return isolated_run
+
+
+def _enter(barrier: Barrier, subject: object = None) -> None:
+    SESSION.enter(barrier, subject=subject)
+    if barrier.mode != "off":
+        print_summary_at_exit()
 
 
 def _run_alone(test: unittest.TestCase) -> unittest.TestResult:
@@ -135,7 +140,7 @@ def _open_class(cls: type[unittest.TestCase]) -> None:
     if barrier.mode == "off":
         return
     _open_classes[cls] = barrier
-    enter(barrier)
+    _enter(barrier, cls)
     cls.addClassCleanup(_close_class, cls)
 
 
@@ -148,7 +153,7 @@ def _isolate_module(module: types.ModuleType) -> None:
     def setUpModule() -> None:
         if name not in _open_modules:
             barrier = _open_modules[name] = make_barrier(name, "module", module)
-            enter(barrier)
+            _enter(barrier, module)
             unittest.addModuleCleanup(_close_module, name)
         if inner is not None:
             inner()
@@ -164,8 +169,8 @@ def _isolate_module(module: types.ModuleType) -> None:
 
 
 def _close_class(cls: type) -> None:
-    leave(_open_classes.pop(cls))
+    SESSION.close(_open_classes.pop(cls))
 
 
 def _close_module(name: str) -> None:
-    leave(_open_modules.pop(name))
+    SESSION.close(_open_modules.pop(name))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from isolation_unittest import IsolationMixin, isolate_suite
 
-from isolation_core._baseline import use_baseline
+from isolation_core._baseline import Baseline, set_baseline
 from isolation_core.config import Settings, use_settings
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import Journal, as_finding, read_journal, use_journal
@@ -92,8 +92,10 @@ class TestMixin:
         rows = [[f"{__name__}.{Case.__qualname__}.test_{n}", "ENV001", f"os.environ['{NAME}']"] for n in (1, 2)]
         file.write_text(json.dumps({"schema": "isolation-baseline/1", "findings": rows}))
         use_settings(Settings(baseline=file))
-        with use_baseline(None):
+        try:
             ((case, text),) = run_cases(Case).failures
+        finally:
+            set_baseline(Baseline())
         assert case.id().endswith("test_2") and f"leaks os.environ['{NAME}_2']: " in text
         assert (journal.totals.known, journal.totals.restored) == (2, 3)
 

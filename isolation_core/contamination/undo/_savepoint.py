@@ -33,8 +33,8 @@ class Frame:
         own_globals: name of the module whose top level opened it: the names that
             block assigns are its own, not contamination.
         restores: whether it puts back what moved.
-        hooks_between: whether fixtures are told apart from the hooks that run
-            between two frames: then what moved is the hooks' doing, and nobody's fault.
+        hooks_depth: depth of the owner of what the runner's hooks did before the frame opened:
+            `BASELINE` is the process, which is nobody's fault. None: no hooks ran, or nobody knows.
         own: the test class or module whose set-up happens in it, if there is one.
         deliver: takes what changed, when that is known.
     """
@@ -50,7 +50,7 @@ class Frame:
         home: str | None = None,
         own_globals: str | None = None,
         restores: bool = True,
-        hooks_between: bool = False,
+        hooks_depth: int | None = None,
         own: object = None,
         deliver: Callable[[list[Change]], None],
     ) -> None:
@@ -59,7 +59,7 @@ class Frame:
         self.home = home
         self.own_globals = own_globals
         self.restores = restores
-        self.hooks_between = hooks_between
+        self.hooks_depth = hooks_depth
         self.own = own
         self.deliver = deliver
         self.scope = scope

@@ -51,7 +51,7 @@ class Tracker:
         # Whether no frame is open or about to be; see `_on_collection`.
         self._idle = True
         self._listening = False
-        self._leaf_modules: frozenset[str] = frozenset()
+        self.leaf_modules: frozenset[str] = frozenset()
         # What the last frame to close saw of its thread's own state, by kind.
         self._local_seen: tuple[int, dict[str, Any]] = (0, {})
 
@@ -81,7 +81,7 @@ class Tracker:
                 assert self._view is not None
                 self._view.look_at_runners_own()
             else:
-                self.checkpoint(entering=True, home=frame.home, hooks=frame.hooks_between and bool(self._open))
+                self.checkpoint(entering=True, home=frame.home, hooks=frame.hooks_depth if self._open else None)
             # As a rule the frames that are open are exactly those around this one.
             if len(self._open) != frame.depth or (self._open and self._open[-1] is not frame.parent):
                 related = {frame, *frame.ancestors()}
@@ -112,11 +112,12 @@ class Tracker:
                     continue
                 now = probe.capture()
                 frame.local_state.append((probe, now))
-                if frame.hooks_between and last is not None and now is not last:
+                if frame.hooks_depth is not None and last is not None and now is not last:
                     # What hooks do between two tests is not for the frames around them to undo.
                     moved = {(probe.kind, difference.key) for difference in probe.diff(last, now)}
                     for outer in self._open[:-1]:
-                        outer.kept_keys |= moved
+                        if outer.depth > frame.hooks_depth:
+                            outer.kept_keys |= moved
             except Exception as error:
                 self._guard.disable(probe, error)
 
@@ -175,6 +176,13 @@ class Tracker:
         """Tell whether no frame was opened after *frame* and is still open."""
         return bool(self._open) and self._open[-1] is frame
 
+    def depth_around(self, frame: Frame | None) -> int:
+        """Return the depth of the owner of what a run does that starts inside *frame*; None: in no frame."""
+        if frame is None or not frame.open:
+            return BASELINE
+        promoted = self._promotions.depth(frame)
+        return frame.depth if promoted is None else promoted
+
     def abandon(self, frame: Frame) -> None:
         """Forget *frame* and everything seen so far, after a fault of our own; the next look starts anew."""
         with self._lock:
@@ -202,7 +210,7 @@ class Tracker:
         )
         if not fits:
             self._view = View(territory, probes, self._guard, heap=heap)
-            self._view.ledger.leaf_modules = self._leaf_modules
+            self._view.ledger.leaf_modules = self.leaf_modules
             with _collector_paused():
                 self._view.find_modules(entering=True)
         self._log.clear()
@@ -235,7 +243,7 @@ class Tracker:
         settle: bool = True,
         entering: bool = False,
         home: str | None = None,
-        hooks: bool = False,
+        hooks: int | None = None,
     ) -> None:
         """Log what moved since the last look, and believe what is there now.
 
@@ -246,16 +254,16 @@ class Tracker:
             settle: whether to watch new children at once.
             entering: whether a frame is being opened.
             home: name of the module whose test the look is for; see `Ledger.scan`.
-            hooks: whether only hooks ran since the last look, unless a set-up is
-                under way: what they do is nobody's.
+            hooks: if only hooks of the runner ran since the last look, the depth of their
+                owner, unless a set-up is under way; see `Frame.hooks_depth`.
         """
         view = self._view
         if view is None:
             return
         if depth is None:
             depth = self._promotions.depth(self._open[-1] if self._open else None)
-            if depth is None and hooks:
-                depth = BASELINE
+            if depth is None:
+                depth = hooks
         view.ledger.birth = self._frames_opened if depth is None else 0
         view.find_modules(entering=entering)
         for facet, difference in view.ledger.scan(home):
@@ -275,8 +283,13 @@ class Tracker:
             self._set_ups.follow(slot, difference.after)
         self._log.append(Entry.of(slot, difference, depth))
 
+    def checkpoint_after_hooks(self, depth: int) -> None:
+        """Log what hooks of a runner did since the last look; *depth* is that of their owner."""
+        with self._lock:
+            self.checkpoint(hooks=depth)
+
     @contextlib.contextmanager
-    def promoting(self, frame: Frame, *, holder: Hashable = None, hooks: bool = False) -> Iterator[None]:
+    def promoting(self, frame: Frame, *, holder: Hashable = None, hooks: int | None = None) -> Iterator[None]:
         """Give everything that moves in the block to *frame*, which is around or above the innermost one.
 
         Args:
@@ -342,9 +355,9 @@ class Tracker:
 
     def set_leaf_modules(self, names: Iterable[str]) -> None:
         """Say which modules hold tests; see `Ledger.leaf_modules`."""
-        self._leaf_modules = frozenset(names)
+        self.leaf_modules = frozenset(names)
         if self._view is not None:
-            self._view.ledger.leaf_modules = self._leaf_modules
+            self._view.ledger.leaf_modules = self.leaf_modules
 
     # -- values that no module leads to --------------------------------------
 
