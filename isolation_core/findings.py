@@ -1,7 +1,8 @@
 """What a barrier has to say: `Change` (state) and `Leak` (living things).
 
 Both are plain frozen values that hold text, never the objects they speak of,
-so that keeping a finding keeps nothing else alive.
+so that keeping a finding keeps nothing else alive. Whatever looks like a credential
+is taken out of the text on the way in.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from typing import Literal
 
 from attrs import field, frozen
+from attrs.converters import optional
+
+from isolation_core._secrets import scrub
 
 __all__ = ["Change", "Leak", "Severity"]
 
@@ -39,15 +43,15 @@ class Change:
     """
 
     kind: str
-    path: str
-    before: str = field(kw_only=True)
-    after: str = field(kw_only=True)
+    path: str = field(converter=scrub)
+    before: str = field(kw_only=True, converter=scrub)
+    after: str = field(kw_only=True, converter=scrub)
     code: str = field(kw_only=True)
     owner: str = field(kw_only=True)
     scope: str = field(default="barrier", kw_only=True)
     restored: bool = field(default=False, kw_only=True)
     severity: Severity = field(default="leak", kw_only=True)
-    reason: str | None = field(default=None, kw_only=True)
+    reason: str | None = field(default=None, kw_only=True, converter=optional(scrub))
     known: bool = field(default=False, kw_only=True)
     decision: str | None = field(default=None, kw_only=True)
 
@@ -76,14 +80,14 @@ class Leak:
     """
 
     kind: str
-    path: str
+    path: str = field(converter=scrub)
     code: str = field(kw_only=True)
     owner: str = field(kw_only=True)
     scope: str = field(default="barrier", kw_only=True)
     created_at: str | None = field(default=None, kw_only=True)
     ended: bool = field(default=False, kw_only=True)
     severity: Severity = field(default="leak", kw_only=True)
-    reason: str | None = field(default=None, kw_only=True)
+    reason: str | None = field(default=None, kw_only=True, converter=optional(scrub))
     known: bool = field(default=False, kw_only=True)
 
     def __str__(self) -> str:

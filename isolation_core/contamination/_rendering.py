@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 import types
 from collections import deque
 from collections.abc import Collection
 from typing import Any, Final
 
-__all__ = ["MAX_TEXT", "bounded_repr", "fingerprint", "is_secret_name", "redacted", "register_placeholder"]
+from isolation_core._secrets import holds_secret, is_secret_name, is_secret_option, redacted
+
+__all__ = ["MAX_TEXT", "bounded_repr", "register_placeholder"]
 
 MAX_TEXT: Final = 120
 """Longest text of one value, in characters."""
@@ -26,37 +25,6 @@ _BRACKETS: Final[dict[type, tuple[str, str]]] = {
     deque: ("[", "]"),
 }
 
-# A key is random per process: equal values are recognisable within one run,
-# and a short value cannot be guessed from the report by hashing candidates.
-_FINGERPRINT_KEY = os.urandom(16)
-
-_SECRET_NAME = re.compile(
-    r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|private_?key|credential|auth|cookie|session_?id|dsn)"
-)
-# Shapes of well-known credentials: user:password@ in a URL, cloud and forge
-# tokens, JSON web tokens, PEM blocks.
-_SECRET_VALUE = re.compile(
-    r"://[^/\s:@]+:[^/\s@]+@|\bAKIA[0-9A-Z]{12,}|\bgh[pousr]_[0-9A-Za-z]{20,}|\bsk-[0-9A-Za-z_-]{16,}"
-    r"|\bxox[abprs]-[0-9A-Za-z-]{10,}|\beyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}\.|-----BEGIN [A-Z ]*PRIVATE KEY"
-)
-
-
-def fingerprint(text: str) -> str:
-    """Return six hex digits that are equal for equal *text* within this process only."""
-    data = text.encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(data, key=_FINGERPRINT_KEY, digest_size=3).hexdigest()
-
-
-def redacted(text: str) -> str:
-    """Return type, length and fingerprint of *text* instead of the text itself."""
-    return f"<str len={len(text)} #{fingerprint(text)}>"
-
-
-def is_secret_name(name: str) -> bool:
-    """Tell whether a variable of this *name* usually holds a credential."""
-    return _SECRET_NAME.search(name) is not None
-
-
 _PLACEHOLDERS: set[type] = set()
 
 
@@ -65,33 +33,38 @@ def register_placeholder(kind: type) -> None:
     _PLACEHOLDERS.add(kind)
 
 
-def bounded_repr(value: object, limit: int = MAX_TEXT) -> str:
+def bounded_repr(value: object, limit: int = MAX_TEXT, *, secret: bool = False) -> str:
     """Return text for *value*, at most *limit* characters, running no user code.
 
     Only exact builtin types are shown by content; anything else by type and,
-    when it has one, name. Strings that look like credentials are redacted.
+    when it has one, name. Text and bytes that look like credentials are redacted.
+
+    Args:
+        value: anything.
+        limit: the greatest length, in characters.
+        secret: whether what holds the value has the name of a credential: then all text in it is redacted.
     """
-    text = str(value) if type(value) in _PLACEHOLDERS else _render(value, 0)
+    text = str(value) if type(value) in _PLACEHOLDERS else _render(value, 0, secret=secret)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _render(value: Any, depth: int) -> str:
+def _render(value: Any, depth: int, *, secret: bool) -> str:
     kind = type(value)
     if kind is str:
-        return _render_text(str(value))
+        return _render_text(str(value), secret=secret)
     if kind in (int, float, complex, bool, type(None), type(Ellipsis)):
         return _render_number(value)
     if kind in (bytes, bytearray):
-        return _render_bytes(value)
+        return _render_bytes(value, secret=secret)
     if kind in (list, tuple, set, frozenset, deque):
-        return _render_items(value, depth)
+        return _render_items(value, depth, secret=secret)
     if kind is dict:
-        return _render_mapping(value, depth)
+        return _render_mapping(value, depth, secret=secret)
     return _render_object(value)
 
 
-def _render_text(value: str) -> str:
-    if _SECRET_VALUE.search(value[:4096]):
+def _render_text(value: str, *, secret: bool) -> str:
+    if (secret and value) or holds_secret(value):
         return redacted(value)
     return repr(value) if len(value) <= MAX_TEXT else f"{value[:60]!r}... ({len(value)} characters)"
 
@@ -103,13 +76,16 @@ def _render_number(value: object) -> str:
     return repr(value)
 
 
-def _render_bytes(value: bytes | bytearray) -> str:
+def _render_bytes(value: bytes | bytearray, *, secret: bool) -> str:
+    # Only as much as is searched is decoded: the value may be huge.
+    if (secret and value) or holds_secret(bytes(value[:4096]).decode("latin-1")):
+        return redacted(value)
     if len(value) <= 40:
         return repr(value)
     return f"{bytes(value[:24])!r}... ({len(value)} bytes)"
 
 
-def _render_items(value: Collection[object], depth: int) -> str:
+def _render_items(value: Collection[object], depth: int, *, secret: bool) -> str:
     kind = type(value)
     opening, closing = _BRACKETS[kind]
     count = len(value)
@@ -117,11 +93,15 @@ def _render_items(value: Collection[object], depth: int) -> str:
         body = "..." if count else ""
     else:
         parts = []
+        last: object = None
         for index, item in enumerate(value):
             if index == _MAX_ITEMS:
                 parts.append(f"... {count} items")
                 break
-            parts.append(_render(item, depth + 1))
+            # The value behind an option of the command line, or the second one of a pair with a name.
+            named = type(last) is str and (is_secret_option(last) or (index == 1 and is_secret_name(last)))
+            parts.append(_render(item, depth + 1, secret=secret or named))
+            last = item
         body = ", ".join(parts) + ("," if kind is tuple and count == 1 else "")
     text = f"{opening}{body}{closing}"
     if kind in (frozenset, deque) or (kind is set and not count):
@@ -129,7 +109,7 @@ def _render_items(value: Collection[object], depth: int) -> str:
     return text
 
 
-def _render_mapping(value: dict[object, object], depth: int) -> str:
+def _render_mapping(value: dict[object, object], depth: int, *, secret: bool) -> str:
     if depth >= _MAX_DEPTH:
         return "{...}" if value else "{}"
     parts = []
@@ -137,11 +117,9 @@ def _render_mapping(value: dict[object, object], depth: int) -> str:
         if index == _MAX_ITEMS:
             parts.append(f"... {len(value)} items")
             break
-        if type(key) is str and type(item) is str and is_secret_name(key):
-            shown = redacted(item)
-        else:
-            shown = _render(item, depth + 1)
-        parts.append(f"{_render(key, depth + 1)}: {shown}")
+        named = type(key) is str and is_secret_name(key)
+        shown = _render(item, depth + 1, secret=secret or named)
+        parts.append(f"{_render(key, depth + 1, secret=False)}: {shown}")
     return "{" + ", ".join(parts) + "}"
 
 

@@ -139,6 +139,12 @@ class Facet:
             return False
         return all(map(is_same_value, one, other))
 
+    def text(self, key: Hashable, value: Any, *, secret: bool) -> str:
+        """Return bounded text of a *value* of *key*; if *secret*, what leads here has the name of a credential."""
+        from isolation_core.contamination._rendering import bounded_repr
+
+        return bounded_repr(self.shown(value), secret=secret)
+
     def rebased(self, value: Any, before: Any, after: Any) -> Any:
         """Return *value* as it would be had only the step from *before* to *after* been made to it."""
         if type(value) is not tuple or type(before) is not tuple or type(after) is not tuple:

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from types import CellType, FunctionType
 from typing import Any, Final
 
+from isolation_core._secrets import is_secret_name
 from isolation_core.contamination._cpython import CELL_WORDS, FUNCTION_WORDS, HAS_TAGS, HAS_WORDS, words_of
 from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination.objects._containers import ORDER, WHOLE, DictFacet, Facet, key_text
@@ -171,6 +172,14 @@ class FunctionFacet(Facet):
 
     def accessor(self, key: Hashable) -> str:
         return f".{key}"
+
+    def text(self, key: Hashable, value: Any, *, secret: bool) -> str:
+        if key == "__defaults__" and type(value) is tuple:
+            # The names of parameters stand in the code, away from their defaults.
+            code = self.holder.__code__
+            names = code.co_varnames[: code.co_argcount][-len(value) :] if value else ()
+            secret = secret or any(map(is_secret_name, names))
+        return super().text(key, value, secret=secret)
 
 
 class DispatchFacet(DictFacet):

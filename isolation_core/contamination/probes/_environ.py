@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from isolation_core._secrets import redacted
 from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination._libc import c_environ
-from isolation_core.contamination._rendering import bounded_repr, redacted
+from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe
 
 __all__ = ["EnvironProbe"]

@@ -11,6 +11,7 @@ from operator import is_
 from types import ModuleType
 from typing import Any, Final
 
+from isolation_core._secrets import is_secret_option
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._probe import Glance, Probe
@@ -275,7 +276,9 @@ class ListsProbe(KeyedProbe):
 
     def render(self, key: Hashable, value: Any) -> str:
         if isinstance(value, Placed):
-            return bounded_repr(value.item)
+            # ["--password", "x"]: the value is an argument of its own.
+            last = value.front[-1] if value.front else None
+            return bounded_repr(value.item, secret=type(last) is str and is_secret_option(last))
         if isinstance(value, ListState):
             return bounded_repr(list(value.items))
         return bounded_repr(list(value.items)) if isinstance(value, Order) else bounded_repr(value)

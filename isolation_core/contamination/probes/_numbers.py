@@ -10,9 +10,10 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
+from isolation_core._secrets import fingerprint
 from isolation_core.contamination._cpython import HAS_TWISTER, traps_are_known, traps_of, twister_of, twister_state
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
-from isolation_core.contamination._rendering import bounded_repr, fingerprint
+from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded
 from isolation_core.contamination.probes._probe import Glance
 

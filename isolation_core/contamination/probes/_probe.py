@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
+from isolation_core._secrets import is_secret_name
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.findings import Severity
@@ -126,4 +127,4 @@ class Probe(ABC):
 
     def render(self, key: Hashable, value: Any) -> str:
         """Return bounded text of a *value* of *key*; secrets must not show."""
-        return bounded_repr(value)
+        return bounded_repr(value, secret=is_secret_name(self.describe(key)))

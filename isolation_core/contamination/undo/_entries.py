@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from types import ModuleType
 from typing import Any
 
+from isolation_core._secrets import is_secret_name
 from isolation_core.contamination._difference import Difference
-from isolation_core.contamination._rendering import bounded_repr, is_secret_name, redacted
 from isolation_core.contamination.objects._containers import ORDER, Facet
 from isolation_core.contamination.probes._probe import Probe
 from isolation_core.contamination.undo._decision import Decision
@@ -87,9 +87,9 @@ class FacetSlot:
         return self.facet.rebased(value, before, after)
 
     def render(self, value: Any) -> str:
-        if type(self.key) is str and type(value) is str and is_secret_name(self.key):
-            return redacted(value)
-        return bounded_repr(self.facet.shown(value))
+        # The names on the way to the value, less that of the module: everything in `auth.py` is not a credential.
+        secret = is_secret_name(self.path().removeprefix(self.module()))
+        return self.facet.text(self.key, value, secret=secret)
 
 
 class ProbeSlot:
