@@ -1,6 +1,6 @@
 """isolation-core: an isolation barrier for every test.
 
-What needs much to be imported is imported when it is first used: mocks need
+Names that need many imports are imported on first use: mocks need
 `unittest.mock`, which brings `asyncio` along, and a process that uses neither
 should not have to.
 """

@@ -20,7 +20,7 @@ def register_live_source(name: str, source: LiveSource) -> None:
     Args:
         name: ``"barriers"``, ``"mocks"``, ``"fixtures"`` or a name of your own;
             a later source of the same name takes its place.
-        source: called without arguments whenever somebody asks.
+        source: called without arguments for each request.
     """
     _live_sources[name] = source
 

@@ -99,7 +99,7 @@ def mark_known(findings: tuple[_F, ...]) -> tuple[_F, ...]:
 
 
 def write_baseline(path: Path, source: EventSource) -> int:
-    """Write all findings above a note to the file *path*, sorted; what is no longer found is gone.
+    """Write all findings above a note to the file *path*, sorted; findings that did not recur are dropped.
 
     Returns:
         How many they are.

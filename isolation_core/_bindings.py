@@ -1,8 +1,8 @@
 """Context variables that set-ups change: replayed for everybody after them, undone at the end.
 
 Each node is set up in a copy of the context and torn down in the same copy, so
-that the tokens it holds stay valid. What it changed there is set once more
-where the body runs, with tokens of ours.
+that the tokens it holds stay valid. Variables that it changed there are set
+once more where the body runs, with our tokens.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Bindings:
         self._bindings: list[_Binding] = []
 
     def add(self, entry: Entry, changed: list[tuple[ContextVar[Any], Any]]) -> list[tuple[ContextVar[Any], Entry]]:
-        """Set what the set-up of *entry* has *changed*; return what somebody else had set differently."""
+        """Set the variables that the set-up of *entry* has *changed*; return those that other code had set differently."""
         contested = []
         for variable, value in changed:
             contested += [

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 def is_trio() -> bool:
-    """Tell whether the running event loop is trio's; some loop must be running."""
+    """Return whether the running event loop is trio's; an event loop must be running."""
     # Not get_running_loop(), which raises: under trio that would be for every
     # step. Trio as a guest of asyncio runs outside of every asyncio task.
     loop = asyncio._get_running_loop()
@@ -51,11 +51,11 @@ def current_task() -> object:
 
 
 def spawn(function: Callable[[], Coroutine[Any, Any, None]], context: Context, name: str) -> object:
-    """Start a task that belongs to nobody's task group, and return it; *function* must not raise.
+    """Start a task outside of every task group, and return it; *function* must not raise.
 
     A task group opened in the middle of a body would have to be closed before
     any cancel scope the body opened earlier; a task of the loop itself has no
-    such ties. Whoever starts one waits for its end.
+    such ties. The caller waits for its end.
     """
     if is_trio():
         import trio
@@ -65,7 +65,7 @@ def spawn(function: Callable[[], Coroutine[Any, Any, None]], context: Context, n
 
 
 def cancelled_here() -> bool:
-    """Tell whether the next await of this task is going to be cancelled by a cancel scope."""
+    """Return whether a cancel scope is going to cancel the next await of this task."""
     return anyio.current_effective_deadline() == -inf
 
 
@@ -93,7 +93,7 @@ def run_in(
 ) -> Generator[Any, Any, Any]:
     """Run *coroutine* in this task, but with the variables of *context*, unless that is None.
 
-    What it sets stays in *context*, and tokens it got there can be used in a
+    Variables that it sets stay in *context*, and their tokens can be used in a
     later run in the same context. *before_waiting* is called when it is about
     to wait for the first time.
     """
@@ -126,7 +126,7 @@ async def run_to_the_end(
 ) -> T:
     """Await *awaitable* to its end, whatever `asyncio.Task.cancel` says in between.
 
-    Cancel scopes keep their power over it: a deadline still ends it. What was
+    Cancel scopes still apply to it: a deadline ends it. A cancellation that was
     held off is appended to *interruptions*, its request withdrawn; passing it on
     (`request_again`) is up to the caller. Trio has no cancellation but that of
     scopes, and a shielded one is enough.
@@ -227,7 +227,7 @@ def withdraw(limit: int | None = None) -> int:
 
 
 async def request_again(count: int) -> None:
-    """Make *count* requests again, so that whoever made them can take them back, and take the exception away."""
+    """Make *count* requests again, so that their authors can withdraw them, and remove the exception."""
     task = None if is_trio() else asyncio.current_task()
     if task is None or not count:
         return
@@ -238,7 +238,7 @@ async def request_again(count: int) -> None:
 
 
 def is_native(error: BaseException | None) -> bool:
-    """Tell whether *error* is a cancellation that no cancel scope has made."""
+    """Return whether *error* is a cancellation that no cancel scope has made."""
     # The message is how anyio itself tells its cancellations from native ones;
     # it is looked for along the chain because others catch and raise anew.
     if not isinstance(error, asyncio.CancelledError):

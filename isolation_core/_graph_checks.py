@@ -1,4 +1,4 @@
-"""What can be wrong with a dependency graph, found all at once and drawn."""
+"""The problems of a dependency graph, found all at once and drawn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def find_problems(graph: DependencyGraph) -> tuple[GraphProblem, ...]:
 
 
 def missing_request(graph: DependencyGraph, name: str) -> GraphProblem:
-    """Return the problem that somebody outside asks for *name*, which *graph* does not have."""
+    """Return the problem of a request for *name*, which *graph* does not have."""
     lines = [f"{name!r} is asked for, but nobody defines it", *_suggestion(graph, name)]
     return GraphProblem(MISSING_NAME, "\n    ".join(lines), nodes=(name,))
 

@@ -1,8 +1,8 @@
 """Journals as files: one JSON object a line, one file a process, read back and merged.
 
 A line is written with one unbuffered append, so a process that dies loses at
-most the line it was writing; a reader skips what is torn and says so. Sections
-are told apart by their header, events by their sequence number, and merging is
+most the line it was writing; a reader skips a torn line and says so. Sections
+are identified by their header, events by their sequence number, and merging is
 a union: any order, any grouping, any number of times gives the same result.
 """
 
@@ -66,14 +66,14 @@ class Event:
 
 @frozen
 class ProcessRecord:
-    """What one process wrote: its header and its events, ordered by `Event.seq`."""
+    """The record of one process: its header and its events, ordered by `Event.seq`."""
 
     header: Mapping[str, Any]
     events: tuple[Event, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """``(report, worker, pid)``: tells this record from every other one."""
+        """``(report, worker, pid)``: the identity of this record."""
         return _key(self.header)
 
 
@@ -83,7 +83,7 @@ class JournalRecords:
 
     Attributes:
         processes: one record for each process, in a stable order.
-        notes: what had to be skipped while reading, and why.
+        notes: lines that had to be skipped while reading, and why.
     """
 
     processes: tuple[ProcessRecord, ...] = ()
@@ -155,7 +155,7 @@ class JournalFile:
 
     @property
     def fd(self) -> int:
-        """The descriptor in use, -1 for none; it belongs to us and is no leak."""
+        """The descriptor in use, -1 for none; it belongs to the journal and is not a leak."""
         return self._fd
 
     def write(self, line: str) -> None:
@@ -236,7 +236,7 @@ def read_journal(path: str | os.PathLike[str]) -> JournalRecords:
     Lines that are torn or no JSON objects are skipped, each with a note.
 
     Raises:
-        JournalError: if there is no journal at *path*, or one of another major version.
+        JournalError: if *path* holds no journal, or one of another major version.
     """
     place = Path(path)
     files = sorted(place.rglob("*.jsonl")) if place.is_dir() else [place]
@@ -248,7 +248,7 @@ def read_journal(path: str | os.PathLike[str]) -> JournalRecords:
 def merge_journals(sources: Iterable[str | os.PathLike[str] | JournalRecords]) -> JournalRecords:
     """Join journals of several processes, shards or runs.
 
-    An event is known by ``(report, worker, pid, seq)``: what comes twice counts
+    An event is identified by ``(report, worker, pid, seq)``: a duplicate counts
     once, and the same tests run in two shards or twice stay separate.
 
     Args:

@@ -38,7 +38,7 @@ __all__ = ["finish", "set_up", "tear_down"]
 
 
 class _Signal:
-    """Wakes one waiting task; a signal given while nobody waits is not lost."""
+    """Wakes one waiting task; a signal without a waiting task is not lost."""
 
     def __init__(self) -> None:
         self._event = anyio.Event()

@@ -26,17 +26,17 @@ def _ignore(owner: Owner) -> None:
 class Owner:
     """Owns one node from the start of its set-up to the end of its teardown.
 
-    It knows nothing of the lifecycle, so that a lifecycle nobody refers to any
-    more can be collected while its owners wait.
+    It does not refer to the lifecycle, so that an unreferenced lifecycle can be
+    collected while its owners wait.
 
     Attributes:
-        value: what the node is, once `up`.
+        value: the value of the node, once `up`.
         up: whether the set-up succeeded.
         cancelled: whether the set-up ended because it was cancelled.
         crashed: whether something in the background of the node cancelled it from within.
         timed_out: whether the teardown was cut short.
-        failure: what the set-up raised.
-        error: what the teardown raised.
+        failure: the exception of the set-up.
+        error: the exception of the teardown.
         settled: set when the set-up is over, whatever its end.
         over: set when nothing runs any more.
     """

@@ -15,7 +15,7 @@ __all__ = ["atake_down", "take_down"]
 
 
 def take_down(life: Lifecycle, entries: Iterable[Entry]) -> None:
-    """Tear *entries* of *life* down, the newest first; nothing else that is up may stand on them.
+    """Tear *entries* of *life* down, the newest first; no other active node may depend on them.
 
     Raises:
         TeardownErrors: if cleanups failed; all of them have run.

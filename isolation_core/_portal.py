@@ -27,7 +27,7 @@ class RemoteLoop(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the event loop: nothing is going to be run on it any more."""
+        """Release the event loop: nothing is going to run on it any more."""
 
     @abstractmethod
     def _call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
@@ -83,7 +83,7 @@ class RemoteLoop(ABC):
             owner: an owner that is up.
             budget: in seconds.
             seen: an exception to throw into the node, or None.
-            interrupted: told of every interrupt of the wait; answers whether to hurry from now on.
+            interrupted: called for every interrupt of the wait; returns whether to hurry from now on.
         """
 
         async def finish() -> None:
@@ -101,7 +101,7 @@ class RemoteLoop(ABC):
         """Await *awaitable* over there.
 
         Returns:
-            What it raised, and whether its budget ran out.
+            Its exception, and whether its budget ran out.
         """
         scopes: list[anyio.CancelScope] = []
 

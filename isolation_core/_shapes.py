@@ -54,7 +54,7 @@ _ASYNC_MANAGER_CODE = _async_sample.__code__
 
 
 def kind_of(factory: Callable[..., Any]) -> Kind:
-    """Tell how *factory* is to be started, without calling it.
+    """Return how *factory* has to be started, without calling it.
 
     Args:
         factory: a function, a partial, a bound method, a callable object or a class.

@@ -1,4 +1,4 @@
-"""What is waiting to be cleaned up, and what came of cleaning it up."""
+"""Pending cleanups, and the outcome of those that ran."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Entry:
     """A node that is up, or a cleanup that is pending.
 
     Attributes:
-        name: what reports call it.
+        name: its name in reports.
         node: the node, or None for a plain cleanup.
         timeout: its budget in seconds, or None for that of the lifecycle.
         finish: what undoes it: a callback, or a finisher of its kind, or None.
@@ -36,7 +36,7 @@ class Entry:
         in_portal: whether that task lives in the portal of a synchronous lifecycle.
         scope: the cancel scope around it in the task that set it up.
         task: that task, where there is a scope.
-        users: who else has used it.
+        users: the names of its other users.
     """
 
     __slots__ = (
@@ -163,7 +163,7 @@ class Outcome:
         return Run(min(budget, GRACE) if len(self.interrupts) > 1 else budget, len(self.errors), len(self.interrupts))
 
     def has_grown_since(self, run: Run) -> bool:
-        """Tell whether anything was recorded since the beginning of *run*."""
+        """Return whether anything was recorded since the beginning of *run*."""
         return len(self.errors) > run.errors or len(self.interrupts) > run.interrupts
 
     def seen_by(self, entry: Entry) -> BaseException | None:

@@ -1,4 +1,4 @@
-"""What a barrier is asked to watch: packages and kinds of state."""
+"""The packages and kinds of state that a barrier watches."""
 
 from __future__ import annotations
 

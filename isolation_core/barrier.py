@@ -1,7 +1,7 @@
 """`isolation_barrier`: the one door. A scope with an owner that captures, cleans, restores and reports.
 
-Entering looks at the process; leaving tears down what was set up inside, looks
-again, puts back what moved, verifies, and tells. Everything it does is done by
+Entering takes a snapshot; leaving tears down everything that was set up inside,
+compares, restores, verifies, and reports. Each of these steps is done by
 the components below it; this module only says in which order, and that no
 error on the way makes a later step be skipped.
 """
@@ -73,9 +73,9 @@ def isolation_barrier(
         mode: see `Mode`.
         packages: names of the packages whose module state is watched deeply.
             None: every module whose file lies under the current folder and is not installed.
-        probes: kinds of probes to use; None: all of them. ``"heap"`` stands for module state.
+        probes: kinds of probes to use; None: all of them. ``"heap"`` means module state.
         ignore: ``"kind:path-glob"`` patterns of changes that are neither reported nor undone.
-        owner: who is responsible for what happens inside; None: the line that enters.
+        owner: the name under which its findings are reported; None: the line that enters.
         timeout: budget of one cleanup, in seconds.
         max_concurrency: how many fixtures may be set up at once.
         scope: word for the width of the barrier in reports: ``"function"`` (one test), ``"class"``, ``"module"``,
@@ -107,11 +107,11 @@ class Barrier:
 
     Attributes:
         group: the isolation group.
-        mode: what is done about changes.
-        owner: who is responsible for what happens inside.
+        mode: the treatment of changes.
+        owner: the name under which its findings are reported.
         scope: word for its width: ``"barrier"``, or a runner's scope such as ``"function"``.
         parent: the barrier around it, if any.
-        changes: what was changed inside; complete after the exit.
+        changes: the changes made inside; complete after the exit.
         leaks: what outlived it; complete after the exit.
     """
 
@@ -176,7 +176,7 @@ class Barrier:
 
     @property
     def owner(self) -> str:
-        """Who is responsible for what happens inside."""
+        """The name under which its findings are reported."""
         return self._owner or f"barrier {self.group!r}"
 
     @property
@@ -215,7 +215,7 @@ class Barrier:
 
         Args:
             callback: sync or async, called without arguments.
-            name: what to call it in errors; by default its qualified name.
+            name: its name in errors; by default its qualified name.
             timeout: its budget in seconds; by default the barrier's.
 
         Raises:
@@ -252,20 +252,20 @@ class Barrier:
         params: Mapping[str, Any] | None = None,
         scope: ScopeLike | None = None,
     ) -> Any:
-        """Return the value of a managed fixture; it is set up first, with all it stands on, if it is not up.
+        """Return the value of a managed fixture; the fixture and its dependencies are set up first if necessary.
 
         An asynchronous one runs in an event loop in another thread, one for all barriers opened with ``with``.
 
         Args:
             wanted: its name, or the decorated object.
             param: the parameter to ask for it with.
-            params: parameters for what it stands on, by name.
+            params: parameters for its dependencies, by name.
             scope: another scope than its own; it may be up at several scopes at a time.
 
         Raises:
             GraphError: holding everything that is wrong; nothing was set up then.
             FixtureUseError: if it is asynchronous, and this barrier was opened with ``async with``.
-            BaseException: what its set-up raised, with a note naming it.
+            BaseException: the exception of its set-up, with a note that names it.
         """
         return self.fixtures.get(wanted, param=param, params=params, scope=scope)
 
@@ -280,7 +280,7 @@ class Barrier:
         """Return the value of a managed fixture; the asynchronous twin of `fixture`.
 
         It may be called from any task and inside any cancel scope of the body. Cancelling it cancels
-        the set-up that runs; what is up stays up until the barrier is left.
+        the set-up that runs; active fixtures stay until the barrier is left.
         """
         return await self.fixtures.aget(wanted, param=param, params=params, scope=scope)
 
@@ -299,7 +299,7 @@ class Barrier:
             The context manager; see `Override`.
 
         Raises:
-            GraphError: if there is no such fixture.
+            GraphError: if the fixture is not defined.
         """
         return self.fixtures.override(wanted, replacement)
 
@@ -386,7 +386,7 @@ class Barrier:
         get_journal().record("dirty", reason=reason, owner=self.owner, scope=self.scope)
 
     def report_leak(self, leak: Leak) -> None:
-        """Take *leak*, found by something that lived inside, as one of this barrier's; afterwards tell the journal."""
+        """Take *leak*, found by something that lived inside, as one of this barrier's; after its end, record it."""
         if self.mode == "off" or ((ignored := self._ignore.matcher()) and ignored(leak.kind, leak.path)):
             return
         if self._state != "open":
@@ -559,7 +559,7 @@ class Barrier:
         return False
 
     def _close(self, error: BaseException | None, teardown: BaseException | None) -> None:
-        """The part of leaving that awaits nothing: look, restore, tell, raise."""
+        """The part of leaving that awaits nothing: compare, restore, report, raise."""
         __tracebackhide__ = True
         try:
             self._settle()

@@ -1,4 +1,4 @@
-"""Every code a finding can have: what it means, why it matters, what to type instead."""
+"""Every code a finding can have, with its meaning, the reason why it matters, and a better way."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["CODES", "FindingCode"]
 
 @frozen
 class FindingCode:
-    """What is known about one stable code.
+    """The description of one stable code.
 
     Attributes:
         code: the code.
         kind: the kind of the findings that have it.
         title: a few words: what happened.
         explanation: a paragraph: how it is noticed and why it matters.
-        fix: what to type instead. Its first sentence fits on one line of a summary.
+        fix: advice on what to write. Its first sentence fits on one line of a summary.
         reserved: whether no part of this version reports it.
     """
 

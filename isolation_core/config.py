@@ -1,7 +1,7 @@
 """Settings that every adapter reads: one table, one order of precedence.
 
-What a call or a command line says wins over the environment
-(``ISOLATION_CORE_MODE`` and so on), which wins over the file, which wins over
+A call or the command line overrides the environment
+(``ISOLATION_CORE_MODE`` and so on), which overrides the file, which overrides
 the default. The file is the nearest ``isolation.toml`` or ``pyproject.toml``
 with a table ``[tool.isolation-core]``, looked for upward from where one starts.
 """
@@ -40,7 +40,7 @@ class Settings:
 
     Attributes:
         mode: see `Mode`.
-        packages: whose module state is watched deeply; None: what lies under the root.
+        packages: whose module state is watched deeply; None: modules under the root.
         ignore: ``kind:path-glob`` patterns of changes neither to report nor to undo.
         probes: kinds to watch; None: all.
         baseline: file of findings that are known and tolerated.
@@ -76,7 +76,7 @@ def load_settings(
     Args:
         start: the directory from which the file is looked for, upward; the
             working directory if None.
-        overrides: what the call or the command line says; None values are not given.
+        overrides: settings of the call or the command line; None values count as not given.
         environ: the environment to read; ``os.environ`` if None.
 
     Returns:
@@ -189,7 +189,7 @@ def _unknown_key(key: str, value: object, origin: str) -> ConfigurationError:
 
 @frozen
 class _Place:
-    """Where a value stands, for error messages and relative paths."""
+    """The source of a value, for error messages and relative paths."""
 
     key: str
     origin: str

@@ -117,7 +117,7 @@ class GraphProblem:
     Attributes:
         code: stable code, ``"ISO001"`` a cycle, ``"ISO002"`` a missing name, ``"ISO003"`` a scope
             inversion, ``"ISO004"`` a name defined twice.
-        message: what is wrong, drawn over several lines where that helps, with ``file:line`` of each node.
+        message: the problem, drawn over several lines where that helps, with ``file:line`` of each node.
         nodes: the names involved, in the order of the drawing.
     """
 
@@ -218,7 +218,7 @@ class TeardownTimeout(IsolationError, TimeoutError):
     Attributes:
         node: name of the node or cleanup.
         timeout: the budget, in seconds.
-        interrupted: whether it was cancelled; blocking code cannot be, it was let finish.
+        interrupted: whether it was cancelled; blocking code cannot be, so it finished.
     """
 
     def __init__(self, node: str, timeout: float, *, interrupted: bool) -> None:
@@ -349,8 +349,8 @@ class SpecificationError(IsolationError, TypeError):
     """A mock was asked for with a specification that verifies nothing: a mock, a union, ``Any``.
 
     Attributes:
-        problem: what is wrong with it.
-        advice: what to give instead.
+        problem: why it is wrong.
+        advice: a value to give instead.
     """
 
     def __init__(self, problem: str, advice: str) -> None:
@@ -400,7 +400,7 @@ class UnknownMockAttributeError(IsolationError, AttributeError):
 
     Attributes:
         spec: the name of the specification.
-        attribute: what was asked for.
+        attribute: the requested attribute.
         suggestion: the nearest name the specification has, if one is near.
     """
 
@@ -419,7 +419,7 @@ class UnknownMockBuilderError(IsolationError, LookupError):
     """No mock builder is registered under this name.
 
     Attributes:
-        name: what was asked for.
+        name: the requested name.
         known: the registered names.
     """
 
@@ -471,7 +471,7 @@ class UnknownOperationError(IsolationError, AttributeError):
 
     Attributes:
         target: the class that was asked.
-        attribute: what was asked for.
+        attribute: the requested attribute.
         suggestion: the nearest name there is, if one is near.
     """
 
@@ -487,10 +487,10 @@ class UnknownServiceError(IsolationError, LookupError):
     """No service is known under this name.
 
     Attributes:
-        name: what was asked for.
+        name: the requested name.
         known: the names there are.
         suggestion: the nearest of them, if one is near.
-        wanted_by: who needed it, if not the caller.
+        wanted_by: the name of the dependent, if it was not the caller.
     """
 
     def __init__(
@@ -509,7 +509,7 @@ class UnknownServiceError(IsolationError, LookupError):
 
 
 class InteractionOrderError(IsolationError, AssertionError):
-    """What a log of interactions was said to hold, it does not; the message shows what happened."""
+    """A log of interactions does not hold what was asserted; the message shows the log."""
 
 
 class UnusedFaultError(IsolationError, AssertionError):
@@ -585,7 +585,7 @@ class UnknownScenarioError(IsolationError, LookupError):
     """No ready-made scenario is registered under this name.
 
     Attributes:
-        name: what was asked for.
+        name: the requested name.
         known: the names there are.
     """
 
@@ -604,7 +604,7 @@ class UnsupportedSQLError(IsolationError, NotImplementedError):
 
     Attributes:
         sql: the statement.
-        construct: what in it is not supported.
+        construct: the part that is not supported.
     """
 
     def __init__(self, sql: str, construct: str) -> None:

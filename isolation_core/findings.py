@@ -1,4 +1,4 @@
-"""What a barrier has to say: `Change` (state) and `Leak` (living things).
+"""The findings of a barrier: `Change` (state) and `Leak` (living things).
 
 Both are plain frozen values that hold text, never the objects they speak of,
 so that keeping a finding keeps nothing else alive. Whatever looks like a credential
@@ -32,7 +32,7 @@ class Change:
         before: bounded, redacted text of the value at entry (``<absent>`` if none).
         after: the same at exit.
         code: stable code of the finding, explained by ``isolation explain CODE``.
-        owner: who did it (a test id); ``"A or B"`` when overlapping barriers cannot be told apart.
+        owner: the polluter (a test id); ``"A or B"`` if overlapping barriers make it ambiguous.
         scope: the scope that owned it, such as ``"function"`` or ``"barrier"``.
         restored: whether the value at entry is back and was verified.
         severity: see `Severity`.
@@ -68,14 +68,14 @@ class Leak:
 
     Attributes:
         kind: ``"task"``, ``"thread"``, ``"patch"``, ``"coroutine"``, ...
-        path: name that tells it apart from its like.
+        path: a name that identifies it.
         code: stable code of the finding.
         created_at: ``file:line`` where it was made, when that is known.
-        owner: who made it (a test id).
+        owner: the polluter (a test id).
         scope: the scope that owned it.
         ended: whether the barrier could end it.
         severity: see `Severity`.
-        reason: what else is to be said.
+        reason: further explanation.
         known: whether the baseline has it.
     """
 

@@ -1,4 +1,4 @@
-"""`DependencyGraph`: what stands on what, checked as a whole, in one total order that can be explained."""
+"""`DependencyGraph`: nodes and dependencies, checked as a whole, in one total order that can be explained."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Node:
         name: unique within a graph.
         factory: makes the value; see *kind* for the shapes it may have.
         dependencies: names of the nodes that are up before this one and until it is down.
-        arguments: pairs of parameter and node name: what the factory is called with.
-        kind: how the factory is started; told from the factory unless given.
+        arguments: pairs of parameter and node name, the arguments of the factory.
+        kind: how the factory is started; derived from the factory unless given.
         scope: name of the scope, such as ``"function"`` or ``"session"``.
         rank: how wide the scope is; follows from `SCOPE_RANKS` unless given.
         priority: among nodes of one scope the higher is set up first; dependencies always win.
@@ -104,7 +104,7 @@ class Node:
         Args:
             factory: a plain, generator, async or async generator function, or a factory of
                 (async) context managers.
-            name: what to call it; the name of the function unless given.
+            name: its name; that of the function unless given.
             dependencies: names of other nodes. Those the factory has a parameter for are passed
                 to it, the others are only waited for. None: its parameters without a default.
             fields: any other attribute of `Node`.
@@ -140,7 +140,7 @@ class DependencyGraph:
 
     Args:
         nodes: the nodes.
-        external: names that somebody else provides and that may therefore be depended on.
+        external: names that are provided from outside, so that nodes may depend on them.
 
     Attributes:
         nodes: the nodes, in order of declaration.
@@ -250,7 +250,7 @@ class DependencyGraph:
         return self._positions[name]
 
     def order_for(self, names: Iterable[str], *, given: Container[str] = ()) -> tuple[Node, ...]:
-        """Return *names* and all they stand on, in order of set-up.
+        """Return *names* and all their dependencies, in order of set-up.
 
         Two nodes come in the same order here as in `order`, whatever else is asked for.
 
@@ -284,7 +284,7 @@ class DependencyGraph:
         return found
 
     def closure(self, name: str) -> frozenset[str]:
-        """Return the names of everything *name* stands on, directly or not, without itself."""
+        """Return the names of all direct and indirect dependencies of *name*."""
         reached: set[str] = set()
         pending = list(self._by_name[name].dependencies)
         while pending:

@@ -1,4 +1,4 @@
-"""What happened, as events: counted always, kept while there is room, written when asked.
+"""The journal of events: counted always, kept while there is room, written on request.
 
 Everything a barrier notices goes through `Journal.record`. Clean barriers only
 move counters, so a hundred thousand of them cost no memory; findings are kept
@@ -88,11 +88,11 @@ _LEAK_FIELDS = tuple(a.name for a in attrs.fields(Leak))
 
 
 class EventSource(Protocol):
-    """What summaries and reports read: a live `Journal` or `JournalRecords`."""
+    """The source of summaries and reports: a live `Journal` or `JournalRecords`."""
 
     @property
     def events(self) -> Sequence[Event]:
-        """The events that are at hand, oldest first within a process."""
+        """The available events, oldest first within a process."""
         ...
 
 
@@ -115,9 +115,9 @@ class Totals:
         disabled_probes: kind -> error, for probes that were switched off.
         dirty: reason -> how often it was given.
         notes: text -> how often it was noted.
-        truncated: what reached a limit -> the limit.
+        truncated: quantity that reached a limit -> the limit.
         known: findings above a note that the baseline has.
-        dropped: findings that are counted here but are no longer at hand as events.
+        dropped: findings that are counted here but are no longer available as events.
         fixtures: of managed fixtures how many were ``set_up``, ``failed`` to be, ``reused``, found ``contaminated``,
             ``reset`` (their value was put back) and ``rebuilt``.
     """
@@ -153,7 +153,7 @@ class Totals:
 
         The denominator are the boundaries that were really compared (`checked`),
         not the barriers that were merely opened: a barrier in mode ``off`` proves
-        nothing. 1.0 where there is no evidence at all.
+        nothing. 1.0 without any evidence.
         """
         return (self.checked - self.escaped) / self.checked if self.checked else 1.0
 
@@ -251,7 +251,7 @@ class Journal:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """The events still at hand, in the order they were recorded."""
+        """The available events, in the order in which they were recorded."""
         with self._lock:
             return tuple(sorted((*self._findings, *self._others), key=lambda event: event.seq))
 
@@ -273,7 +273,7 @@ class Journal:
 
     @property
     def owned_descriptors(self) -> frozenset[int]:
-        """File descriptors that belong to the journal and are nobody's leak."""
+        """File descriptors that belong to the journal and are not leaks."""
         return frozenset() if self._file is None or self._file.fd < 0 else frozenset({self._file.fd})
 
     def count_clean(self, scope: str = "barrier", checks: int = 1, **fields: Any) -> None:
@@ -306,8 +306,8 @@ class Journal:
 
         Args:
             ev: what happened; see the table in this module's description.
-            **fields: the facts. What is not JSON is kept as bounded text, so
-                that the journal keeps no object alive.
+            **fields: the facts. Values that are not JSON are kept as bounded text,
+                so that the journal keeps no object alive.
         """
         file = self._file
         if ev == "open" and file is None:
@@ -406,7 +406,7 @@ def totals_of(source: EventSource) -> Totals:
 
 
 def as_finding(event: Event) -> Change | Leak | None:
-    """Return the finding a ``change`` or ``leak`` event tells of, None for other events.
+    """Return the finding of a ``change`` or ``leak`` event, None for other events.
 
     Fields of later versions are ignored and missing ones are filled, so that
     journals outlive the version that wrote them.

@@ -139,8 +139,8 @@ class Lifecycle:
         """Run *callback* at teardown: after everything that comes up later, before all that is up now.
 
         Args:
-            callback: takes no arguments; what it returns is awaited if it can be.
-            name: what reports call it; its own name unless given.
+            callback: takes no arguments; an awaitable result is awaited.
+            name: its name in reports; that of the callback unless given.
             timeout: its budget in seconds; None: that of the lifecycle.
 
         Returns:
@@ -155,7 +155,7 @@ class Lifecycle:
         return callback
 
     def push(self, entry: Entry) -> None:
-        """Have *entry* finished at teardown: what `add_cleanup` does, for who wants to keep hold of it."""
+        """Finish *entry* at teardown, like `add_cleanup`, for callers that keep a reference to it."""
         self._stack.append(entry)
 
     def attach(
@@ -322,7 +322,7 @@ class Lifecycle:
 
         Args:
             names: names of nodes; None: all.
-            provided: values of names that somebody else looks after.
+            provided: values of names that are managed elsewhere.
             late: False: a failure tears down all that is up. True: the body asks for these,
                 what is up stays so until the body ends.
 
@@ -383,7 +383,7 @@ class Lifecycle:
         one cannot be interrupted; it is reported when it took too long.
 
         Args:
-            body_error: what the body raised, if it did; when nothing else went wrong
+            body_error: the exception of the body, if any; when nothing else went wrong
                 it is not raised here, but left to the caller.
 
         Raises:
@@ -517,9 +517,9 @@ class Lifecycle:
 
         Args:
             names: names of nodes; None: all.
-            provided: values of names that somebody else looks after.
+            provided: values of names that are managed elsewhere.
             late: True: the body asks for these, from whatever task and inside whatever cancel
-                scopes: what stays open gets a task of its own, and a failure leaves the rest up.
+                scopes: nodes that stay open get a task of their own, and a failure leaves the rest active.
 
         Raises:
             GraphError: if the graph has problems; nothing was started then.
@@ -549,7 +549,7 @@ class Lifecycle:
         meanwhile is raised again at the end.
 
         Args:
-            body_error: what the body raised, if it did. A cancellation that a node of this
+            body_error: the exception of the body, if any. A cancellation that a node of this
                 lifecycle has caused by failing in the background is replaced by that failure.
 
         Raises:

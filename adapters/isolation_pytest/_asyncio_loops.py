@@ -1,4 +1,4 @@
-"""Fixtures that tell the event loop of each loop scope of pytest-asyncio, which has no other public way to it."""
+"""Fixtures that return the event loop of each loop scope of pytest-asyncio, which has no other public access to it."""
 
 from __future__ import annotations
 

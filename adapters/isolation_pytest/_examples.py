@@ -1,4 +1,4 @@
-"""A barrier around each example of a Hypothesis test: what one example leaves must not reach the next.
+"""A barrier around each example of a Hypothesis test, so that no example sees the changes of another.
 
 A test function runs many times in one test then, and the barrier of the test
 sees only the first beginning and the last end.

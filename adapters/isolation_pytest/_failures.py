@@ -1,4 +1,4 @@
-"""What goes wrong with managed fixtures: when it is raised, and under whose name it is reported."""
+"""Errors of managed fixtures: when they are raised, and under which name they are reported."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Failures:
     """Keeps errors of teardowns until it is time to raise or report them.
 
     Attributes:
-        collecting: whether somebody is going to call `conclude`; otherwise errors of narrow fixtures are reported.
-        body_error: what the body of the current test raised, if anybody wants to know.
+        collecting: whether `conclude` is going to be called; otherwise errors of narrow fixtures are reported.
+        body_error: the exception of the body of the current test, for fixtures that see errors.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -69,7 +69,7 @@ class Failures:
             self._interrupts.append(error)
 
     def note_stray(self, instance: Instance, error: BaseException) -> None:
-        """Take what the teardown of ordinary fixtures raised that stand on *instance*."""
+        """Take the teardown error of ordinary fixtures that depend on *instance*."""
         if isinstance(error, Exception):
             error.add_note(f"while taking down what stands on the fixture {instance.run.name!r}")
             self._wide.append((instance, [error]))
@@ -123,7 +123,7 @@ class Failures:
             raise rest
 
     def publish(self) -> bool:
-        """Report errors of wide fixtures, each under the name of its fixture; tell whether there were any."""
+        """Report errors of wide fixtures, each under the name of its fixture; return whether there were any."""
         wide, self._wide = self._wide, []
         hook = self._config.hook
         for instance, errors in wide:
@@ -196,8 +196,8 @@ def without_our_frames(error: BaseException) -> BaseException:
 def problems_of(names: Sequence[str], definitions: Mapping[str, list[tuple[FixtureSpec, str]]]) -> GraphError | None:
     """Return what is wrong between the managed fixtures among *names*: circles, and wide ones that need narrow ones.
 
-    Names that nobody manages may be those of ordinary fixtures, and a name with several definitions
-    means one of them here: what concerns those is pytest's to find.
+    Other names may be those of ordinary fixtures, and a name with several definitions
+    means one of them here; pytest itself reports problems of those.
     """
     nodes = {
         name: node_of(definitions[name][0][0], scope=FixtureScope(definitions[name][0][1]))
@@ -214,7 +214,7 @@ def problems_of(names: Sequence[str], definitions: Mapping[str, list[tuple[Fixtu
 def suggest(
     error: pytest.FixtureLookupError, definitions: Mapping[str, list[tuple[FixtureSpec, str]]], known: Collection[str]
 ) -> None:
-    """Have *error* say which managed fixture asks for a name that nobody defines, and what was meant."""
+    """Add to *error* which managed fixture requests an undefined name, and the nearest defined one."""
     name = error.argname
     if name is None or error.msg is not None:
         return

@@ -28,7 +28,7 @@ _MOST_USERS = 5
 
 
 class Request:
-    """What the parameter ``request`` of a managed fixture gets under pytest.
+    """The value of the parameter ``request`` of a managed fixture under pytest.
 
     It is a `isolation_core.fixtures.FixtureRequest`, and where that ends pytest's own request:
     ``request.add_cleanup`` and ``request.barrier`` as well as ``request.node`` and ``request.getfixturevalue``.
@@ -83,7 +83,7 @@ class PytestRun(FixtureRun):
         return [] if found is None else [(each.variable, each.value) for each in found._bindings]
 
     def described(self) -> FixtureInstance:
-        """Return what there is to tell of it."""
+        """Return its description for debugging."""
         return copy(self.instance)
 
     def live_on(self, loop: RemoteLoop) -> None:
@@ -102,7 +102,7 @@ class Instance:
     """One value that is up.
 
     Attributes:
-        run: what set it up and tears it down.
+        run: the run that sets it up and tears it down.
         fixturedef: whose value it is, for pytest.
         request: for whom pytest has it set up.
         node: the scope it lives in, as a node of the collection tree.
@@ -123,7 +123,7 @@ class Instance:
         self.users: list[str] = []
 
     def is_for(self, item: pytest.Item, names: Collection[str]) -> bool:
-        """Tell whether *item*, which asks for *names*, is going to get this very value."""
+        """Return whether *item*, which requests *names*, is going to get this value."""
         name = self.fixturedef.argname
         if name not in names:
             return False
@@ -131,7 +131,7 @@ class Instance:
         return callspec is None or name not in callspec.params or callspec.params[name] is self.run.param
 
     def tear_down(self, failures: Failures) -> None:
-        """Run its teardown and all its cleanups; what goes wrong is kept by *failures*."""
+        """Run its teardown and all its cleanups; *failures* keeps their errors."""
         for user in self.users[:_MOST_USERS]:
             self.run.used_by(user)
         if len(self.users) > _MOST_USERS:

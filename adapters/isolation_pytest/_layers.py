@@ -1,12 +1,12 @@
-"""One barrier per scope, opened where pytest stands between two scopes' fixtures.
+"""One barrier per scope, opened between the fixtures of the wider scope and those of its own.
 
 pytest sets the fixtures of a test up widest scope first and tears them down
 narrowest first. The barrier of a scope has to open after every wider fixture
 and before the first fixture of its own scope, and to close in mirror order.
 An autouse fixture per scope would sit there too, but it costs fifty
 microseconds a test and shows up in ``request.fixturenames`` and ``--setup-show``;
-two public hooks find the same place without being seen: `pytest_fixture_setup`
-tells the scope of the fixture that is about to be set up, and a finalizer added
+two public hooks find the same place without being visible: `pytest_fixture_setup`
+receives the scope of the fixture that is about to be set up, and a finalizer added
 to a node before any fixture of it runs after all of them.
 """
 
@@ -93,7 +93,7 @@ class Layers:
     def setting_up(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item
     ) -> Iterator[None]:
-        """Wrap the set-up of a fixture: what a wide one does belongs to the barrier of its scope.
+        """Wrap the set-up of a fixture: changes of a wide one belong to the barrier of its scope.
 
         One that comes late (``request.getfixturevalue`` inside a test, a second test of a class that
         is the first to ask for it) finds narrower barriers open already. Its teardown may come just

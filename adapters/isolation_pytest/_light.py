@@ -1,8 +1,8 @@
 """The short way for the most frequent fixture: synchronous, function scope, nothing out of the ordinary.
 
 It promises what `FixtureRun` promises and does the same things in the same
-order, but has nothing ready for what hardly ever happens: objects that are
-needed to tell of a failure are made when there is one.
+order, but prepares nothing for rare cases: objects that are needed to
+report a failure are created when there is one.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _SYNC: Final = frozenset({"plain", "generator", "context manager"})
 
 
 def is_light(spec: FixtureSpec, scope: str) -> bool:
-    """Tell whether a value of *spec* can go the short way."""
+    """Return whether a value of *spec* can use the fast path."""
     return scope == "function" and spec.kind in _SYNC and not spec.wants_request and not spec.cleanup_callbacks
 
 
 class _Described(Host):
-    """Stands in as the host of a description: a fixture that goes the short way has no lifecycle."""
+    """The host of a description: a fixture on the fast path has no lifecycle."""
 
     @property
     def lifecycle(self) -> Lifecycle:
@@ -147,7 +147,7 @@ class LightRun:
             get_journal().record_finding(leak)
 
     def described(self) -> Instance:
-        """Return what there is to tell of it, for who asks; it is not kept."""
+        """Return its description for debugging, made on request."""
         found = Instance(self.spec, _Described(self.owner), name=self.spec.name, scope=self.scope)
         found.state = "up"
         found.since = self.since

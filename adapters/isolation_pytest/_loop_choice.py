@@ -54,7 +54,7 @@ class LoopChooser:
                 self._config.pluginmanager.register(_asyncio_loops, "isolation-asyncio-loops")
 
     def concerns(self, name: str) -> bool:
-        """Tell whether the fixture called *name* is where a loop comes from."""
+        """Return whether the fixture called *name* provides an event loop."""
         return name == _ANYIO or name.startswith(_LOOP)
 
     def came_up(self, fixturedef: pytest.FixtureDef[Any], value: object) -> None:
@@ -62,7 +62,7 @@ class LoopChooser:
         self._sources[fixturedef.argname] = fixturedef
 
     def is_coroutine_test(self, item: pytest.Item) -> bool:
-        """Tell whether the body of *item* is a coroutine function, which those of Hypothesis are not."""
+        """Return whether the body of *item* is a coroutine function, which those of Hypothesis are not."""
         return inspect.iscoroutinefunction(getattr(item, "obj", None))
 
     # -- choosing ---------------------------------------------------------------
@@ -113,7 +113,7 @@ class LoopChooser:
         instance.run.live_on(loop.lease())
 
     def _without_plugin(self, arguments: Mapping[str, Any], live: Iterable[Instance]) -> SharedLoop:
-        """Return a loop for a synchronous test: that of the values it stands on, one that is there, or a new one."""
+        """Return a loop for a synchronous test: that of its dependencies, an existing one, or a new one."""
         values = {id(value) for value in arguments.values()}
         for each in live:
             if each.loop is not None and id(each.run.value) in values:
@@ -152,7 +152,7 @@ class LoopChooser:
         return loop
 
     def is_wrong_for(self, instance: Instance, item: pytest.Item) -> bool:
-        """Tell whether *instance* has to be rebuilt, because *item* runs on another loop than it lives on."""
+        """Return whether *instance* has to be rebuilt, because *item* runs on another loop."""
         loop = instance.loop
         if loop is None:
             return False

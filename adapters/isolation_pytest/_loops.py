@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 
 class SharedLoop(RemoteLoop):
-    """A loop that several fixtures use: it is let go of when the last of them is down.
+    """A loop that several fixtures use: it is released when the last of them is torn down.
 
     Attributes:
-        key: what kind of loop it is; tests with another one need instances of their own.
+        key: the kind of the loop; tests with another kind need their own instances.
         leases: how many fixtures hold it.
     """
 
@@ -47,7 +47,7 @@ class SharedLoop(RemoteLoop):
 
     @abstractmethod
     def let_go(self) -> None:
-        """Do what is to be done when nobody needs the loop any more."""
+        """Release the loop after its last user."""
 
     @property
     def is_running(self) -> bool:
@@ -70,11 +70,11 @@ class SharedPortal(SharedLoop, Portal):
 
 
 class PluginLoop(SharedLoop):
-    """The loop of an asynchronous plugin of pytest. It stands still unless somebody runs something on it.
+    """The loop of an asynchronous plugin of pytest. It is idle unless a test or a fixture runs on it.
 
     Args:
         key: see `SharedLoop`.
-        forget: called when it is let go of.
+        forget: called when it is released.
         on_crash: called when a fixture fails in its background.
     """
 
@@ -208,7 +208,7 @@ class AnyioLoop(PluginLoop):
 
 
 def _poster() -> Callable[[Callable[[], object]], object]:
-    """Return what has a function called by the loop that runs now, also while it stands still."""
+    """Return a function that schedules a call on the loop that runs now, also while the loop is idle."""
     if is_trio():
         import trio
 

@@ -30,11 +30,11 @@ if it has a parameter ``config``, and as the core does, with the name and None, 
 
 
 class ManagedFixture(Protocol):
-    """What the decorator makes: for pytest a fixture, for the core a decorated object.
+    """The result of the decorator: a fixture for pytest, and a decorated object for the core.
 
     Attributes:
-        spec: what is known about it; ``spec.function`` is the decorated function, to be called by hand.
-        name: what tests ask for.
+        spec: its definition; ``spec.function`` is the decorated function, which can be called by hand.
+        name: the name that tests request.
     """
 
     spec: FixtureSpec
@@ -42,7 +42,7 @@ class ManagedFixture(Protocol):
 
 
 class _NoInstance:
-    """Stands for the object a method belongs to while there is none."""
+    """A placeholder for the object of a method while there is none."""
 
 
 @overload
@@ -102,17 +102,17 @@ def managed_fixture(
         cleanup_callbacks: run after its own teardown.
         timeout: budget of each cleanup in seconds; by default that of the configuration, 10 seconds.
         setup_timeout: budget of an asynchronous set-up in seconds.
-        on_contamination: what happens to a value of a wide scope that a test has changed.
+        on_contamination: the treatment of a value of a wide scope that a test has changed.
         concurrent: of no meaning here, pytest sets up one fixture after another.
         sees_errors: whether the exception of the test is thrown into it (function scope).
         params: as for `pytest.fixture`, ``pytest.param`` included.
         ids: as for `pytest.fixture`.
-        name: what tests ask for; by default the name of the function.
+        name: the name that tests request; by default that of the function.
         autouse: as for `pytest.fixture`.
 
     Returns:
-        What `pytest.fixture` returns, with the spec on it as ``spec``. As with every pytest fixture the
-        name does not stand for a function any more; by hand, call ``spec.function``.
+        The result of `pytest.fixture`, with the definition as ``spec``. As with every pytest fixture the
+        name is not a function any more; call ``spec.function`` by hand.
 
     Raises:
         ConfigurationError: if an argument is wrong.
@@ -160,9 +160,9 @@ def as_pytest_fixture(
     Assign it where pytest finds it: in a conftest, a test module or a plugin.
 
     Args:
-        thing: the decorated function, or its spec. What it depends on has to be a pytest fixture too;
+        thing: the decorated function, or its spec. Its dependencies have to be pytest fixtures too;
             `expose` sees to that.
-        name: what tests ask for; by default the name of the definition.
+        name: the name that tests request; by default that of the definition.
         scope: instead of its own.
         autouse: as for `pytest.fixture`.
 
@@ -170,7 +170,7 @@ def as_pytest_fixture(
         As for `managed_fixture`.
 
     Raises:
-        ConfigurationError: if *thing* is no managed fixture.
+        ConfigurationError: if *thing* is not a managed fixture.
     """
     spec = spec_of(thing)
     if spec is None:
@@ -186,7 +186,7 @@ def as_pytest_fixture(
 
 
 def expose(*things: object) -> dict[str, ManagedFixture]:
-    """Return definitions of the core, and all they stand on, as pytest fixtures by name.
+    """Return definitions of the core, and all their dependencies, as pytest fixtures by name.
 
     In a conftest: ``globals().update(expose(resources))``.
 
@@ -229,7 +229,7 @@ def expose(*things: object) -> dict[str, ManagedFixture]:
 
 
 def mark_dirty(request: pytest.FixtureRequest, name: str, reason: str) -> None:
-    """Have a managed fixture, and all that stands on it, rebuilt before the next test.
+    """Have a managed fixture, and all its dependents, rebuilt before the next test.
 
     Args:
         request: the ``request`` of a test or a fixture.
@@ -264,7 +264,7 @@ def _definition(
     ids: Any,
     scope: FixtureScope | DynamicScope,
 ) -> ManagedFixture:
-    """Return *spec* as what pytest's own decorator makes of a function that stands for it."""
+    """Return *spec* as a fixture that pytest's own decorator makes of a stand-in function."""
     passed = tuple((parameter, name) for parameter, name in spec.arguments)
     dependencies = tuple(name for name in spec.dependencies if name != REQUEST)
 

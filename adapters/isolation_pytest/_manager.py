@@ -3,8 +3,8 @@
 pytest resolves, orders, caches and parametrises managed fixtures as it does
 ordinary ones; each value is one `FixtureRun`. What pytest cannot be relied on
 for is here: a cleanup is reached also when pytest gives up on it, an interrupt
-waits for the cleanups, errors are told under the name of the fixture, values
-that are no good any more are rebuilt before the next test.
+waits for the cleanups, errors are reported under the name of the fixture, and
+values that cannot be used any more are rebuilt before the next test.
 
 The manager comes into being when pytest asks a managed fixture for its scope,
 that is during collection, and not at all where there is none.
@@ -151,14 +151,14 @@ class ManagedFixtures:
         return 10.0 if session is None else session.settings.timeout
 
     def _tear_down(self, instance: Instance) -> None:
-        """Tear one down; what goes wrong is raised later, or reported under its own name."""
+        """Tear one down; its errors are raised later, or reported under its own name."""
         __tracebackhide__ = True
         if self._live.pop(instance, instance) is instance:
             return
         instance.tear_down(self._failures)
 
     def _finish(self, instance: Instance) -> None:
-        """Have pytest tear down one that is up, and everything that stands on it."""
+        """Have pytest tear down an active fixture, and all its dependents."""
         try:
             instance.fixturedef.finish(instance.request)  # type: ignore[arg-type]
         except BaseException as error:
@@ -176,7 +176,7 @@ class ManagedFixtures:
             each.run.mark_dirty(reason)
 
     def alive(self) -> Iterator[FixtureInstance]:
-        """Yield what there is to tell of each fixture that is up, for `debug_fixture_state`."""
+        """Yield the description of each active fixture, for `debug_fixture_state`."""
         found: dict[str, FixtureInstance] = {}
         for each in list(self._live):
             told = each.run.described()
@@ -205,7 +205,7 @@ class ManagedFixtures:
 
     @pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
     def pytest_runtest_setup_explained(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Say what was meant by a name that nobody defines."""
+        """Add a suggestion for an undefined name."""
         __tracebackhide__ = True
         try:
             return (yield)
@@ -214,7 +214,7 @@ class ManagedFixtures:
             raise
 
     def _known_names(self, item: pytest.Item) -> set[str]:
-        """Return names that fixtures have; pytest does not tell all of them in public."""
+        """Return known names of fixtures; pytest does not list all of them in public."""
         return {name for each in item.session.items for name in getattr(each, "fixturenames", ())}
 
     def _prepare_for(self, item: pytest.Item) -> None:
@@ -290,7 +290,7 @@ class ManagedFixtures:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Tear down what nobody has torn down."""
+        """Tear down fixtures that pytest has not torn down."""
         error: BaseException | None = None
         result: object = None
         self._failures.collecting = True
@@ -316,7 +316,7 @@ class ManagedFixtures:
 
 
 def _reorder(names: list[str], priorities: Mapping[str, tuple[int, str]]) -> None:
-    """Sort the managed names of each scope among the places they have; what they need still goes first."""
+    """Sort the managed names of each scope among the places they have; dependencies still come first."""
     for scope in ("function", *_WIDE):
         places = [place for place, name in enumerate(names) if priorities.get(name, (0, ""))[1] == scope]
         wanted = sorted((names[place] for place in places), key=lambda name: -priorities[name][0])

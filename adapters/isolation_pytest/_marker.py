@@ -18,7 +18,7 @@ _KNOWN: Final = ("mode", "group", "ignore")
 
 @frozen
 class MarkerOptions:
-    """What the marker says of one test.
+    """The marker's settings for one test.
 
     Attributes:
         mode: the mode, None for that of the session.

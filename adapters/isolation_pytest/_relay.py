@@ -1,4 +1,4 @@
-"""The controller's half of pytest-xdist: reports of wide fixtures that are no reports of a test."""
+"""The controller's half of pytest-xdist: reports of wide fixtures that do not belong to a test."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 They are synchronous, so that they work in every test: sync ones, those of
 anyio's plugin and those of pytest-asyncio. A double is connected by the test
 (``await isolated_kafka_mock.connect()``), those of a scenario are connected
-already; what has to be awaited at the end is awaited by the barrier.
+already; the barrier awaits asynchronous cleanups at the end.
 Nothing is imported until a test asks for one of them.
 """
 

@@ -48,7 +48,7 @@ def start(config: pytest.Config, mode: str | None) -> None:
     """Read the settings and register the session's plugin, unless they say off.
 
     Raises:
-        pytest.UsageError: if a setting is wrong; the text names it and where it stands.
+        pytest.UsageError: if a setting is wrong; the text names it and its source.
     """
     packages = _names(config.getoption("--isolation-packages")) or config.getini("isolation_packages")
     try:
@@ -82,7 +82,7 @@ class SessionIsolation:
     """Opens and closes barriers as pytest walks through the session.
 
     Attributes:
-        settings: what was asked for.
+        settings: the settings of the run.
         function_barrier: the barrier around the test that is running.
     """
 
@@ -132,7 +132,7 @@ class SessionIsolation:
         return {**options, "mode": asked.mode, "group": asked.group or "default"}
 
     def _has_strangers(self) -> bool:
-        """Tell whether code that may change the tests' world runs between two tests.
+        """Return whether code that may change shared state runs between two tests.
 
         pytest's own hooks do not, nor do those of the plugins named here. A
         conftest's or any other plugin's may: then the world is looked at once
@@ -151,7 +151,7 @@ class SessionIsolation:
         self._session.start()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Tell the tests' own modules from those they test, and check what was asked for."""
+        """Separate test modules from modules under test, and check the requested settings."""
         self._mistakes = find_mistakes(session.items)
         try:
             # Only now are all conftest files loaded, which may register probes of their own.
@@ -177,7 +177,7 @@ class SessionIsolation:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
-        """Stand between the scopes, and watch the values of wide fixtures."""
+        """Open barriers between the scopes, and watch the values of wide fixtures."""
         item = self._item
         if item is None:
             return (yield)
@@ -194,7 +194,7 @@ class SessionIsolation:
         return value
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Let go of the value of a wide fixture that was torn down."""
+        """Release the value of a wide fixture that was torn down."""
         if fixturedef.scope != "function":
             self._stirred = True
             self._session.forget(fixturedef)
@@ -275,7 +275,7 @@ class SessionIsolation:
 
 
 def _run_in_copied_context(item: pytest.Item, barrier: Barrier, runtest: Callable[[], object]) -> object:
-    """Run the test's body in a copy of the context: what it sets there dies with it.
+    """Run the test's body in a copy of the context, which is dropped with everything set in it.
 
     Only the body: fixtures reset their variables by token in the context they
     were set up in, so set-up and teardown must stay where they are.

@@ -1,4 +1,4 @@
-"""What the session says at its end, also when its tests ran in worker processes."""
+"""The summary at the end of a session, also if its tests ran in worker processes."""
 
 from __future__ import annotations
 

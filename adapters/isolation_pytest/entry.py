@@ -1,4 +1,4 @@
-"""What the entry point names: it leads on to the plugin proper.
+"""The module that the entry point names; it leads to the plugin itself.
 
 pytest refuses to load one module under two names. Through this detour the
 plugin is known by its module name only, so that ``-p isolation_pytest.plugin``

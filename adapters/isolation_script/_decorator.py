@@ -51,9 +51,9 @@ def isolated(
     """Put a barrier around every call of a function, sync or async.
 
     Usable bare (``@isolated``) and with arguments (``@isolated(mode="strict")``).
-    What is not given comes from the settings. What the function returns or
-    raises is passed on; an async function is cleaned up in the task that awaits
-    it, also when that is cancelled.
+    Arguments that are not given come from the settings. The result or exception
+    of the function is passed on; an async function is cleaned up in the task that
+    awaits it, also when that task is cancelled.
 
     Args:
         group: the isolation group.

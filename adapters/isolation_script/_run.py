@@ -223,4 +223,4 @@ def end_by_interrupt() -> NoReturn:
 
 
 def _say_nothing(*_: object) -> None:
-    """Stand in for the hook that has spoken already."""
+    """A hook that prints nothing, because the real one has already been called."""

@@ -21,7 +21,7 @@ class IsolationMixin:
     It works by wrapping `run` and `setUpClass` of each subclass, so nothing
     depends on anybody calling ``super().setUp()``.
 
-    What is not set here comes from the settings; see `isolation_core.config`.
+    Attributes that are not set come from the settings; see `isolation_core.config`.
 
     Attributes:
         isolation_mode: ``"off"``, ``"report"``, ``"restore"`` or ``"strict"``.

@@ -1,4 +1,4 @@
-"""Renderers of a journal: what happened, for people and for programs."""
+"""Renderers of a journal, for people and for programs."""
 
 from isolation_core._alive import register_live_source
 from isolation_core.reports._grouping import Group, group_findings, unfinished_barriers

@@ -29,10 +29,10 @@ class Group:
     Attributes:
         finding: the worst of the findings, which the others resemble.
         undone: whether every single one was put back or ended.
-        count: how many findings it stands for.
-        owners: who left it behind, each once, in the order they did.
+        count: how many findings it represents.
+        owners: the polluters, each once, in the order of their findings.
         scopes: the scope of each of the owners.
-        victims: whom it broke, as far as that is known.
+        victims: the tests it broke, as far as known.
     """
 
     finding: Change | Leak
@@ -49,7 +49,7 @@ class Group:
 
     @property
     def rank(self) -> int:
-        """How much damage it does: 0 unrecoverable, 1 left as it is, 2 undone, 3 a note."""
+        """Its rank by damage: 0 unrecoverable, 1 not restored, 2 restored, 3 a note."""
         if self.severity == "note":
             return 3
         if self.severity == "unrecoverable":
@@ -60,9 +60,9 @@ class Group:
 def group_findings(source: EventSource, *, include_known: bool = True) -> tuple[Group, ...]:
     """Return the findings of a journal as groups, the most damaging first.
 
-    What broke others comes before what did not, state of one's own code before
-    that of the process and of other people's, and what many did before what one
-    did; the rest of the order is by owner, code and path, so that it is stable.
+    Findings that broke tests come before others, first-party state before that of
+    the process and of libraries, and findings of many owners before those of one;
+    the rest of the order is by owner, code and path, so that it is stable.
     """
     return _groups_of(event for event in source.events if include_known or not event.fields.get("known"))
 
@@ -106,7 +106,7 @@ def _is_patched(finding: Change | Leak, target: str) -> bool:
 def suspects_in(source: EventSource) -> tuple[Group, ...]:
     """Return the findings that are only a note and came before a test failed.
 
-    A cache that was filled is nobody's fault, but it may be why a later test fails.
+    A cache that was filled is not an error, but it may be the reason why a later test fails.
     """
     events = source.events
     last = max((index for index, event in enumerate(events) if event.ev == "failure"), default=0)

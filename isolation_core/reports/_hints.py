@@ -1,4 +1,4 @@
-"""What a finding's code means and what to do about it."""
+"""The meaning of a finding's code, and advice."""
 
 from __future__ import annotations
 

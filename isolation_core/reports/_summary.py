@@ -1,4 +1,4 @@
-"""What the journal adds up to: a summary, a score, and what to do about it."""
+"""The totals of a journal: a summary, a score, and advice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def get_contamination_summary(journal: EventSource | None = None) -> dict[str, A
     """Return what barriers found so far, as plain data.
 
     Args:
-        journal: what to sum up; the journal of this process if None.
+        journal: the journal to sum up; None: that of this process.
 
     Returns:
         A dictionary with these keys.
@@ -42,7 +42,7 @@ def get_contamination_summary(journal: EventSource | None = None) -> dict[str, A
             of the fields of `Change` or `Leak`; notes are left out.
         - ``restored``, ``remaining``, ``unrecoverable``: how many findings were put back or ended, were not
             put back, or cannot be put back.
-        - ``notes``, ``disabled_probes``, ``dirty_reasons``, ``truncated``: what limits the trust in the rest.
+        - ``notes``, ``disabled_probes``, ``dirty_reasons``, ``truncated``: reasons to trust the rest less.
         - ``dropped_findings``: findings that are counted and no longer listed under their owners.
         - ``fixtures``: how many managed fixtures were ``set_up``, ``failed`` in set-up, were ``reused``, found
             ``contaminated``, ``reset`` (their value was put back) or ``rebuilt``.

@@ -1,4 +1,4 @@
-"""A journal as plain text for a terminal: who, what, whom it broke, what to type now."""
+"""A journal as plain text for a terminal: polluter, state, victim, advice."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _fates(groups: Sequence[Group]) -> str:
 
 
 def _asides(source: EventSource, totals: Totals, dress: Style) -> Iterator[str]:
-    """What a reader must know before trusting the findings."""
+    """Facts that a reader must know before trusting the findings."""
     texts = [f"the process is dirty: {reason}" for reason in totals.dirty]
     texts += [f"not watched: {kind} (its probe failed: {why})" for kind, why in totals.disabled_probes.items()]
     texts += [f"not watched to the end: {what} (limit {limit})" for what, limit in totals.truncated.items()]

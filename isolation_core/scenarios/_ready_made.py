@@ -1,4 +1,4 @@
-"""Ready-made scenarios: two of ours, and those users register."""
+"""Ready-made scenarios: two built-in ones, and those that users register."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def register_scenario(
 ) -> None:
     """Make ``integration_scenario(name)`` work without naming services.
 
-    A later registration under the same name replaces the earlier one, and one under the
-    name of a built-in scenario stands in for that.
+    A later registration under the same name replaces the earlier one, or the
+    built-in scenario of that name.
 
     Args:
-        name: what to ask for.
+        name: the name to request.
         services: see `IntegrationScenario`.
         dependencies: likewise.
         **options: any other argument of `IntegrationScenario`.
 
     Raises:
         GraphError: for cycles and missing dependencies, now instead of in each test.
-        UnknownServiceError: for a service nobody registered.
+        UnknownServiceError: for a service that is not registered.
     """
     # A trial: whoever registers nonsense learns it here.
     IntegrationScenario(name, services, dependencies, **options).validate()
@@ -89,7 +89,7 @@ def integration_scenario(
 
     Raises:
         UnknownScenarioError: if no services are given and *name* is not a ready-made one.
-        UnknownServiceError: for a service nobody registered, with a did-you-mean.
+        UnknownServiceError: for a service that is not registered, with a suggestion.
     """
     if services is not None:
         return IntegrationScenario(name, services, dependencies, **options)

@@ -1,4 +1,4 @@
-"""What a scenario said it needs, against what it used."""
+"""The services that a scenario requires, compared with those it used."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class IntegrationScenario:
     either is strict), and any use after its end raises `MockDiscardedError`.
 
     Args:
-        name: what reports call it.
+        name: its name in reports.
         services: `ServiceType` members, or names given to `register_service`; or a mapping from these to options.
         dependencies: for each service the ones that must be up before it and until it is down.
         rules: held against the log at the end; see `ServiceRule`.
@@ -101,7 +101,7 @@ class IntegrationScenario:
 
     @property
     def requirements(self) -> Requirements:
-        """What was required, provided, used, unused, and used without being required, so far."""
+        """The services required, provided, used, unused, and used without being required, so far."""
         up = {*self._provided, *self.context.doubles}
         return find_requirements(self.services, up, self.context.log)
 
