@@ -50,7 +50,7 @@ class Bindings:
         self._bindings: list[_Binding] = []
 
     def add(self, entry: Entry, changed: list[tuple[ContextVar[Any], Any]]) -> list[tuple[ContextVar[Any], Entry]]:
-        """Set the variables that the set-up of *entry* has *changed*; return those that other code had set differently."""
+        """Set variables that the set-up of *entry* has *changed*; return those that other code set differently."""
         contested = []
         for variable, value in changed:
             contested += [

@@ -74,7 +74,7 @@ class Layers:
         node.addfinalizer(partial(self.close, barrier))
 
     def _drop_stale(self, item: pytest.Item) -> None:
-        """Close barriers whose node is not around *item*: somebody dropped their finalizers."""
+        """Close barriers whose node is not around *item*: another plugin dropped their finalizers."""
         for barrier in reversed(self._session.barriers):
             if self._nodes.get(barrier) is not _node(barrier.scope, item):
                 self.close(barrier)

@@ -1,8 +1,8 @@
 """Everything about managed fixtures that belongs to one pytest session.
 
 pytest resolves, orders, caches and parametrises managed fixtures as it does
-ordinary ones; each value is one `FixtureRun`. What pytest cannot be relied on
-for is here: a cleanup is reached also when pytest gives up on it, an interrupt
+ordinary ones; each value is one `FixtureRun`. The manager guarantees what pytest
+does not: a cleanup runs even if pytest gives up on it, an interrupt
 waits for the cleanups, errors are reported under the name of the fixture, and
 values that cannot be used any more are rebuilt before the next test.
 

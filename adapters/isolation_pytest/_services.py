@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def _marked_services(request: pytest.FixtureRequest) -> None:
-    """What the marker ``services`` asks for."""
+    """The services that the marker ``services`` requests."""
     marker = request.node.get_closest_marker("services")
     unknown = sorted(set(marker.kwargs) - {"install", "virtual_time"})
     if unknown:

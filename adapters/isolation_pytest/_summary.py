@@ -39,7 +39,7 @@ class Findings:
         self._told = 0
 
     def note_failure(self, report: pytest.TestReport) -> None:
-        """Mark in the journal that a test failed: what came before may be the reason, even if harmless by itself."""
+        """Mark in the journal that a test failed: an earlier finding may be the reason, even a harmless one."""
         self._session.journal.record("failure", test=report.nodeid)
 
     def attach(self, report: pytest.TestReport) -> None:
