@@ -497,7 +497,7 @@ class Barrier:
             parent,
             self._territory,
             kinds=kinds,
-            home=opening.test_module,
+            test_module=opening.test_module,
             own_globals=self._own_globals,
             restores=self.mode != "report",
             hooks_depth=opening.hooks_depth,

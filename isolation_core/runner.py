@@ -126,7 +126,7 @@ class RunnerSession:
             ConfigurationError: if the settings are wrong, or the baseline cannot be read.
         """
         if self._own_journal is not None and self._former is None:
-            self._former = (get_journal(), current_baseline(), get_tracker().leaf_modules)
+            self._former = (get_journal(), current_baseline(), get_tracker().test_modules)
             set_journal(self._own_journal)
             set_baseline(self._known)
         self._follow_baseline()
@@ -141,7 +141,7 @@ class RunnerSession:
             self._former = None
             set_journal(journal)
             set_baseline(baseline)
-            get_tracker().set_leaf_modules(test_modules)
+            get_tracker().set_test_modules(test_modules)
 
     def _begin_journal(self, mode: Mode) -> None:
         """Write the journal to a file from now on, if that is set and nobody does it yet.
@@ -355,7 +355,7 @@ class RunnerSession:
 
     def set_test_modules(self, names: Iterable[str]) -> None:
         """Say which modules hold the tests: each is compared around its own tests only."""
-        get_tracker().set_leaf_modules(names)
+        get_tracker().set_test_modules(names)
 
     def leave_alone(self, names: Iterable[str]) -> None:
         """Never watch the modules called *names*: plugins of the runner keep their own state in them."""

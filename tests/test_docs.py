@@ -28,7 +28,7 @@ from attrs import fields, frozen
 
 from isolation_core.codes import CODES
 from isolation_core.config import Settings
-from isolation_core.contamination.objects._containers import Facet
+from isolation_core.contamination.objects._containers import ObjectState
 from isolation_core.contamination.probes._builtin import builtin_probes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -188,7 +188,7 @@ def test_findings_lists_every_code_and_kind() -> None:
     page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
     listed = {(code, kind) for code, kind in re.findall(r"^\| `([A-Z]{3}\d{3})` \| `([a-z-]+)` \|", page, re.MULTILINE)}
     watched: set[tuple[str, str]] = {(probe.code, probe.kind) for probe in builtin_probes()}
-    pending = list(Facet.__subclasses__())
+    pending = list(ObjectState.__subclasses__())
     while pending:
         facet = pending.pop()
         pending += facet.__subclasses__()

@@ -19,8 +19,8 @@ import pytest
 
 from isolation_core import isolation_barrier
 from isolation_core.contamination import default_probes
-from isolation_core.contamination.probes._guards import CAN_GLANCE, Glances
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._guards import CAN_GUARD, Guards
+from isolation_core.contamination.probes._probe import Guard
 
 _POLLUTIONS: dict[str, Callable[[], object]] = {
     "cwd": lambda: os.chdir("/"),
@@ -59,32 +59,32 @@ def test_a_patch_started_twice_is_found_twice() -> None:
             assert [leak.kind for leak in inner.leaks] == ["patch"]
 
 
-@pytest.mark.skipif(not CAN_GLANCE, reason="this interpreter shows too little")
+@pytest.mark.skipif(not CAN_GUARD, reason="this interpreter shows too little")
 def test_most_probes_are_not_asked_while_nothing_moves() -> None:
     """In a quiet process two thirds of the built-in probes are spoken for by their readings."""
     probes = [probe for probe in default_probes() if probe.process_wide]
     for probe in probes:
         probe.capture()
-    assert sum(probe.glance() is not None for probe in probes) >= len(probes) * 2 // 3
+    assert sum(probe.guard() is not None for probe in probes) >= len(probes) * 2 // 3
 
 
-@pytest.mark.skipif(not CAN_GLANCE, reason="this interpreter shows too little")
+@pytest.mark.skipif(not CAN_GUARD, reason="this interpreter shows too little")
 def test_a_reading_that_raises_has_the_probes_asked() -> None:
     """A call that fails says nothing about the state: the probe itself must look."""
 
     def fails() -> object:
         raise OSError("gone")
 
-    glances = Glances()
-    glances.believe([Glance((partial(int, "?"),))])
-    assert not glances.nothing_moved()
-    glances.believe([Glance((fails,))])
-    assert not glances.nothing_moved()
-    glances.believe([Glance((os.getpid,))])
-    assert glances.nothing_moved()
+    guards = Guards()
+    guards.accept([Guard((partial(int, "?"),))])
+    assert not guards.nothing_moved()
+    guards.accept([Guard((fails,))])
+    assert not guards.nothing_moved()
+    guards.accept([Guard((os.getpid,))])
+    assert guards.nothing_moved()
 
 
-@pytest.mark.skipif(not CAN_GLANCE, reason="this interpreter shows too little")
+@pytest.mark.skipif(not CAN_GUARD, reason="this interpreter shows too little")
 def test_objects_are_compared_by_identity_only() -> None:
     """An object whose equality lies or raises is never asked."""
 
@@ -95,8 +95,8 @@ def test_objects_are_compared_by_identity_only() -> None:
         __hash__ = None  # type: ignore[assignment]
 
     held: list[Any] = [Liar()]
-    glances = Glances()
-    glances.believe([Glance(objects=(lambda: tuple(held),))])
-    assert glances.nothing_moved()
+    guards = Guards()
+    guards.accept([Guard(objects=(lambda: tuple(held),))])
+    assert guards.nothing_moved()
     held[0] = Liar()
-    assert not glances.nothing_moved()
+    assert not guards.nothing_moved()

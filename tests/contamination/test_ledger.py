@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isolation_core.contamination._difference import Difference
-from isolation_core.contamination.objects._containers import ORDER, Facet
-from isolation_core.contamination.objects._graph import Ledger
+from isolation_core.contamination.objects._graph import ObjectGraph
+from isolation_core.contamination.objects._slot import ObjectSlot
 
 MODULE = "sample_app"
 
@@ -105,25 +105,25 @@ def app() -> Iterator[Any]:
     del sys.modules[MODULE]
 
 
-def watch(module: Any) -> Ledger:
+def watch(module: Any) -> ObjectGraph:
     """Return a ledger with a snapshot of *module*."""
-    ledger = Ledger(lambda name: name == MODULE)
+    ledger = ObjectGraph(lambda name: name == MODULE)
     ledger.add_module(MODULE, module)
     ledger.write()
-    ledger.scan()
+    ledger.moved()
     return ledger
 
 
-def paths(found: list[tuple[Facet, Difference]]) -> list[str]:
+def paths(found: list[tuple[ObjectSlot, Difference]]) -> list[str]:
     """Return where the differences are."""
-    return [facet.node.path() + facet.accessor(difference.key) for facet, difference in found]
+    return [slot.path() for slot, _ in found]
 
 
-def undo(ledger: Ledger, found: list[tuple[Facet, Difference]]) -> None:
+def undo(ledger: ObjectGraph, found: list[tuple[ObjectSlot, Difference]]) -> None:
     """Put everything back, newest first, orders of keys last."""
-    for facet, difference in sorted(reversed(found), key=lambda pair: pair[1].key is ORDER):  # noqa: C414 - stable
-        facet.write(difference.key, difference.before)
-    ledger.reread([facet for facet, _ in found])
+    for slot, difference in sorted(reversed(found), key=lambda pair: pair[0].turn):  # noqa: C414 - stable
+        slot.write(difference.before)
+    ledger.accept({slot: difference.before for slot, difference in found})
     ledger.settle()
 
 
@@ -184,13 +184,13 @@ def test_every_kind_of_change_is_seen_named_and_undone(app: Any, name: str) -> N
     code, path = MUTATIONS[name]
     ledger = watch(app)
     exec(code, app.__dict__)
-    found = ledger.scan()
+    found = ledger.moved()
     ledger.settle()
     assert any(found_path.startswith(path) for found_path in paths(found)), paths(found)
     undo(ledger, found)
     fresh = types.ModuleType(MODULE)
     exec(SOURCE, fresh.__dict__)
-    assert not ledger.scan()
+    assert not ledger.moved()
     assert shape(app.__dict__) == shape(fresh.__dict__)
 
 
@@ -245,7 +245,7 @@ def test_nothing_is_found_where_nothing_happened(app: Any) -> None:
     ledger = watch(app)
     _ = [repr(value) for value in vars(app).values()], app.BOX.method(), app.function(1), app.CONFIG["a"]
     assert list(app.ORDERED) and app.dispatch(1) and issubclass(app.Box, app.Shape) is False
-    assert ledger.scan() == []
+    assert ledger.moved() == []
 
 
 def test_addresses_are_not_reused_under_our_eyes(app: Any) -> None:
@@ -255,7 +255,7 @@ def test_addresses_are_not_reused_under_our_eyes(app: Any) -> None:
     del app.SLOT
     gc.collect()
     app.SLOT = object()
-    assert paths(ledger.scan()) == ["sample_app.SLOT"]
+    assert paths(ledger.moved()) == ["sample_app.SLOT"]
 
 
 def test_watching_more_does_not_swallow_what_changed_meanwhile(app: Any) -> None:
@@ -265,7 +265,7 @@ def test_watching_more_does_not_swallow_what_changed_meanwhile(app: Any) -> None
     ledger.add_value("key", "value", [1])
     app.ITEMS.append(9)
     ledger.drop_root("key")
-    assert sorted(paths(ledger.scan())) == ["sample_app.CONFIG['mine']", "sample_app.ITEMS"]
+    assert sorted(paths(ledger.moved())) == ["sample_app.CONFIG['mine']", "sample_app.ITEMS"]
 
 
 class Hostile:
@@ -318,10 +318,10 @@ def leaf(app: Any) -> Iterator[Any]:
     del sys.modules["test_leaf"]
 
 
-def _ledger_of(*modules: types.ModuleType) -> Ledger:
+def _ledger_of(*modules: types.ModuleType) -> ObjectGraph:
     names = {module.__name__ for module in modules}
-    ledger = Ledger(lambda name: name in names)
-    ledger.leaf_modules = frozenset({"test_leaf"})
+    ledger = ObjectGraph(lambda name: name in names)
+    ledger.test_modules = frozenset({"test_leaf"})
     for module in modules:
         ledger.add_module(module.__name__, module)
     ledger.write()
@@ -333,22 +333,22 @@ def test_what_only_test_functions_lead_to_is_looked_at_with_their_own_tests(app:
     ledger = _ledger_of(app, leaf)
     leaf.test_one.pytestmark.append("skip")
     leaf.test_one.__defaults__[0].append(1)
-    assert not ledger.scan("test_other")
-    found = {f"{facet.node.path()}: {difference.after}" for facet, difference in ledger.scan("test_leaf")}
+    assert not ledger.moved("test_other")
+    found = {f"{slot.path()}: {difference.after}" for slot, difference in ledger.moved("test_leaf")}
     assert len(found) == 2, found
     leaf.test_one.pytestmark.append("xfail")
-    assert ledger.scan(None)
+    assert ledger.moved(None)
 
 
 def test_what_others_reach_too_is_looked_at_with_every_test(app: Any, leaf: Any) -> None:
     """As soon as the application holds it as well, every test may change it."""
     ledger = _ledger_of(app, leaf)
     app.shared = leaf.test_one.__defaults__
-    assert ledger.scan("test_other")
+    assert ledger.moved("test_other")
     ledger.settle()
-    assert not ledger.scan("test_other")
+    assert not ledger.moved("test_other")
     app.shared[0].append("entry")
-    assert [difference.after for _, difference in ledger.scan("test_other")] == [("entry",)]
+    assert [difference.after for _, difference in ledger.moved("test_other")] == [("entry",)]
 
 
 def test_a_change_before_others_reach_it_is_not_swallowed(app: Any, leaf: Any) -> None:
@@ -356,9 +356,9 @@ def test_a_change_before_others_reach_it_is_not_swallowed(app: Any, leaf: Any) -
     ledger = _ledger_of(app, leaf)
     leaf.test_one.__defaults__[0].append("early")
     app.shared = leaf.test_one.__defaults__
-    assert ledger.scan("test_other")
+    assert ledger.moved("test_other")
     ledger.settle()
-    assert [difference.after for _, difference in ledger.scan("test_other")] == [("early",)]
+    assert [difference.after for _, difference in ledger.moved("test_other")] == [("early",)]
 
 
 def test_objects_that_refuse_every_question_are_watched_all_the_same(app: Any) -> None:
@@ -367,11 +367,11 @@ def test_objects_that_refuse_every_question_are_watched_all_the_same(app: Any) -
     ledger = watch(app)
     app.HOSTILE[1]["k"] = Hostile()
     app.HOSTILE.append(Hostile())
-    found = ledger.scan()
+    found = ledger.moved()
     assert sorted(paths(found)) == ["sample_app.HOSTILE", "sample_app.HOSTILE[1]['k']"]
     undo(ledger, found)
     assert len(app.HOSTILE) == 2
-    assert ledger.scan() == []
+    assert ledger.moved() == []
 
 
 def test_cycles_end(app: Any) -> None:
@@ -381,7 +381,7 @@ def test_cycles_end(app: Any) -> None:
     loop.append(loop)
     ledger = watch(app)
     loop.append(2)
-    undo(ledger, ledger.scan())
+    undo(ledger, ledger.moved())
     assert len(loop) == 2
     assert loop[1] is loop
 
@@ -392,7 +392,7 @@ def test_the_ledger_lets_go_of_what_its_owner_dropped(app: Any) -> None:
     ledger = watch(app)
     reference = weakref.ref(app.HELD)
     app.HELD = None
-    ledger.scan()
+    ledger.moved()
     ledger.settle()
     assert reference() is None
     assert len(ledger) == len(watch(app))
@@ -405,7 +405,7 @@ def test_weak_members_die_while_they_are_watched(app: Any) -> None:
     ledger = watch(app)
     del box
     assert len(app.LIVE) == 1
-    assert ledger.scan() == []
+    assert ledger.moved() == []
 
 
 def test_a_cache_keeps_what_it_held_before(app: Any) -> None:
@@ -413,7 +413,7 @@ def test_a_cache_keeps_what_it_held_before(app: Any) -> None:
     before = app.cached(1)
     ledger = watch(app)
     app.cached(2)
-    undo(ledger, ledger.scan())
+    undo(ledger, ledger.moved())
     assert app.cached(1) is before
     assert app.cached.cache_info().currsize == 1
 
@@ -437,7 +437,7 @@ def test_subclasses_with_their_own_ideas_are_read_and_written_below_them(app: An
     dict.__setitem__(app.LIAR, "b", 2)
     dict.__delitem__(app.LIAR, "a")
     list.append(app.LIARS, 3)
-    found = ledger.scan()
+    found = ledger.moved()
     assert {*paths(found)} == {"sample_app.LIAR['a']", "sample_app.LIAR['b']", "sample_app.LIAR", "sample_app.LIARS"}
     undo(ledger, found)
     assert dict.__repr__(app.LIAR) == "{'a': 1}"
@@ -594,10 +594,10 @@ def test_restoring_brings_back_the_identical_graph(graph: dict[str, Any], data: 
     """Same objects, same contents, same order after any mutations; restoring twice changes nothing."""
     module = types.ModuleType("generated_app")
     module.__dict__.update(graph)
-    ledger = Ledger(lambda name: name in ("generated_app", __name__))
+    ledger = ObjectGraph(lambda name: name in ("generated_app", __name__))
     ledger.add_module("generated_app", module)
     ledger.write()
-    ledger.scan()
+    ledger.moved()
     names = tuple(graph)
 
     def contents() -> dict[str, Any]:
@@ -605,7 +605,7 @@ def test_restoring_brings_back_the_identical_graph(graph: dict[str, Any], data: 
 
     before = picture(contents())
     keep = [contents()]
-    log: list[tuple[Facet, Difference]] = []
+    log: list[tuple[ObjectSlot, Difference]] = []
     for _ in range(data.draw(st.integers(1, 4))):
         root = contents()
         mutate(root, data)
@@ -615,12 +615,12 @@ def test_restoring_brings_back_the_identical_graph(graph: dict[str, Any], data: 
             else:
                 module.__dict__.pop(name, None)
         keep.append(root)
-        log += ledger.scan()
+        log += ledger.moved()
         if data.draw(st.booleans()):
             ledger.settle()
     undo(ledger, log)
     assert picture(contents()) == before
-    assert ledger.scan() == []
+    assert ledger.moved() == []
     undo(ledger, log)
     assert picture(contents()) == before
-    assert ledger.scan() == []
+    assert ledger.moved() == []

@@ -4,14 +4,14 @@
 is asked of the interpreter, not of Python code. Dicts (modules, classes,
 containers) show their version tags where there are any, lists and sets the
 memory their items lie in. For the rest one `gc.get_referents` call lists what a
-whole page refers to, and the list is compared with the saved one as raw memory,
+whole batch refers to, and the list is compared with the saved one as raw memory,
 pointer by pointer. No `__eq__` can run and nothing depends on what the objects
-are. Only a page that differs is looked at, and only a node that differs is read.
+are. Only a batch that differs is looked at, and only a node that differs is read.
 
 Two facts about CPython shape the rest. `gc.get_referents` visits the *values*
-of a dict whose keys are all strings but not the keys, so the keys of a page
+of a dict whose keys are all strings but not the keys, so the keys of a batch
 are compared as well. And an address is only an identity while its object
-lives, so what was compared is held: by the page, or by the facets' snapshots.
+lives, so what was compared is held: by the batch, or by the states' snapshots.
 """
 
 from __future__ import annotations
@@ -30,56 +30,66 @@ from isolation_core.contamination._cpython import (
     moved,
     store_of,
 )
-from isolation_core.contamination.objects._containers import Facet
+from isolation_core.contamination.objects._containers import ObjectState
 
-__all__ = ["AnyPage", "Page", "ReadPage", "StorePage", "Sweep"]
+__all__ = ["AnyBatch", "Batch", "ReadBatch", "StoreBatch", "Sweep"]
 
-_Span = TypeVar("_Span", bound=tuple[Facet, Any, int])
+_Span = TypeVar("_Span", bound=tuple[ObjectState, Any, int])
 
 _LARGE: Final = 1 << 16  # bytes
 
 
-class Page:
-    """Up to `size` facets that are compared in one call.
+class Batch:
+    """Up to `size` states that are compared in one call.
 
     Args:
-        home: name of the module to which the facets matter; None: to all.
+        test_module: name of the module to which the states matter; None: to all.
     """
 
     __slots__ = (
-        "_known", "compared", "dicts", "facets", "home", "image", "key_image", "referents", "seen", "spans", "targets",
+        "_known",
+        "compared",
+        "dicts",
+        "image",
+        "key_image",
+        "referents",
+        "seen",
+        "spans",
+        "states",
+        "targets",
+        "test_module",
         "views",
     )  # fmt: skip
     size: ClassVar[int] = 128
 
-    def __init__(self, home: str | None = None) -> None:
-        self.home = home
-        self.facets: list[Facet] = []
+    def __init__(self, test_module: str | None = None) -> None:
+        self.test_module = test_module
+        self.states: list[ObjectState] = []
         self._known: dict[int, tuple[list[memoryview], int, tuple[Any, ...], dict[Any, Any] | None]] = {}
         self.refresh()
 
-    def refresh(self, moved: Iterable[Facet] = ()) -> None:
-        """Believe what is there now; the stores of *moved* facets may be other objects."""
+    def refresh(self, moved: Iterable[ObjectState] = ()) -> None:
+        """Believe what is there now; the stores of *moved* states may be other objects."""
         known, self._known = self._known, {}
-        for facet in moved:
-            known.pop(id(facet), None)
+        for state in moved:
+            known.pop(id(state), None)
         targets: list[Any] = []
         self.dicts: list[dict[Any, Any]] = []
         self.views: list[memoryview] = []
-        # Facet, and where its views begin and end in the joined bytes.
-        self.spans: list[tuple[Facet, int, int]] = []
+        # ObjectState, and where its views begin and end in the joined bytes.
+        self.spans: list[tuple[ObjectState, int, int]] = []
         # Facets that are compared by what they refer to, or by keys.
-        self.compared: list[Facet] = []
+        self.compared: list[ObjectState] = []
         end = 0
-        for facet in self.facets:
-            anatomy = known.get(id(facet))
+        for state in self.states:
+            anatomy = known.get(id(state))
             if anatomy is None:
-                views = facet.views()
-                anatomy = (views, sum(map(len, views)), *facet.rest())
-            self._known[id(facet)] = anatomy
+                views = state.views()
+                anatomy = (views, sum(map(len, views)), *state.rest())
+            self._known[id(state)] = anatomy
             views, size, rest, keyed = anatomy
             if size:
-                self.spans.append((facet, end, end + size))
+                self.spans.append((state, end, end + size))
                 end += size
                 self.views += views
             targets += rest
@@ -87,33 +97,33 @@ class Page:
                 self.dicts.append(keyed)
             # A functools cache is known by its keys alone: what it holds must be able to die.
             if rest or keyed is not None:
-                self.compared.append(facet)
+                self.compared.append(state)
         self.targets = tuple(targets)
-        self._believe()
+        self._accept()
 
-    def believe(self, moved: Iterable[Facet]) -> None:
-        """Believe what is there now, when *moved* facets were all that changed."""
-        if any(facet.may_move for facet in moved):
+    def accept(self, moved: Iterable[ObjectState]) -> None:
+        """Believe what is there now, when *moved* states were all that changed."""
+        if any(state.may_move for state in moved):
             self.refresh(moved)
         else:
-            self._believe()
+            self._accept()
 
-    def _believe(self) -> None:
+    def _accept(self) -> None:
         self.seen = joined(self.views)
         self.referents = gc.get_referents(*self.targets)
         self.image = identical_lists(self.referents)
         self.key_image = identical(self._keys())
 
-    def remove(self, facet: Facet) -> None:
-        """Compare *facet* no more, from the next `refresh` on."""
-        self.facets.remove(facet)
-        self._known.pop(id(facet), None)
+    def remove(self, state: ObjectState) -> None:
+        """Compare *state* no more, from the next `refresh` on."""
+        self.states.remove(state)
+        self._known.pop(id(state), None)
 
     def _keys(self) -> tuple[Any, ...]:
         return tuple(chain.from_iterable(map(dict.__iter__, self.dicts)))
 
-    def suspects(self) -> list[Facet]:
-        """Return the facets that may have changed: none, as a rule."""
+    def suspects(self) -> list[ObjectState]:
+        """Return the states that may have changed: none, as a rule."""
         now = joined(self.views)
         # A view tells that its store was written to; whether it differs is for
         # the reading to say.
@@ -122,55 +132,55 @@ class Page:
             identical_lists(gc.get_referents(*self.targets)) != self.image
             or (self.dicts and identical(self._keys()) != self.key_image)
         ):
-            found += [facet for facet in self.compared if facet not in found]
+            found += [state for state in self.compared if state not in found]
         return found
 
 
-class StorePage:
+class StoreBatch:
     """Up to `size` lists and sets, whose items are compared where they lie.
 
     Not by what they refer to: that would touch every item of every list.
     """
 
-    __slots__ = ("_known", "_shown", "blocks", "facets", "home", "seen", "words")
+    __slots__ = ("_known", "_shown", "blocks", "seen", "states", "test_module", "words")
     size: ClassVar[int] = 64
 
-    def __init__(self, home: str | None = None) -> None:
-        self.home = home
-        self.facets: list[Facet] = []
+    def __init__(self, test_module: str | None = None) -> None:
+        self.test_module = test_module
+        self.states: list[ObjectState] = []
         self._known: dict[int, Store] = {}
         self.refresh()
 
-    def refresh(self, moved: Iterable[Facet] = ()) -> None:
+    def refresh(self, moved: Iterable[ObjectState] = ()) -> None:
         """Believe what is there now."""
         known, self._known = self._known, {}
-        for facet in self.facets:
-            store = known.get(id(facet))
-            self._known[id(facet)] = store_of(facet.holder) if store is None or store.moved() else store
+        for state in self.states:
+            store = known.get(id(state))
+            self._known[id(state)] = store_of(state.holder) if store is None or store.moved() else store
         stores = self._known.values()
         self.words = [store.words for store in stores]
         self.blocks = [block for store in stores for block in store.blocks]
         words = b"".join([store.seen for store in stores])
         self.seen = (words, contents(self.words, self.blocks, words))
-        self._shown: list[tuple[Facet, Store]] = list(zip(self.facets, stores, strict=True))
+        self._shown: list[tuple[ObjectState, Store]] = list(zip(self.states, stores, strict=True))
 
-    believe = refresh
+    accept = refresh
 
-    def remove(self, facet: Facet) -> None:
-        """Compare *facet* no more, from the next `refresh` on."""
-        self.facets.remove(facet)
-        self._known.pop(id(facet), None)
+    def remove(self, state: ObjectState) -> None:
+        """Compare *state* no more, from the next `refresh` on."""
+        self.states.remove(state)
+        self._known.pop(id(state), None)
 
-    def suspects(self) -> list[Facet]:
-        """Return the facets that may have changed: none, as a rule."""
+    def suspects(self) -> list[ObjectState]:
+        """Return the states that may have changed: none, as a rule."""
         if not moved(self.words, self.blocks, self.seen):
             return []
         words, inside = self.seen
         ends = [0, *accumulate(len(store.seen) for _, store in self._shown)]
         inner_ends = [0, *accumulate(sum(map(len, store.blocks)) for _, store in self._shown)]
-        numbered = [(facet, store, number) for number, (facet, store) in enumerate(self._shown)]
+        numbered = [(state, store, number) for number, (state, store) in enumerate(self._shown)]
 
-        def have_moved(part: Sequence[tuple[Facet, Store, int]]) -> bool:
+        def have_moved(part: Sequence[tuple[ObjectState, Store, int]]) -> bool:
             first, last = part[0][2], part[-1][2] + 1
             return moved(
                 [store.words for _, store, _ in part],
@@ -181,71 +191,74 @@ class StorePage:
         return _halved(numbered, have_moved)
 
 
-class ReadPage:
-    """Up to `size` facets of one kind with one flag each, which is read of all in one call."""
+class ReadBatch:
+    """Up to `size` states of one kind with one flag each, which is read of all in one call."""
 
-    __slots__ = ("_holders", "_read", "_seen", "_shown", "facets", "home")
+    __slots__ = ("_holders", "_read", "_seen", "_shown", "states", "test_module")
     size: ClassVar[int] = 512
 
-    def __init__(self, home: str | None = None) -> None:
-        self.home = home
-        self.facets: list[Facet] = []
+    def __init__(self, test_module: str | None = None) -> None:
+        self.test_module = test_module
+        self.states: list[ObjectState] = []
         self.refresh()
 
-    def refresh(self, moved: Iterable[Facet] = ()) -> None:
+    def refresh(self, moved: Iterable[ObjectState] = ()) -> None:
         """Believe what is there now."""
-        self._shown = list(self.facets)
-        self._holders = [facet.holder for facet in self.facets]
+        self._shown = list(self.states)
+        self._holders = [state.holder for state in self.states]
         # All of one kind. From the class: an instance would bind it.
-        self._read: Callable[[Any], bool] = next((type(facet).reader for facet in self.facets), None) or bool
+        self._read: Callable[[Any], bool] = next((type(state).reader for state in self.states), None) or bool
         self._seen = list(map(self._read, self._holders))
 
-    believe = refresh
+    accept = refresh
 
-    def remove(self, facet: Facet) -> None:
-        """Compare *facet* no more, from the next `refresh` on."""
-        self.facets.remove(facet)
+    def remove(self, state: ObjectState) -> None:
+        """Compare *state* no more, from the next `refresh` on."""
+        self.states.remove(state)
 
-    def suspects(self) -> list[Facet]:
-        """Return the facets that may have changed: none, as a rule."""
+    def suspects(self) -> list[ObjectState]:
+        """Return the states that may have changed: none, as a rule."""
         now = list(map(self._read, self._holders))
         if now == self._seen:
             return []
-        return [facet for facet, flag, seen in zip(self._shown, now, self._seen, strict=True) if flag != seen]
+        return [state for state, flag, seen in zip(self._shown, now, self._seen, strict=True) if flag != seen]
 
 
-AnyPage = Page | StorePage | ReadPage
+AnyBatch = Batch | StoreBatch | ReadBatch
 
 
 class Sweep:
-    """All of some pages at once, in two calls: whether there is anything to ask a single page about."""
+    """All of some batches at once, in two calls: whether there is anything to ask a single batch about."""
 
     __slots__ = ("_apart", "_blocks", "_seen", "_store_seen", "_views", "_words")
 
-    def __init__(self, pages: Iterable[AnyPage]) -> None:
-        pages = tuple(pages)
-        plain = [page for page in pages if isinstance(page, Page)]
+    def __init__(self, batches: Iterable[AnyBatch]) -> None:
+        batches = tuple(batches)
+        plain = [batch for batch in batches if isinstance(batch, Batch)]
         # What is large is not to be kept twice.
-        stores = [page for page in pages if isinstance(page, StorePage) and len(page.seen[1]) < _LARGE]
-        self._apart: list[AnyPage] = [page for page in plain if page.compared]
-        self._apart += [page for page in pages if not isinstance(page, Page) and page not in stores]
-        self._views = list(chain.from_iterable(page.views for page in plain))
-        self._seen = b"".join([page.seen for page in plain])
-        self._words = list(chain.from_iterable(page.words for page in stores))
-        self._blocks = list(chain.from_iterable(page.blocks for page in stores))
-        self._store_seen = (b"".join([page.seen[0] for page in stores]), b"".join([page.seen[1] for page in stores]))
+        stores = [batch for batch in batches if isinstance(batch, StoreBatch) and len(batch.seen[1]) < _LARGE]
+        self._apart: list[AnyBatch] = [batch for batch in plain if batch.compared]
+        self._apart += [batch for batch in batches if not isinstance(batch, Batch) and batch not in stores]
+        self._views = list(chain.from_iterable(batch.views for batch in plain))
+        self._seen = b"".join([batch.seen for batch in plain])
+        self._words = list(chain.from_iterable(batch.words for batch in stores))
+        self._blocks = list(chain.from_iterable(batch.blocks for batch in stores))
+        self._store_seen = (
+            b"".join([batch.seen[0] for batch in stores]),
+            b"".join([batch.seen[1] for batch in stores]),
+        )
 
     def moved(self) -> bool:
-        """Tell whether any page has suspects."""
+        """Tell whether any batch has suspects."""
         return (
             joined(self._views) != self._seen
             or moved(self._words, self._blocks, self._store_seen)
-            or any(page.suspects() for page in self._apart)
+            or any(batch.suspects() for batch in self._apart)
         )
 
 
-def _halved(spans: Sequence[_Span], differ: Callable[[Sequence[_Span]], bool]) -> list[Facet]:
-    """Return the facets, each first in its span, that *differ* finds, halving what it says yes to."""
+def _halved(spans: Sequence[_Span], differ: Callable[[Sequence[_Span]], bool]) -> list[ObjectState]:
+    """Return the states, each first in its span, that *differ* finds, halving what it says yes to."""
     if not spans or not differ(spans):
         return []
     if len(spans) == 1:

@@ -1,4 +1,4 @@
-"""Which facets an object has: the anatomy of types, worked out once per type."""
+"""Which states an object has: the anatomy of types, worked out once per type."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from isolation_core.contamination._first_party import is_runner_class, is_stdlib, module_of
-from isolation_core.contamination.objects import _containers as facets
+from isolation_core.contamination.objects import _containers as states
 from isolation_core.contamination.objects import _functions as values
 from isolation_core.contamination.objects import _namespaces as names
 from isolation_core.contamination.objects import _sync as primitives
 
 __all__ = ["LEAF_TYPES", "Anatomy", "Dissect"]
 
-Dissect = Callable[[Any], list[facets.Facet]]
-"""Makes the facets of one object."""
+Dissect = Callable[[Any], list[states.ObjectState]]
+"""Makes the states of one object."""
 
 LEAF_TYPES: Final[frozenset[type]] = frozenset(
     {
@@ -64,7 +64,7 @@ _LRU_CACHE: Final = type(functools.lru_cache(lambda: None))
 
 
 class Anatomy:
-    """Answers "which facets has this object?" and remembers the answer per type.
+    """Answers "which states has this object?" and remembers the answer per type.
 
     Args:
         is_first_party: tells whether a module name is watched deeply.
@@ -96,9 +96,9 @@ class Anatomy:
             return simple, False
         mro = _MRO_OF.__get__(kind)
         module = module_of(kind)
-        state = primitives.PRIMITIVES.get((module, type.__dict__["__name__"].__get__(kind)))
-        if state is not None:
-            return (lambda obj: [primitives.PrimitiveFacet(obj, _getset_of(mro), names=state)]), False
+        attributes = primitives.PRIMITIVES.get((module, type.__dict__["__name__"].__get__(kind)))
+        if attributes is not None:
+            return (lambda obj: [primitives.PrimitiveState(obj, _getset_of(mro), names=attributes)]), False
         if any(map(_is_live, mro)) or is_runner_class(kind):
             return None, False
         own = self._is_first_party(module)
@@ -107,18 +107,18 @@ class Anatomy:
             return None, False
         foreign = not (own or stdlib)
         makers = [maker for base, maker in _CONTAINER_FACETS if base in mro]
-        if any(base in mro for base in names.WeakFacet.types):
-            return (lambda obj: [names.WeakFacet(obj)]), foreign
+        if any(base in mro for base in names.WeakState.types):
+            return (lambda obj: [names.WeakState(obj)]), foreign
         if random.Random in mro and random.SystemRandom not in mro:
-            makers.append(values.RandomFacet)
-        if makers and facets.OrderedDictFacet in makers:
-            makers.remove(facets.DictFacet)
+            makers.append(values.RandomState)
+        if makers and states.OrderedDictState in makers:
+            makers.remove(states.DictState)
         getset = _getset_of(mro)
         if type(getset) is types.GetSetDescriptorType:
-            makers.append(functools.partial(names.AttributesFacet, getset=getset, foreign=foreign))
+            makers.append(functools.partial(names.AttributesState, getset=getset, foreign=foreign))
         slots = tuple(_slots(mro))
         if slots and not foreign:
-            makers.append(functools.partial(values.SlotsFacet, members=slots))
+            makers.append(functools.partial(values.SlotsState, members=slots))
         if tuple in mro or frozenset in mro:
             makers.append(_members_of_tuple if tuple in mro else _members_of_frozenset)
         if not makers:
@@ -136,7 +136,7 @@ def _is_live(base: type) -> bool:
 
 
 def _is_container(mro: Iterable[type]) -> bool:
-    return any(base in mro for base in (*(b for b, _ in _CONTAINER_FACETS), *names.WeakFacet.types, tuple))
+    return any(base in mro for base in (*(b for b, _ in _CONTAINER_FACETS), *names.WeakState.types, tuple))
 
 
 def _slots(mro: tuple[type, ...]) -> Iterable[tuple[str, Any]]:
@@ -150,78 +150,78 @@ def _slots(mro: tuple[type, ...]) -> Iterable[tuple[str, Any]]:
                 yield name, member
 
 
-def _members_of_tuple(obj: Any) -> facets.Facet:
+def _members_of_tuple(obj: Any) -> states.ObjectState:
     items = tuple.__iter__(obj)
-    return facets.ImmutableFacet(obj, ((f"[{i}]", item) for i, item in enumerate(items)))
+    return states.ImmutableState(obj, ((f"[{i}]", item) for i, item in enumerate(items)))
 
 
-def _members_of_frozenset(obj: Any) -> facets.Facet:
-    return facets.ImmutableFacet(obj, (("", item) for item in frozenset.__iter__(obj)))
+def _members_of_frozenset(obj: Any) -> states.ObjectState:
+    return states.ImmutableState(obj, (("", item) for item in frozenset.__iter__(obj)))
 
 
-def _method(obj: Any) -> list[facets.Facet]:
-    return [facets.ImmutableFacet(obj, ((".__self__", obj.__self__), (".__func__", obj.__func__)))]
+def _method(obj: Any) -> list[states.ObjectState]:
+    return [states.ImmutableState(obj, ((".__self__", obj.__self__), (".__func__", obj.__func__)))]
 
 
-def _partial(obj: Any) -> list[facets.Facet]:
+def _partial(obj: Any) -> list[states.ObjectState]:
     parts = ((".func", obj.func), (".args", obj.args), (".keywords", obj.keywords))
-    return [facets.ImmutableFacet(obj, parts)]
+    return [states.ImmutableState(obj, parts)]
 
 
-def _property(obj: Any) -> list[facets.Facet]:
+def _property(obj: Any) -> list[states.ObjectState]:
     parts = ((".fget", obj.fget), (".fset", obj.fset), (".fdel", obj.fdel))
-    return [facets.ImmutableFacet(obj, (part for part in parts if part[1] is not None))]
+    return [states.ImmutableState(obj, (part for part in parts if part[1] is not None))]
 
 
-def _wrapped_method(obj: Any) -> list[facets.Facet]:
-    return [facets.ImmutableFacet(obj, ((".__func__", obj.__func__),))]
+def _wrapped_method(obj: Any) -> list[states.ObjectState]:
+    return [states.ImmutableState(obj, ((".__func__", obj.__func__),))]
 
 
-def _cached_property(obj: Any) -> list[facets.Facet]:
-    return [facets.ImmutableFacet(obj, ((".func", obj.func),))]
+def _cached_property(obj: Any) -> list[states.ObjectState]:
+    return [states.ImmutableState(obj, ((".func", obj.func),))]
 
 
-def _proxy(obj: Any) -> list[facets.Facet]:
+def _proxy(obj: Any) -> list[states.ObjectState]:
     import gc
 
     # The one referent of a mapping proxy is the mapping it shows.
-    return [facets.ImmutableFacet(obj, (("", item) for item in gc.get_referents(obj)))]
+    return [states.ImmutableState(obj, (("", item) for item in gc.get_referents(obj)))]
 
 
-def _cache(obj: Any) -> list[facets.Facet]:
+def _cache(obj: Any) -> list[states.ObjectState]:
     wrapped = (part for part in ((".__wrapped__", obj.__dict__.get("__wrapped__")),) if part[1] is not None)
-    return [names.CacheFacet(obj), facets.ImmutableFacet(obj, wrapped)]
+    return [names.CacheState(obj), states.ImmutableState(obj, wrapped)]
 
 
-def _default_dict(obj: Any) -> list[facets.Facet]:
-    return [facets.DictFacet(obj), facets.DefaultFactoryFacet(obj)]
+def _default_dict(obj: Any) -> list[states.ObjectState]:
+    return [states.DictState(obj), states.DefaultFactoryState(obj)]
 
 
-_CONTAINER_FACETS: Final[tuple[tuple[type, Callable[[Any], facets.Facet]], ...]] = (
-    (OrderedDict, facets.OrderedDictFacet),
-    (dict, facets.DictFacet),
-    (defaultdict, facets.DefaultFactoryFacet),
-    (list, facets.ListFacet),
-    (set, facets.SetFacet),
-    (deque, facets.DequeFacet),
-    (bytearray, values.BufferFacet),
-    (array.array, values.BufferFacet),
-    (threading.local, names.LocalFacet),
+_CONTAINER_FACETS: Final[tuple[tuple[type, Callable[[Any], states.ObjectState]], ...]] = (
+    (OrderedDict, states.OrderedDictState),
+    (dict, states.DictState),
+    (defaultdict, states.DefaultFactoryState),
+    (list, states.ListState),
+    (set, states.SetState),
+    (deque, states.DequeState),
+    (bytearray, values.BufferState),
+    (array.array, values.BufferState),
+    (threading.local, names.LocalState),
 )
 
 _BUILTIN_DISSECTION: Final[dict[type, Dissect]] = {
-    dict: lambda obj: [facets.DictFacet(obj)],
-    list: lambda obj: [facets.ListFacet(obj)],
-    set: lambda obj: [facets.SetFacet(obj)],
+    dict: lambda obj: [states.DictState(obj)],
+    list: lambda obj: [states.ListState(obj)],
+    set: lambda obj: [states.SetState(obj)],
     tuple: lambda obj: [_members_of_tuple(obj)],
     frozenset: lambda obj: [_members_of_frozenset(obj)],
-    deque: lambda obj: [facets.DequeFacet(obj)],
-    OrderedDict: lambda obj: [facets.OrderedDictFacet(obj)],
+    deque: lambda obj: [states.DequeState(obj)],
+    OrderedDict: lambda obj: [states.OrderedDictState(obj)],
     defaultdict: _default_dict,
-    bytearray: lambda obj: [values.BufferFacet(obj)],
-    array.array: lambda obj: [values.BufferFacet(obj)],
-    types.FunctionType: lambda obj: [values.FunctionFacet(obj)],
-    types.CellType: lambda obj: [values.CellFacet(obj)],
+    bytearray: lambda obj: [values.BufferState(obj)],
+    array.array: lambda obj: [values.BufferState(obj)],
+    types.FunctionType: lambda obj: [values.FunctionState(obj)],
+    types.CellType: lambda obj: [values.CellState(obj)],
     types.MethodType: _method,
     types.MappingProxyType: _proxy,
     functools.partial: _partial,
@@ -229,13 +229,13 @@ _BUILTIN_DISSECTION: Final[dict[type, Dissect]] = {
     staticmethod: _wrapped_method,
     classmethod: _wrapped_method,
     functools.cached_property: _cached_property,
-    threading.local: lambda obj: [names.LocalFacet(obj)],
-    type(threading.Lock()): lambda obj: [primitives.LockFacet(obj)],
-    type(threading.RLock()): lambda obj: [primitives.OwnedLockFacet(obj)],
-    types.GeneratorType: lambda obj: [primitives.GeneratorFacet(obj)],
-    types.SimpleNamespace: lambda obj: [names.AttributesFacet(obj, _NAMESPACE)],
-    itertools.count: lambda obj: [primitives.CounterFacet(obj)],
-    io.StringIO: lambda obj: [primitives.MemoryFileFacet(obj)],
-    io.BytesIO: lambda obj: [primitives.MemoryFileFacet(obj)],
+    threading.local: lambda obj: [names.LocalState(obj)],
+    type(threading.Lock()): lambda obj: [primitives.LockState(obj)],
+    type(threading.RLock()): lambda obj: [primitives.OwnedLockState(obj)],
+    types.GeneratorType: lambda obj: [primitives.GeneratorState(obj)],
+    types.SimpleNamespace: lambda obj: [names.AttributesState(obj, _NAMESPACE)],
+    itertools.count: lambda obj: [primitives.CounterState(obj)],
+    io.StringIO: lambda obj: [primitives.MemoryFileState(obj)],
+    io.BytesIO: lambda obj: [primitives.MemoryFileState(obj)],
     _LRU_CACHE: _cache,
 }

@@ -1,8 +1,8 @@
 """Facets: one mutable side of one object, readable and writable slot by slot.
 
-An object has as many facets as it has independent stores: a ``dict`` subclass
+An object has as many states as it has independent stores: a ``dict`` subclass
 with attributes has its items and its ``__dict__``; a class has its namespace.
-A facet reads its store into a plain snapshot, tells two snapshots apart by
+A state reads its store into a plain snapshot, tells two snapshots apart by
 identity, and puts single slots back *into the same object*. It never runs user
 code to read: every access goes through the builtin type's own methods or
 descriptors, so a ``__getattr__`` that lies or an ``__eq__`` that raises is
@@ -22,14 +22,14 @@ from isolation_core.contamination._difference import MISSING, Difference, is_sam
 __all__ = [
     "ORDER",
     "WHOLE",
-    "DefaultFactoryFacet",
-    "DequeFacet",
-    "DictFacet",
-    "Facet",
-    "ImmutableFacet",
-    "ListFacet",
-    "OrderedDictFacet",
-    "SetFacet",
+    "DefaultFactoryState",
+    "DequeState",
+    "DictState",
+    "ImmutableState",
+    "ListState",
+    "ObjectState",
+    "OrderedDictState",
+    "SetState",
     "key_text",
     "same_items",
 ]
@@ -52,12 +52,12 @@ def same_items(before: tuple[Any, ...] | list[Any], after: tuple[Any, ...] | lis
     return len(before) == len(after) and all(map(is_, before, after))
 
 
-class Facet:
+class ObjectState:
     """One store of one object.
 
     Attributes:
         holder: the object that owns the store.
-        saved: the snapshot the ledger believes in.
+        saved: the snapshot the graph accepts in.
         path: where the object is, as text that can be pasted into Python.
         kind: word used in reports.
         keyed: the dict whose *keys* must be compared as well: `gc.get_referents`
@@ -155,7 +155,7 @@ class Facet:
         return (*survivors, *(item for item in after if id(item) not in known))
 
 
-class ImmutableFacet(Facet):
+class ImmutableState(ObjectState):
     """An object that cannot change but leads to objects that can: tuples, partials, properties."""
 
     __slots__ = ("_members",)
@@ -182,7 +182,7 @@ class ImmutableFacet(Facet):
         return str(key)
 
 
-class ListFacet(Facet):
+class ListState(ObjectState):
     """The items of a ``list`` or of a subclass."""
 
     __slots__ = ()
@@ -198,7 +198,7 @@ class ListFacet(Facet):
         return list(value) if type(value) is tuple else value
 
 
-class DequeFacet(Facet):
+class DequeState(ObjectState):
     """The items of a ``deque``."""
 
     __slots__ = ()
@@ -214,7 +214,7 @@ class DequeFacet(Facet):
         return deque(value) if type(value) is tuple else value
 
 
-class SetFacet(Facet):
+class SetState(ObjectState):
     """The elements of a ``set``; they have no path of their own."""
 
     __slots__ = ()
@@ -250,7 +250,7 @@ class SetFacet(Facet):
         return list(value) if type(value) is tuple else value
 
 
-class DictFacet(Facet):
+class DictState(ObjectState):
     """The items of a ``dict``, a ``defaultdict``, a ``Counter`` or any other subclass."""
 
     __slots__ = ()
@@ -322,7 +322,7 @@ def key_text(key: Hashable) -> str:
     return bounded_repr(key)
 
 
-class OrderedDictFacet(DictFacet):
+class OrderedDictState(DictState):
     """The items of an ``OrderedDict``, whose order lives outside the dict."""
 
     __slots__ = ()
@@ -343,7 +343,7 @@ class OrderedDictFacet(DictFacet):
 _DEFAULT_FACTORY: Final = defaultdict.__dict__["default_factory"]
 
 
-class DefaultFactoryFacet(Facet):
+class DefaultFactoryState(ObjectState):
     """The ``default_factory`` of a ``defaultdict``."""
 
     __slots__ = ()

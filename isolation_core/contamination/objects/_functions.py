@@ -11,12 +11,12 @@ from typing import Any, Final
 from isolation_core._secrets import is_secret_name
 from isolation_core.contamination._cpython import CELL_WORDS, FUNCTION_WORDS, HAS_TAGS, HAS_WORDS, words_of
 from isolation_core.contamination._difference import MISSING, Difference
-from isolation_core.contamination.objects._containers import ORDER, WHOLE, DictFacet, Facet, key_text
+from isolation_core.contamination.objects._containers import ORDER, WHOLE, DictState, ObjectState, key_text
 
-__all__ = ["BufferFacet", "CellFacet", "DispatchFacet", "FunctionFacet", "RandomFacet", "SlotsFacet"]
+__all__ = ["BufferState", "CellState", "DispatchState", "FunctionState", "RandomState", "SlotsState"]
 
 
-class SlotsFacet(Facet):
+class SlotsState(ObjectState):
     """The ``__slots__`` of an instance, through the member descriptors of its type."""
 
     __slots__ = ("_members",)
@@ -59,7 +59,7 @@ class SlotsFacet(Facet):
         return f".{key}"
 
 
-class CellFacet(Facet):
+class CellState(ObjectState):
     """The contents of one closure cell."""
 
     __slots__ = ()
@@ -111,7 +111,7 @@ def _attributes_of(function: Any) -> dict[str, Any] | None:
     return found
 
 
-class FunctionFacet(Facet):
+class FunctionState(ObjectState):
     """Code, defaults, keyword defaults, names, documentation and attributes of a Python function."""
 
     __slots__ = ()
@@ -144,7 +144,7 @@ class FunctionFacet(Facet):
 
     def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
         if self.holder.__globals__.get("__name__") == "functools":
-            # A dispatcher: its closure is its registry, which has a facet of
+            # A dispatcher: its closure is its registry, which has a state of
             # its own, and caches.
             return
         yield from ((key, value) for key, value in snapshot.items() if key not in _LEADS_NOWHERE)
@@ -182,7 +182,7 @@ class FunctionFacet(Facet):
         return super().text(key, value, secret=secret)
 
 
-class DispatchFacet(DictFacet):
+class DispatchState(DictState):
     """The implementations registered with a `functools.singledispatch` function."""
 
     __slots__ = ("_registry",)
@@ -217,7 +217,7 @@ class DispatchFacet(DictFacet):
         return "" if key is ORDER else f".registry[{key_text(key)}]"
 
 
-class BufferFacet(Facet):
+class BufferState(ObjectState):
     """The bytes of a ``bytearray`` or ``array.array``: values without referents."""
 
     __slots__ = ()
@@ -245,7 +245,7 @@ class BufferFacet(Facet):
             holder.frombytes(value)
 
 
-class RandomFacet(Facet):
+class RandomState(ObjectState):
     """The state of a ``random.Random`` instance.
 
     Consuming numbers is not a fault, so a difference is a note; it is put back

@@ -1,7 +1,7 @@
-"""The ledger: every mutable node reachable from first-party modules, with its children.
+"""The graph: every mutable node reachable from first-party modules, with its children.
 
 It is built once and updated by what changed. Whether anything did is a question
-to pages of nodes (`_pages`); only a node that differs is read.
+to batches of nodes (`_batches`); only a node that differs is read.
 """
 
 from __future__ import annotations
@@ -10,25 +10,27 @@ import functools
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import is_runner_class, module_of
+from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.objects import _namespaces as names
-from isolation_core.contamination.objects._batches import AnyPage, Page, ReadPage, StorePage, Sweep
+from isolation_core.contamination.objects._batches import AnyBatch, Batch, ReadBatch, StoreBatch, Sweep
 from isolation_core.contamination.objects._by_type import LEAF_TYPES, Anatomy
-from isolation_core.contamination.objects._containers import Facet, ImmutableFacet
+from isolation_core.contamination.objects._containers import ImmutableState, ObjectState
 from isolation_core.contamination.objects._functions import (
-    BufferFacet,
-    CellFacet,
-    DispatchFacet,
-    FunctionFacet,
-    RandomFacet,
+    BufferState,
+    CellState,
+    DispatchState,
+    FunctionState,
+    RandomState,
 )
-from isolation_core.contamination.objects._sync import GeneratorFacet, MemoryFileFacet
+from isolation_core.contamination.objects._slot import ObjectSlot
+from isolation_core.contamination.objects._sync import GeneratorState, MemoryFileState
 
-__all__ = ["Ledger", "Node"]
+__all__ = ["Node", "ObjectGraph"]
 
 MAX_NODES: Final = 60_000
 """More nodes than this are not watched: the nearest to the modules come first, and the rest is said."""
@@ -37,42 +39,44 @@ _DISPATCHER: Final = cast("Any", functools.singledispatch(len)).__code__
 """The code every `functools.singledispatch` function shares."""
 
 
-def _step(parent: Facet) -> int:
+def _step(parent: ObjectState) -> int:
     """Return how much one step through *parent* makes a path harder to read."""
     # Through a bound method, a closure or a default is a detour.
-    return 8 if isinstance(parent, (ImmutableFacet, CellFacet, FunctionFacet)) else 1
+    return 8 if isinstance(parent, (ImmutableState, CellState, FunctionState)) else 1
 
 
 class Node:
-    """One object the ledger watches.
+    """One object the graph watches.
 
     Attributes:
         value: the object.
-        facets: its stores.
-        parent: the facet it was first reached through, or None for a root.
+        states: its stores.
+        parent: the state it was first reached through, or None for a root.
         key: the slot of *parent* it sits in.
         label: text of a root; otherwise empty.
         users: how many slots of watched objects hold it.
-        birth: the tracker's count of frames when the object was met; see `Ledger.birth`.
+        created_in: the tracker's count of frames when the object was met; see `ObjectGraph.created_in`.
         cost: how far from a plain name its path is; a cheaper way replaces a dearer one.
-        home: the module of tests to which alone it matters; None: all. See `Ledger.leaf_modules`.
+        test_module: the module of tests to which alone it matters; None: all. See `ObjectGraph.test_modules`.
     """
 
-    __slots__ = ("birth", "cost", "facets", "foreign", "home", "key", "label", "parent", "users", "value")
+    __slots__ = ("cost", "created_in", "foreign", "key", "label", "parent", "states", "test_module", "users", "value")
 
-    def __init__(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> None:
+    def __init__(
+        self, value: Any, states: list[ObjectState], parent: ObjectState | None, key: Hashable, label: str
+    ) -> None:
         self.value = value
-        self.facets = facets
+        self.states = states
         self.parent = parent
         self.key = key
         self.label = label
         self.users = 1
-        self.birth = 0
+        self.created_in = 0
         self.foreign = False
-        self.home: str | None = None
+        self.test_module: str | None = None
         self.cost = 0 if parent is None or label else parent.node.cost + _step(parent)
 
-    def met(self, parent: Facet, key: Hashable) -> None:
+    def met(self, parent: ObjectState, key: Hashable) -> None:
         """Take note of another way to the object: keep the one a person would write.
 
         The cost of a node only falls, and nodes reached through it are dearer
@@ -83,7 +87,7 @@ class Node:
             self.parent, self.key, self.cost = parent, key, cost
 
     def path(self) -> str:
-        """Return the shortest way to the object the ledger knows, as Python text."""
+        """Return the shortest way to the object the graph knows, as Python text."""
         steps: list[str] = []
         node: Node = self
         while not node.label and node.parent is not None and len(steps) < 64:
@@ -99,7 +103,7 @@ class Node:
         return node
 
 
-class Ledger:
+class ObjectGraph:
     """The table of watched objects.
 
     Args:
@@ -111,18 +115,18 @@ class Ledger:
         self._anatomy = Anatomy(is_first_party)
         self._nodes: dict[int, Node] = {}
         self._roots: dict[Hashable, Node] = {}
-        self._pages: list[AnyPage] = []
-        self._page_of: dict[int, AnyPage] = {}
+        self._batches: list[AnyBatch] = []
+        self._batch_of: dict[int, AnyBatch] = {}
         # Facets whose state has no referents and must be read to be compared.
-        self._opaque: list[Facet] = []
-        self._abcs: list[Facet] = []
+        self._opaque: list[ObjectState] = []
+        self._abcs: list[ObjectState] = []
         self._abc_token: object = None
-        self._unsettled: dict[int, tuple[Facet, Any]] = {}
+        self._unsettled: dict[int, tuple[ObjectState, Any]] = {}
         self._queue: deque[tuple[Node, bool]] = deque()
-        self._dirty_pages: set[int] = set()
-        self._filling: dict[tuple[str | None, type, object], AnyPage] = {}
-        self._late: dict[int, Facet] = {}
-        # All pages the tests of one module are concerned with at once, while none of them moves.
+        self._dirty_batches: set[int] = set()
+        self._filling: dict[tuple[str | None, type, object], AnyBatch] = {}
+        self._late: dict[int, ObjectState] = {}
+        # All batches the tests of one module are concerned with at once, while none of them moves.
         self._sweep: tuple[str | None, Sweep] | None = None
         self.truncated = 0
         # Modules nobody imports: those of the tests. A function in one of them
@@ -130,11 +134,11 @@ class Ledger:
         # them, and with all others when a wider frame ends; so is what only such
         # functions lead to, as they do to their marks. A thousand test
         # functions are a thousand places in memory to visit for every test.
-        self.leaf_modules: frozenset[str] = frozenset()
+        self.test_modules: frozenset[str] = frozenset()
         # What nodes are marked with that are met now. A frame is not concerned
         # with objects that were met inside it (a mock that is in place for a
         # moment): it puts back the slot that leads to them.
-        self.birth = 0
+        self.created_in = 0
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -144,13 +148,13 @@ class Ledger:
     def add_module(self, name: str, module: types.ModuleType) -> None:
         """Watch a first-party module, as deep as it goes."""
         known = self._roots.get(name)
-        if known is not None and isinstance(known.facets[0], names.ShallowModuleFacet):
+        if known is not None and isinstance(known.states[0], names.ShallowModuleState):
             self.drop_root(name)
-        self._add_root(name, module, [names.ModuleFacet(module)])
+        self._add_root(name, module, [names.ModuleState(module)])
 
     def add_foreign_module(self, name: str, module: types.ModuleType) -> None:
         """Watch the attributes of a module the tests import, and of the classes it defines."""
-        if self._add_root(name, module, [names.ShallowModuleFacet(module)]) is None and not self._nodes.get(id(module)):
+        if self._add_root(name, module, [names.ShallowModuleState(module)]) is None and not self._nodes.get(id(module)):
             return
         top = name.partition(".")[0]
         for key, value in tuple(module.__dict__.items()):
@@ -160,14 +164,14 @@ class Ledger:
 
     def add_distant_module(self, name: str, module: types.ModuleType) -> None:
         """Watch the attributes of a module nobody under test imports, and nothing below them."""
-        self._add_root(name, module, [names.ShallowModuleFacet(module)])
+        self._add_root(name, module, [names.ShallowModuleState(module)])
 
     def add_foreign_class(self, label: str, cls: type) -> None:
         """Watch the namespace of a class the tests import."""
         # Static and immutable types cannot be assigned to: nothing to watch.
         if cls.__flags__ & (1 << 8) or not cls.__flags__ & (1 << 9) or is_runner_class(cls):
             return
-        self._add_root(label, cls, [names.ShallowClassFacet(cls)])
+        self._add_root(label, cls, [names.ShallowClassState(cls)])
 
     def add_value(self, key: Hashable, label: str, value: object) -> None:
         """Watch an object that no module leads to: a fixture's value, a parameter."""
@@ -175,17 +179,17 @@ class Ledger:
             return
         self._track(value, None, None, root=key, label=label)
         self._walk()
-        self._write_pages()
+        self._write_batches()
 
     def drop_root(self, key: Hashable) -> Node | None:
         """Let go of a root and of everything only it leads to; return it if it was watched."""
         node = self._roots.pop(key, None)
         if node is not None:
             self._release(node)
-            self._write_pages()
+            self._write_batches()
         return node
 
-    def _add_root(self, label: str, value: Any, facets: list[Facet]) -> Node | None:
+    def _add_root(self, label: str, value: Any, states: list[ObjectState]) -> Node | None:
         if label in self._roots:
             return None
         known = self._nodes.get(id(value))
@@ -193,7 +197,7 @@ class Ledger:
             known.users += 1
             self._roots[label] = known
             return None
-        node = self._enter(value, facets, None, None, label)
+        node = self._enter(value, states, None, None, label)
         self._roots[label] = node
         self._walk()
         return node
@@ -204,24 +208,26 @@ class Ledger:
 
     # -- walking -------------------------------------------------------------
 
-    def _enter(self, value: Any, facets: list[Facet], parent: Facet | None, key: Hashable, label: str) -> Node:
-        node = Node(value, facets, parent, key, label)
-        node.birth = self.birth
-        node.home = self._home_of(value, parent)
+    def _enter(
+        self, value: Any, states: list[ObjectState], parent: ObjectState | None, key: Hashable, label: str
+    ) -> Node:
+        node = Node(value, states, parent, key, label)
+        node.created_in = self.created_in
+        node.test_module = self._test_module_of(value, parent)
         self._nodes[id(value)] = node
-        for facet in facets:
-            facet.node = node
-            if isinstance(facet, (BufferFacet, RandomFacet, GeneratorFacet, MemoryFileFacet)):
-                self._opaque.append(facet)
-            elif isinstance(facet, names.AbcFacet):
-                self._abcs.append(facet)
-            elif not isinstance(facet, ImmutableFacet):
-                self._to_page(facet)
+        for state in states:
+            state.node = node
+            if isinstance(state, (BufferState, RandomState, GeneratorState, MemoryFileState)):
+                self._opaque.append(state)
+            elif isinstance(state, names.AbcState):
+                self._abcs.append(state)
+            elif not isinstance(state, ImmutableState):
+                self._to_batch(state)
         self._queue.append((node, node.foreign))
         return node
 
     def _track(
-        self, value: Any, parent: Facet | None, key: Hashable, *, root: Hashable = None, label: str = ""
+        self, value: Any, parent: ObjectState | None, key: Hashable, *, root: Hashable = None, label: str = ""
     ) -> None:
         """Make *value* a node if it has state; count one more user if it is one."""
         kind = type(value)
@@ -232,23 +238,23 @@ class Ledger:
             node.users += 1
             if parent is not None:
                 node.met(parent, key)
-            if node.home is not None and (parent is None or parent.node.home != node.home):
+            if node.test_module is not None and (parent is None or parent.node.test_module != node.test_module):
                 self._share(node)
             if root is not None:
                 self._roots[root] = node
             return
-        facets, foreign = self._dissect(value, kind, parent)
-        if not facets:
+        states, foreign = self._dissect(value, kind, parent)
+        if not states:
             return
         if len(self._nodes) >= MAX_NODES:
             self.truncated += 1
             return
-        node = self._enter(value, facets, parent, key, label or self._own_label(value, kind))
+        node = self._enter(value, states, parent, key, label or self._own_label(value, kind))
         node.foreign = foreign
         if root is not None:
             self._roots[root] = node
 
-    def _dissect(self, value: Any, kind: type, parent: Facet | None) -> tuple[list[Facet], bool]:
+    def _dissect(self, value: Any, kind: type, parent: ObjectState | None) -> tuple[list[ObjectState], bool]:
         if kind is types.FunctionType:
             return self._dissect_function(value), False
         if issubclass(kind, type):
@@ -265,20 +271,20 @@ class Ledger:
         except Exception:  # an exotic object that cannot even be read is left alone
             return [], foreign
 
-    def _dissect_function(self, function: Any) -> list[Facet]:
+    def _dissect_function(self, function: Any) -> list[ObjectState]:
         own = self._is_first_party(function.__globals__.get("__name__") or "")
         if function.__code__ is _DISPATCHER:
-            return [FunctionFacet(function), DispatchFacet(function)]
+            return [FunctionState(function), DispatchState(function)]
         if own or function.__closure__ is not None or function.__module__ is None:
-            return [FunctionFacet(function)]
+            return [FunctionState(function)]
         return []
 
-    def _dissect_class(self, cls: type) -> list[Facet]:
+    def _dissect_class(self, cls: type) -> list[ObjectState]:
         if not self._is_first_party(module_of(cls)) or not cls.__flags__ & (1 << 9):
             return []
-        found: list[Facet] = [names.ClassFacet(cls)]
+        found: list[ObjectState] = [names.ClassState(cls)]
         if "_abc_impl" in names.class_dict(cls):
-            found.append(names.AbcFacet(cls))
+            found.append(names.AbcState(cls))
         return found
 
     def _own_label(self, value: Any, kind: type) -> str:
@@ -299,129 +305,133 @@ class Ledger:
         track = self._track
         while queue:
             node, _ = queue.popleft()
-            for facet in node.facets:
-                for key, child in facet.children(facet.saved):
+            for state in node.states:
+                for key, child in state.children(state.saved):
                     if type(child) not in LEAF_TYPES:
-                        track(child, facet, key)
+                        track(child, state, key)
 
-    # -- pages ---------------------------------------------------------------
+    # -- batches ---------------------------------------------------------------
     #
-    # A page learns new addresses only right after it was compared. Otherwise a
-    # change of one of its facets would be believed unseen because another facet
+    # A batch learns new addresses only right after it was compared. Otherwise a
+    # change of one of its states would be accepted unseen because another state
     # was added, removed or restored: whatever such an update would swallow goes
     # to `_late`, and the next scan looks at it.
 
-    def _to_page(self, facet: Facet) -> None:
-        home = facet.node.home
-        reader = type(facet).reader
-        kind = StorePage if facet.stored else Page if reader is None else ReadPage
-        page = self._filling.get((home, kind, reader))
-        if page is None or len(page.facets) >= kind.size:
-            page = self._filling[home, kind, reader] = kind(home)
-            self._pages.append(page)
-        page.facets.append(facet)
-        self._page_of[id(facet)] = page
-        self._dirty_pages.add(id(page))
+    def _to_batch(self, state: ObjectState) -> None:
+        test_module = state.node.test_module
+        reader = type(state).reader
+        kind = StoreBatch if state.stored else Batch if reader is None else ReadBatch
+        batch = self._filling.get((test_module, kind, reader))
+        if batch is None or len(batch.states) >= kind.size:
+            batch = self._filling[test_module, kind, reader] = kind(test_module)
+            self._batches.append(batch)
+        batch.states.append(state)
+        self._batch_of[id(state)] = batch
+        self._dirty_batches.add(id(batch))
 
-    def _home_of(self, value: Any, parent: Facet | None) -> str | None:
-        if not self.leaf_modules:
+    def _test_module_of(self, value: Any, parent: ObjectState | None) -> str | None:
+        if not self.test_modules:
             return None
         if type(value) is types.FunctionType:
             name = value.__globals__.get("__name__")
-            return name if name in self.leaf_modules else None
-        return None if parent is None else parent.node.home
+            return name if name in self.test_modules else None
+        return None if parent is None else parent.node.test_module
 
     def _share(self, node: Node) -> None:
         """Look at *node* with every test from now on: not only the functions of one module lead to it."""
-        home = node.home
+        test_module = node.test_module
         stack = [node]
         while stack:
             current = stack.pop()
-            if current.home != home or type(current.value) is types.FunctionType:
+            if current.test_module != test_module or type(current.value) is types.FunctionType:
                 continue
-            current.home = None
-            for facet in current.facets:
-                page = self._page_of.get(id(facet))
-                if page is not None:
-                    page.remove(facet)
-                    self._dirty_pages.add(id(page))
-                    self._to_page(facet)
-                for _, child in facet.children(facet.saved):
+            current.test_module = None
+            for state in current.states:
+                batch = self._batch_of.get(id(state))
+                if batch is not None:
+                    batch.remove(state)
+                    self._dirty_batches.add(id(batch))
+                    self._to_batch(state)
+                for _, child in state.children(state.saved):
                     inner = self._nodes.get(id(child))
                     if inner is not None:
                         stack.append(inner)
 
-    def _write_pages(self, believed: tuple[Facet, ...] = ()) -> None:
-        """Bring the images of touched pages up to date; *believed* facets were just read."""
-        if not self._dirty_pages:
+    def _write_batches(self, accepted: tuple[ObjectState, ...] = ()) -> None:
+        """Bring the images of touched batches up to date; *accepted* states were just read."""
+        if not self._dirty_batches:
             return
         self._sweep = None
-        read = {id(facet) for facet in believed}
-        for page in self._pages:
-            if id(page) in self._dirty_pages:
-                for facet in page.suspects():
-                    if id(facet) not in read and id(facet) in self._page_of:
-                        self._late[id(facet)] = facet
-                if believed:
-                    page.believe([facet for facet in believed if self._page_of.get(id(facet)) is page])
+        read = {id(state) for state in accepted}
+        for batch in self._batches:
+            if id(batch) in self._dirty_batches:
+                for state in batch.suspects():
+                    if id(state) not in read and id(state) in self._batch_of:
+                        self._late[id(state)] = state
+                if accepted:
+                    batch.accept([state for state in accepted if self._batch_of.get(id(state)) is batch])
                 else:
-                    page.refresh()
-        self._dirty_pages.clear()
+                    batch.refresh()
+        self._dirty_batches.clear()
         self._filling.clear()
-        self._pages = [page for page in self._pages if page.facets]
-        for kind in (Page, StorePage):
-            shared = [page for page in self._pages if page.home is None and type(page) is kind]
-            if len(shared) > 16 and sum(len(page.facets) for page in shared) < len(shared) * kind.size // 3:
+        self._batches = [batch for batch in self._batches if batch.states]
+        for kind in (Batch, StoreBatch):
+            shared = [batch for batch in self._batches if batch.test_module is None and type(batch) is kind]
+            if len(shared) > 16 and sum(len(batch.states) for batch in shared) < len(shared) * kind.size // 3:
                 self._repack(kind, shared)
 
-    def _repack(self, kind: type[Page | StorePage], pages: Sequence[AnyPage]) -> None:
-        """Gather the facets of many small pages in few large ones."""
-        facets: list[Facet] = []
-        for page in pages:
-            for facet in page.suspects():
-                self._late[id(facet)] = facet
-            facets += page.facets
-        self._pages = [page for page in self._pages if page not in pages]
-        for start in range(0, len(facets), kind.size):
-            page = kind()
-            page.facets = facets[start : start + kind.size]
-            page.refresh()
-            self._pages.append(page)
-            self._page_of.update((id(facet), page) for facet in page.facets)
+    def _repack(self, kind: type[Batch | StoreBatch], batches: Sequence[AnyBatch]) -> None:
+        """Gather the states of many small batches in few large ones."""
+        states: list[ObjectState] = []
+        for batch in batches:
+            for state in batch.suspects():
+                self._late[id(state)] = state
+            states += batch.states
+        self._batches = [batch for batch in self._batches if batch not in batches]
+        for start in range(0, len(states), kind.size):
+            batch = kind()
+            batch.states = states[start : start + kind.size]
+            batch.refresh()
+            self._batches.append(batch)
+            self._batch_of.update((id(state), batch) for state in batch.states)
 
     def write(self) -> None:
         """Finish a series of `add_module` and `add_foreign_module` calls."""
-        self._write_pages()
+        self._write_batches()
 
     # -- comparing -----------------------------------------------------------
 
-    def scan(self, home: str | None = None) -> list[tuple[Facet, Difference]]:
-        """Return what moved since the last scan, and believe the new state.
+    def moved(self, test_module: str | None = None) -> list[tuple[ObjectSlot, Difference]]:
+        """Return what moved since it was asked last, and accept the new state.
 
         Args:
-            home: leave out the functions of other `leaf_modules` than this one;
+            test_module: leave out the functions of other `test_modules` than this one;
                 None: look at everything.
 
         New children are not walked yet: `settle` does that once it is clear
         what stays.
         """
-        changed: list[tuple[Facet, Difference]] = []
+        changed: list[tuple[ObjectSlot, Difference]] = []
         if self._late:
             late, self._late = self._late, {}
             changed.extend(self._look(late.values()))
-        if self._sweep is None or self._sweep[0] != home or self._sweep[1].moved():
-            here = [page for page in self._pages if home is None or page.home is None or page.home == home]
+        if self._sweep is None or self._sweep[0] != test_module or self._sweep[1].moved():
+            here = [
+                batch
+                for batch in self._batches
+                if test_module is None or batch.test_module is None or batch.test_module == test_module
+            ]
             calm = True
-            for page in here:
-                suspects = page.suspects()
+            for batch in here:
+                suspects = batch.suspects()
                 if suspects:
                     calm = False
-                    # Read first, believe second: a facet is compared with what was
-                    # saved before the page learns the new addresses.
+                    # Read first, accept second: a state is compared with what was
+                    # saved before the batch learns the new addresses.
                     changed.extend(self._look(suspects))
-                    page.believe(suspects)
+                    batch.accept(suspects)
             # Where tests leave things behind, each look would make it in vain.
-            self._sweep = (home, Sweep(here)) if calm else None
+            self._sweep = (test_module, Sweep(here)) if calm else None
         if self._opaque:
             changed.extend(self._look(self._opaque))
         if self._abcs:
@@ -433,26 +443,37 @@ class Ledger:
                 self._abc_token = token
         return changed
 
-    def _look(self, facets: Iterable[Facet]) -> Iterator[tuple[Facet, Difference]]:
-        for facet in tuple(facets):
-            now = facet.read()
-            found = tuple(facet.diff(facet.saved, now))
-            if found or len(now) != len(facet.saved):
-                self._unsettled.setdefault(id(facet), (facet, facet.saved))
-            facet.saved = now
+    def _look(self, states: Iterable[ObjectState]) -> Iterator[tuple[ObjectSlot, Difference]]:
+        for state in tuple(states):
+            now = state.read()
+            found = tuple(state.diff(state.saved, now))
+            if found or len(now) != len(state.saved):
+                self._unsettled.setdefault(id(state), (state, state.saved))
+            state.saved = now
             for difference in found:
-                yield facet, difference
+                if not state.agrees(difference.before, difference.after):
+                    yield ObjectSlot(state, difference.key), difference
 
-    def reread(self, facets: Iterable[Facet]) -> None:
-        """Believe the state of *facets* as it is now, after they were restored."""
-        facets = tuple(facets)
-        for facet in facets:
-            self._unsettled.setdefault(id(facet), (facet, facet.saved))
-            facet.saved = facet.read()
-            page = self._page_of.get(id(facet))
-            if page is not None:
-                self._dirty_pages.add(id(page))
-        self._write_pages(facets)
+    def accept(self, targets: Mapping[Slot, Any]) -> dict[Slot, Any]:
+        """Accept the objects of some slots as they are now, after values were put back there.
+
+        Returns:
+            The values found in slots that moved.
+        """
+        states = tuple({id(slot.state): slot.state for slot in targets if isinstance(slot, ObjectSlot)}.values())
+        before = [state.saved for state in states]
+        for state in states:
+            self._unsettled.setdefault(id(state), (state, state.saved))
+            state.saved = state.read()
+            batch = self._batch_of.get(id(state))
+            if batch is not None:
+                self._dirty_batches.add(id(batch))
+        self._write_batches(states)
+        return {
+            ObjectSlot(state, each.key): each.after
+            for state, older in zip(states, before, strict=True)
+            for each in state.diff(older, state.saved)
+        }
 
     def settle(self) -> None:
         """Watch what was added since the last time and let go of what was removed."""
@@ -460,22 +481,22 @@ class Ledger:
             return
         unsettled, self._unsettled = self._unsettled, {}
         gone: list[Any] = []
-        for facet, before in unsettled.values():
-            if id(facet.node.value) not in self._nodes:
+        for state, before in unsettled.values():
+            if id(state.node.value) not in self._nodes:
                 continue
-            older = {(id(child)): child for _, child in facet.children(before)}
-            newer = [(key, child) for key, child in facet.children(facet.saved)]
+            older = {(id(child)): child for _, child in state.children(before)}
+            newer = [(key, child) for key, child in state.children(state.saved)]
             fresh = {id(child) for _, child in newer}
             for key, child in newer:
                 if id(child) not in older:
-                    self._track(child, facet, key)
+                    self._track(child, state, key)
             gone.extend(child for ident, child in older.items() if ident not in fresh)
         self._walk()
         for child in gone:
             node = self._nodes.get(id(child))
             if node is not None:
                 self._release(node)
-        self._write_pages()
+        self._write_batches()
 
     def _release(self, node: Node) -> None:
         """Count one user less; forget the node, and what only it held, at zero."""
@@ -486,23 +507,23 @@ class Ledger:
             if current.users > 0 or self._nodes.get(id(current.value)) is not current:
                 continue
             del self._nodes[id(current.value)]
-            for facet in current.facets:
-                for _, child in facet.children(facet.saved):
+            for state in current.states:
+                for _, child in state.children(state.saved):
                     inner = self._nodes.get(id(child))
                     if inner is not None:
                         stack.append(inner)
-                self._unpage(facet)
-            # Node and facets know each other; without this the object would
+                self._unbatch(state)
+            # Node and states know each other; without this the object would
             # wait for the garbage collector.
-            current.facets = []
+            current.states = []
 
-    def _unpage(self, facet: Facet) -> None:
-        self._late.pop(id(facet), None)
-        page = self._page_of.pop(id(facet), None)
-        if page is not None:
-            page.remove(facet)
-            self._dirty_pages.add(id(page))
-        elif facet in self._opaque:
-            self._opaque.remove(facet)
-        elif facet in self._abcs:
-            self._abcs.remove(facet)
+    def _unbatch(self, state: ObjectState) -> None:
+        self._late.pop(id(state), None)
+        batch = self._batch_of.pop(id(state), None)
+        if batch is not None:
+            batch.remove(state)
+            self._dirty_batches.add(id(batch))
+        elif state in self._opaque:
+            self._opaque.remove(state)
+        elif state in self._abcs:
+            self._abcs.remove(state)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from isolation_core.contamination._cpython import HAS_TAGS, identical, tag_of
 from isolation_core.contamination._first_party import Territory
-from isolation_core.contamination.objects._graph import Ledger
+from isolation_core.contamination.objects._graph import ObjectGraph
 
 __all__ = ["WatchedModules"]
 
@@ -31,7 +31,7 @@ class WatchedModules:
 
     def __init__(self, territory: Territory) -> None:
         self.territories = [territory]
-        self.graph = Ledger(self.includes)
+        self.graph = ObjectGraph(self.includes)
         self.imported: set[str] = set()
         self._known: dict[str, Any] = {}
         self._seen: object = None

@@ -14,19 +14,19 @@ from typing import Any, ClassVar, Final
 
 from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination._first_party import is_installed_class, module_of
-from isolation_core.contamination.objects._containers import ORDER, DictFacet, Facet
+from isolation_core.contamination.objects._containers import ORDER, DictState, ObjectState
 from isolation_core.findings import Severity
 
 __all__ = [
-    "AbcFacet",
-    "AttributesFacet",
-    "CacheFacet",
-    "ClassFacet",
-    "LocalFacet",
-    "ModuleFacet",
-    "ShallowClassFacet",
-    "ShallowModuleFacet",
-    "WeakFacet",
+    "AbcState",
+    "AttributesState",
+    "CacheState",
+    "ClassState",
+    "LocalState",
+    "ModuleState",
+    "ShallowClassState",
+    "ShallowModuleState",
+    "WeakState",
     "class_dict",
     "is_lazy_attribute",
 ]
@@ -41,8 +41,8 @@ def class_dict(cls: type) -> dict[str, Any]:
     return found
 
 
-class _NamesFacet(DictFacet):
-    """Base of the facets whose keys are attribute names."""
+class _NamesState(DictState):
+    """Base of the states whose keys are attribute names."""
 
     __slots__ = ()
 
@@ -50,8 +50,8 @@ class _NamesFacet(DictFacet):
         return "" if key is ORDER else f".{key}"
 
 
-class _NamespaceFacet(_NamesFacet):
-    """Base of the facets of modules and classes, whose namespace is one dict for life."""
+class _NamespaceState(_NamesState):
+    """Base of the states of modules and classes, whose namespace is one dict for life."""
 
     __slots__ = ("_namespace",)
 
@@ -75,7 +75,7 @@ class _NamespaceFacet(_NamesFacet):
         return ((key, value) for key, value in snapshot.items() if key not in hidden)
 
 
-class ModuleFacet(_NamespaceFacet):
+class ModuleState(_NamespaceState):
     """The globals of a first-party module."""
 
     __slots__ = ()
@@ -127,7 +127,7 @@ _PROBED: Final = frozenset(
 )  # fmt: skip
 
 
-class ShallowModuleFacet(ModuleFacet):
+class ShallowModuleState(ModuleState):
     """The attributes of a module the tests import but do not own, by identity.
 
     Its private data is its own bookkeeping (lazy singletons, counters): a note,
@@ -187,7 +187,7 @@ _CLASS_CACHES: Final = frozenset(
 )
 
 
-class ClassFacet(_NamespaceFacet):
+class ClassState(_NamespaceState):
     """The namespace of a class, written through `type` itself: no metaclass is asked."""
 
     __slots__ = ()
@@ -229,7 +229,7 @@ class ClassFacet(_NamespaceFacet):
             type.__setattr__(self.holder, str(key), value)
 
 
-class ShallowClassFacet(ClassFacet):
+class ShallowClassState(ClassState):
     """The namespace of a class the tests import but do not own, by identity."""
 
     __slots__ = ()
@@ -271,7 +271,7 @@ def is_lazy_attribute(kind: type, name: str) -> bool:
     return False
 
 
-class AttributesFacet(_NamesFacet):
+class AttributesState(_NamesState):
     """The ``__dict__`` of an instance.
 
     Args:
@@ -337,7 +337,7 @@ class AttributesFacet(_NamesFacet):
             namespace[key] = value
 
 
-class LocalFacet(_NamesFacet):
+class LocalState(_NamesState):
     """What a ``threading.local`` holds for the thread that looks."""
 
     __slots__ = ()
@@ -369,7 +369,7 @@ class LocalFacet(_NamesFacet):
             self._namespace()[key] = value
 
 
-class CacheFacet(DictFacet):
+class CacheState(DictState):
     """A ``functools`` cache that grew.
 
     The C implementation keeps results in one dict and, when bounded, in a
@@ -433,7 +433,7 @@ class CacheFacet(DictFacet):
         return len(value) if type(value) is tuple else value
 
 
-class AbcFacet(Facet):
+class AbcState(ObjectState):
     """The virtual subclasses registered with an abstract base class."""
 
     __slots__ = ()
@@ -474,7 +474,7 @@ class AbcFacet(Facet):
         return [reference() for reference in value]
 
 
-class WeakFacet(Facet):
+class WeakState(ObjectState):
     """The members of a ``WeakSet``, ``WeakKeyDictionary`` or ``WeakValueDictionary``.
 
     Only the weak references are kept, so members still die when their owner

@@ -15,17 +15,17 @@ from typing import Any, Final
 from isolation_core.contamination._cpython import COUNTER_WORDS, HAS_COUNTERS, words_of
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._rendering import register_placeholder
-from isolation_core.contamination.objects._containers import ORDER, WHOLE, Facet
-from isolation_core.contamination.objects._namespaces import AttributesFacet
+from isolation_core.contamination.objects._containers import ORDER, WHOLE, ObjectState
+from isolation_core.contamination.objects._namespaces import AttributesState
 
 __all__ = [
     "PRIMITIVES",
-    "CounterFacet",
-    "GeneratorFacet",
-    "LockFacet",
-    "MemoryFileFacet",
-    "OwnedLockFacet",
-    "PrimitiveFacet",
+    "CounterState",
+    "GeneratorState",
+    "LockState",
+    "MemoryFileState",
+    "OwnedLockState",
+    "PrimitiveState",
 ]
 
 PRIMITIVES: Final[dict[tuple[str, str], frozenset[str]]] = {
@@ -60,7 +60,7 @@ class _Remark(str):
 register_placeholder(_Remark)
 
 
-class PrimitiveFacet(AttributesFacet):
+class PrimitiveState(AttributesState):
     """The state of an event, a semaphore, a lock or a queue, among the attributes it keeps.
 
     Args:
@@ -103,8 +103,8 @@ class PrimitiveFacet(AttributesFacet):
             finished.__dict__["_value"] = not value
 
 
-class _ReadFacet(Facet):
-    """Base of the facets with nothing to compare but what a reading gives."""
+class _ReadState(ObjectState):
+    """Base of the states with nothing to compare but what a reading gives."""
 
     __slots__ = ()
     kind = "object"
@@ -121,7 +121,7 @@ class _ReadFacet(Facet):
         return bool(one == other)
 
 
-class LockFacet(_ReadFacet):
+class LockState(_ReadState):
     """Whether a `threading.Lock` is held.
 
     While other threads live, one of them may hold it and be about to give it
@@ -164,7 +164,7 @@ class LockFacet(_ReadFacet):
         return ".locked()"
 
 
-class OwnedLockFacet(LockFacet):
+class OwnedLockState(LockState):
     """Whether a `threading.RLock` is held by the thread that looks."""
 
     __slots__ = ()
@@ -184,7 +184,7 @@ class OwnedLockFacet(LockFacet):
         return "._is_owned()"
 
 
-class GeneratorFacet(_ReadFacet):
+class GeneratorState(_ReadState):
     """How far a generator has come: a note, for it cannot be wound back."""
 
     __slots__ = ()
@@ -204,7 +204,7 @@ class GeneratorFacet(_ReadFacet):
         return _Remark(f"<at instruction {value[0]}>" if value else "<at its end>")
 
 
-class CounterFacet(_ReadFacet):
+class CounterState(_ReadState):
     """The next number of an `itertools.count`: a note, for what was numbered may still be there."""
 
     __slots__ = ()
@@ -232,7 +232,7 @@ class CounterFacet(_ReadFacet):
         return _Remark("<a number of any type>") if value[1] else value[0]
 
 
-class MemoryFileFacet(_ReadFacet):
+class MemoryFileState(_ReadState):
     """What is in an `io.StringIO` or `io.BytesIO`, and the position in it; of a large one only the position."""
 
     __slots__ = ()

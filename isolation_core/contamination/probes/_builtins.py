@@ -10,7 +10,7 @@ from isolation_core.contamination._cpython import Watch, identical
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_runners
 from isolation_core.contamination.probes._keyed import KeyedProbe
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["BuiltinsProbe"]
 
@@ -43,8 +43,8 @@ class BuiltinsProbe(KeyedProbe):
             self._last = dict(names)
         return self._last
 
-    def glance(self) -> Glance:
-        return Glance(dicts=(builtins.__dict__,))
+    def guard(self) -> Guard:
+        return Guard(dicts=(builtins.__dict__,))
 
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         if key == "_":

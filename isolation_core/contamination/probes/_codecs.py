@@ -11,8 +11,8 @@ from typing import Any, Final
 from isolation_core.contamination._cpython import identical
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_runners
-from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, OrderKey
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._keyed import ItemKey, ListSnapshot, ListsProbe, OrderKey
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["CodecsProbe"]
 
@@ -83,9 +83,9 @@ class CodecsProbe(ListsProbe):
             self._last = last = _Codecs(flat, tuple(functions), dict(errors))
         return last
 
-    def glance(self) -> Glance:
+    def guard(self) -> Guard:
         functions, errors = self._functions, self._errors
-        return Glance(
+        return Guard(
             dicts=() if errors is None else (errors,),
             lists=() if functions is None else (functions,),
         )
@@ -94,7 +94,7 @@ class CodecsProbe(ListsProbe):
         if not isinstance(snapshot, _Codecs):
             return snapshot  # type: ignore[no-any-return]
         found: dict[Hashable, Any] = {f"codecs.lookup_error({name!r})": f for name, f in snapshot.errors.items()}
-        found.update(self.expand(_SEARCH, ListState(self._functions, snapshot.functions)))
+        found.update(self.expand(_SEARCH, ListSnapshot(self._functions, snapshot.functions)))
         return found
 
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:

@@ -14,7 +14,7 @@ from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import home_of, is_library_code, is_runners
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe, attempt
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["AtExitProbe", "FinalizersProbe"]
 
@@ -75,8 +75,8 @@ class AtExitProbe(KeyedProbe):
             self._last = (count, tuple(listener.heard))
         return self._last
 
-    def glance(self) -> Glance:
-        return Glance(() if self._count is None else (self._count,))
+    def guard(self) -> Guard:
+        return Guard(() if self._count is None else (self._count,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if type(snapshot) is not tuple:
@@ -155,8 +155,8 @@ class FinalizersProbe(KeyedProbe):
             self._last = last = frozenset(registry)
         return last
 
-    def glance(self) -> Glance:
-        return Glance(dicts=(self._registry,))
+    def guard(self) -> Guard:
+        return Guard(dicts=(self._registry,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_Finalizer(each): each for each in snapshot} if type(snapshot) is frozenset else snapshot

@@ -1,4 +1,4 @@
-"""Glances: whether any of many probes would find anything new, asked in a few calls into C.
+"""Guards: whether any of many probes would find anything new, asked in a few calls into C.
 
 A probe that captures its kind of state costs a microsecond or two, and three
 times that when a test has just pushed it out of the processor's caches. Most
@@ -25,22 +25,22 @@ from isolation_core.contamination._cpython import (
     tag_of,
 )
 from isolation_core.contamination._difference import MISSING
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
-__all__ = ["CAN_GLANCE", "Glances"]
+__all__ = ["CAN_GUARD", "Guards"]
 
-CAN_GLANCE: Final = HAS_TAGS and HAS_STORES
+CAN_GUARD: Final = HAS_TAGS and HAS_STORES
 """Whether this interpreter shows what is needed; otherwise every probe is asked every time."""
 
 _ABSENT: Final = repeat(MISSING)
 
 
-class Glances:
+class Guards:
     """The readings of all probes that have some."""
 
     def __init__(self) -> None:
         # They keep alive what is read.
-        self._glances: Sequence[Glance] = ()
+        self._guards: Sequence[Guard] = ()
         self._stores: dict[int, Store] = {}
         self._values: list[Callable[[], Any]] = []
         self._objects: list[Callable[[], Iterable[Any]]] = []
@@ -54,7 +54,7 @@ class Glances:
         self._held: list[Any] = []
         self._image = b""
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Have the probes be asked the next time: what they said last was not what was believed."""
         self._known = None
 
@@ -76,24 +76,24 @@ class Glances:
         now.extend(chain.from_iterable(map(call, self._objects)))
         return now
 
-    def believe(self, glances: Sequence[Glance]) -> None:
-        """Take the readings named in *glances*, as they are now."""
-        self._glances = glances
-        self._values = [read for glance in glances for read in glance.values]
-        self._objects = [read for glance in glances for read in glance.objects]
-        spots = [(space, name) for glance in glances for space, names in glance.attributes for name in names]
+    def accept(self, guards: Sequence[Guard]) -> None:
+        """Take the readings named in *guards*, as they are now."""
+        self._guards = guards
+        self._values = [read for guard in guards for read in guard.values]
+        self._objects = [read for guard in guards for read in guard.objects]
+        spots = [(space, name) for guard in guards for space, names in guard.attributes for name in names]
         self._holders = [space for space, _ in spots]
         self._names = [name for _, name in spots]
         stores: dict[int, Store] = {}
-        for holder in (holder for glance in glances for holder in glance.lists):
+        for holder in (holder for guard in guards for holder in guard.lists):
             store = self._stores.get(id(holder))
             stores[id(holder)] = store_of(holder) if store is None or store.moved() else store
         self._stores = stores
         words = b"".join([store.seen for store in stores.values()])
         blocks = [block for store in stores.values() for block in store.blocks]
         inside = contents([store.words for store in stores.values()], blocks, words)
-        others = [tag_of(each) for glance in glances for each in glance.dicts]
-        others += [view for glance in glances for view in glance.memory]
+        others = [tag_of(each) for guard in guards for each in guard.dicts]
+        others += [view for guard in guards for view in guard.memory]
         self._words = [*others, *(store.words for store in stores.values())]
         self._blocks = blocks
         self._seen = (b"".join(others) + words, inside)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_loop_hook, is_runners
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, same_items
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["HooksProbe", "MonitoringProbe", "ThreadHooksProbe", "TraceProbe"]
 
@@ -131,10 +131,10 @@ class MonitoringProbe(KeyedProbe):
             self._last = now
         return self._last
 
-    def glance(self) -> Glance:
+    def guard(self) -> Guard:
         if self._monitoring is None:
-            return Glance()
-        return Glance(tuple(partial(self._monitoring.get_tool, tool) for tool in range(6)))
+            return Guard()
+        return Guard(tuple(partial(self._monitoring.get_tool, tool) for tool in range(6)))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(enumerate(snapshot)) if type(snapshot) is tuple else snapshot

@@ -14,13 +14,13 @@ from typing import Any, Final
 from isolation_core._secrets import is_secret_option
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._rendering import bounded_repr
-from isolation_core.contamination.probes._probe import Glance, Probe
+from isolation_core.contamination.probes._probe import Guard, Probe
 from isolation_core.findings import Severity
 
 __all__ = [
     "ItemKey",
     "KeyedProbe",
-    "ListState",
+    "ListSnapshot",
     "ListsProbe",
     "Order",
     "OrderKey",
@@ -98,7 +98,7 @@ class SlotsProbe(KeyedProbe):
         self._paths = tuple(f"{module.__name__}.{name}" for name in names)
         self._get = module.__dict__.get
         self._last: tuple[Any, ...] = ()
-        self._glance = Glance(attributes=((module.__dict__, names),))
+        self._guard = Guard(attributes=((module.__dict__, names),))
 
     def capture(self) -> Any:
         now = tuple(map(self._get, self._names, repeat(MISSING)))
@@ -106,8 +106,8 @@ class SlotsProbe(KeyedProbe):
             self._last = now
         return self._last
 
-    def glance(self) -> Glance:
-        return self._glance
+    def guard(self) -> Guard:
+        return self._guard
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(zip(self._paths, snapshot, strict=True)) if type(snapshot) is tuple else snapshot
@@ -186,7 +186,7 @@ class Order:
         return [label for label in mine if label in common] == [label for label in theirs if label in common]
 
 
-class ListState:
+class ListSnapshot:
     """A list object and what it held."""
 
     __slots__ = ("holder", "items")
@@ -214,7 +214,7 @@ class ListsProbe(KeyedProbe):
     def bind_list(self, slot: Any, holder: list[Any]) -> None:
         """Put *holder* into *slot*."""
 
-    def expand(self, slot: Hashable, state: ListState) -> Iterator[tuple[Hashable, Any]]:
+    def expand(self, slot: Hashable, state: ListSnapshot) -> Iterator[tuple[Hashable, Any]]:
         """Yield the entries of one list."""
         yield slot, state
         for index, (item, (_, ordinal)) in enumerate(zip(state.items, _labels(state.items), strict=True)):
@@ -222,7 +222,7 @@ class ListsProbe(KeyedProbe):
         yield OrderKey(slot), Order(state.items)
 
     def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
-        if isinstance(one, ListState) and isinstance(other, ListState):
+        if isinstance(one, ListSnapshot) and isinstance(other, ListSnapshot):
             return one.holder is other.holder
         if isinstance(one, Order) and isinstance(other, Order):
             return one.agrees(other)
@@ -245,7 +245,7 @@ class ListsProbe(KeyedProbe):
 
     def _put_back(self, slot: Hashable, wishes: list[tuple[Hashable, Any]]) -> None:
         for _, value in wishes:
-            if isinstance(value, ListState):
+            if isinstance(value, ListSnapshot):
                 self.bind_list(slot, value.holder)
                 value.holder[:] = value.items
         holder = self.read_list(slot)
@@ -279,7 +279,7 @@ class ListsProbe(KeyedProbe):
             # ["--password", "x"]: the value is an argument of its own.
             last = value.front[-1] if value.front else None
             return bounded_repr(value.item, secret=type(last) is str and is_secret_option(last))
-        if isinstance(value, ListState):
+        if isinstance(value, ListSnapshot):
             return bounded_repr(list(value.items))
         return bounded_repr(list(value.items)) if isinstance(value, Order) else bounded_repr(value)
 

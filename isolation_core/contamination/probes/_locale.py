@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.probes._keyed import KeyedProbe
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["LocaleProbe", "TimeZoneProbe"]
 
@@ -46,8 +46,8 @@ class LocaleProbe(KeyedProbe):
                 self._last = {path: self._c.setlocale(category) for path, category in self._categories.items()}
         return self._last
 
-    def glance(self) -> Glance:
-        return Glance(() if self._c is None else (partial(self._c.setlocale, self._c.LC_ALL),))
+    def guard(self) -> Guard:
+        return Guard(() if self._c is None else (partial(self._c.setlocale, self._c.LC_ALL),))
 
     def restore(self, key: Hashable, value: Any) -> None:
         self._c.setlocale(self._categories[str(key)], value)
@@ -88,8 +88,8 @@ class TimeZoneProbe(KeyedProbe):
             self._last = last = _Zone(names, os.environ.get("TZ"))
         return last
 
-    def glance(self) -> Glance:
-        return Glance(dicts=(time.__dict__,))
+    def guard(self) -> Guard:
+        return Guard(dicts=(time.__dict__,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_ZONE: snapshot} if isinstance(snapshot, _Zone) else snapshot

@@ -12,8 +12,8 @@ from typing import Any, Final
 from isolation_core.contamination._cpython import identical
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._first_party import is_runners
-from isolation_core.contamination.probes._keyed import ItemKey, ListsProbe, ListState, Order, same_items
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._keyed import ItemKey, ListSnapshot, ListsProbe, Order, same_items
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["LoggingProbe"]
 
@@ -68,7 +68,7 @@ class _Spot:
             delattr(self.owner, self.name)
 
 
-class _Filters(ListState):
+class _Filters(ListSnapshot):
     """The filters of a handler, told and put back as one."""
 
     __slots__ = ()
@@ -127,14 +127,14 @@ class LoggingProbe(ListsProbe):
         self._last = tree
         return tree
 
-    def glance(self) -> Glance | None:
+    def guard(self) -> Guard | None:
         last, logging = self._last, sys.modules.get("logging")
         if logging is None:
-            return Glance(dicts=(sys.modules,))
+            return Guard(dicts=(sys.modules,))
         if last is None:
             return None
         spaces = ((_space(handler), _HANDLER_WATCH) for handler in last.restless)
-        return Glance(
+        return Guard(
             objects=(
                 partial(iter, last.watched[0]),
                 partial(gc.get_referents, *last.watched),
@@ -211,7 +211,7 @@ class LoggingProbe(ListsProbe):
     def _read_list(self, slot: _Spot, held: Any, tree: _Tree) -> None:
         if not isinstance(held, list):
             return
-        entries = self.expand(slot, ListState(held, tuple(held)))
+        entries = self.expand(slot, ListSnapshot(held, tuple(held)))
         if self._replaces_lists and slot.name == "handlers":
             # Which list it is says nothing; the first entry would.
             next(entries)
@@ -244,7 +244,7 @@ class LoggingProbe(ListsProbe):
                     spot = _Spot(formatter, name, f"{path}.formatter.{name}", follows=True)
                     tree.entries[spot] = inner[name]
 
-    def expand(self, slot: Hashable, state: ListState) -> Iterator[tuple[Hashable, Any]]:
+    def expand(self, slot: Hashable, state: ListSnapshot) -> Iterator[tuple[Hashable, Any]]:
         for key, value in super().expand(slot, state):
             # A runner takes its own handlers off and puts them on again between the phases of a test:
             # where they stand among the others is its affair.
@@ -279,7 +279,7 @@ class LoggingProbe(ListsProbe):
         return (
             absent
             and isinstance(key, _Spot)
-            and (key.follows or isinstance(one, ListState) or isinstance(other, ListState))
+            and (key.follows or isinstance(one, ListSnapshot) or isinstance(other, ListSnapshot))
         )
 
     # -- restoring -----------------------------------------------------------
@@ -295,7 +295,7 @@ class LoggingProbe(ListsProbe):
         elif isinstance(value, _Filters) and isinstance(key, _Spot):
             key.put(value.holder)
             value.holder[:] = value.items
-        elif isinstance(key, _Spot) and not isinstance(value, ListState):
+        elif isinstance(key, _Spot) and not isinstance(value, ListSnapshot):
             key.put(value)
         else:
             super().restore(key, value)

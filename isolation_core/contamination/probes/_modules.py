@@ -12,7 +12,7 @@ from isolation_core.contamination._cpython import Watch, identical
 from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination._first_party import is_of_runner, is_runners
 from isolation_core.contamination.probes._keyed import KeyedProbe
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["ModulesProbe"]
 
@@ -77,8 +77,8 @@ class ModulesProbe(KeyedProbe):
             self._last = last = _Modules(tuple(table), modules, text)
         return last
 
-    def glance(self) -> Glance:
-        return Glance(dicts=(self._table,))
+    def guard(self) -> Guard:
+        return Guard(dicts=(self._table,))
 
     def same(self, before: Any, after: Any) -> bool:
         return bool(before.print == after.print and before.names == after.names)

@@ -15,7 +15,7 @@ from isolation_core.contamination._cpython import HAS_TWISTER, traps_are_known, 
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["DecimalProbe", "DecimalTemplatesProbe", "RandomProbe"]
 
@@ -144,14 +144,14 @@ class DecimalTemplatesProbe(_DecimalBase):
             }
         return last
 
-    def glance(self) -> Glance | None:
+    def guard(self) -> Guard | None:
         decimal = loaded("decimal")
         if decimal is None:
-            return Glance(dicts=(sys.modules,))
+            return Guard(dicts=(sys.modules,))
         contexts = [state.context for state in (self._last or {}).values()]
         if not traps_are_known() or not all(type(context) is vars(decimal)["Context"] for context in contexts):
             return None
-        return Glance(
+        return Guard(
             tuple(partial(_READ, context) for context in contexts),
             dicts=(vars(decimal),),
             memory=tuple(map(traps_of, contexts)),
@@ -222,14 +222,14 @@ class RandomProbe(KeyedProbe):
             self._last = last = _State(generator, raw, spare)
         return last
 
-    def glance(self) -> Glance | None:
+    def guard(self) -> Guard | None:
         last = self._last
         if last is None or not self._fast:
             return None
         generator = last.generator
         # What rebinds or replaces the generator shows in the module's namespace.
         spare = (vars(generator), ("gauss_next",))
-        return Glance(attributes=(spare,), dicts=(random.__dict__, sys.modules), memory=(twister_of(generator),))
+        return Guard(attributes=(spare,), dicts=(random.__dict__, sys.modules), memory=(twister_of(generator),))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {self._PATH: snapshot} if isinstance(snapshot, _State) else snapshot

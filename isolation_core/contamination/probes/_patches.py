@@ -13,7 +13,7 @@ from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_library
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.contamination.probes._keyed import KeyedProbe, loaded, same_items
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["PatchesProbe"]
 
@@ -45,6 +45,7 @@ class PatchesProbe(KeyedProbe):
     kind = "patch"
     code = "MCK001"
     cost = 0.3
+    restores_targets = True
 
     def __init__(self) -> None:
         self._last: tuple[Any, ...] = ()
@@ -67,9 +68,9 @@ class PatchesProbe(KeyedProbe):
             self._last = now
         return self._last
 
-    def glance(self) -> Glance:
+    def guard(self) -> Guard:
         modules = [module for name in _LIBRARIES if (module := loaded(name)) is not None]
-        return Glance(dicts=(sys.modules, *(module.__dict__ for module in modules)), lists=tuple(self._active()))
+        return Guard(dicts=(sys.modules, *(module.__dict__ for module in modules)), lists=tuple(self._active()))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if type(snapshot) is not tuple:

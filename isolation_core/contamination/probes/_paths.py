@@ -12,8 +12,8 @@ from typing import Any, Final
 from isolation_core.contamination._cpython import Watch, identical
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_library_code, is_runners
-from isolation_core.contamination.probes._keyed import ItemKey, KeyedProbe, ListsProbe, ListState, same_items
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._keyed import ItemKey, KeyedProbe, ListSnapshot, ListsProbe, same_items
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["ImporterCacheProbe", "PathsProbe"]
 
@@ -24,7 +24,7 @@ _IMPORTING: Final = frozenset({"sys.path", "sys.meta_path", "sys.path_hooks"})
 class _Lists:
     __slots__ = ("flat", "states")
 
-    def __init__(self, flat: tuple[Any, ...], states: dict[str, ListState]) -> None:
+    def __init__(self, flat: tuple[Any, ...], states: dict[str, ListSnapshot]) -> None:
         self.flat = flat
         self.states = states
 
@@ -57,9 +57,9 @@ class PathsProbe(ListsProbe):
             self._last = last = _Lists(now, states)
         return last
 
-    def glance(self) -> Glance:
+    def guard(self) -> Guard:
         space = sys.__dict__
-        return Glance(
+        return Guard(
             attributes=((space, _LISTS),),
             lists=tuple(holder for name in _LISTS if type(holder := space.get(name)) is list),
         )
@@ -87,8 +87,8 @@ class PathsProbe(ListsProbe):
                 importlib.invalidate_caches()
 
 
-def _state(holder: Any) -> ListState:
-    return ListState(holder, tuple(holder) if isinstance(holder, (list, tuple)) else ())
+def _state(holder: Any) -> ListSnapshot:
+    return ListSnapshot(holder, tuple(holder) if isinstance(holder, (list, tuple)) else ())
 
 
 class ImporterCacheProbe(KeyedProbe):
@@ -120,9 +120,9 @@ class ImporterCacheProbe(KeyedProbe):
             self._last = dict(cache)
         return self._last
 
-    def glance(self) -> Glance | None:
+    def guard(self) -> Guard | None:
         # That `sys` has another one is for the probe of flags to say.
-        return Glance(dicts=(self._cache,)) if sys.path_importer_cache is self._cache else None
+        return Guard(dicts=(self._cache,)) if sys.path_importer_cache is self._cache else None
 
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         return _is_cache(one) and _is_cache(other)

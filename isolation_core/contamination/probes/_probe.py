@@ -19,11 +19,11 @@ from isolation_core.contamination._difference import MISSING, Difference, is_sam
 from isolation_core.contamination._rendering import bounded_repr
 from isolation_core.findings import Severity
 
-__all__ = ["Glance", "Probe"]
+__all__ = ["Guard", "Probe"]
 
 
 @frozen
-class Glance:
+class Guard:
     """Readings that prove, while they all stay the same, that a probe would find what it found before.
 
     Attributes:
@@ -58,6 +58,8 @@ class Probe(ABC):
             one task (context variables) is compared even while barriers overlap.
         moved_by_runners: whether runners change it between two tests as a matter of course.
         tells_imports: whether it sees that modules were imported, which is no fault.
+        restores_targets: whether undoing it puts state of other kinds back as well, as stopping a patch
+            does: it comes first.
         dies_with_context: whether running in a copied context is its undoing.
     """
 
@@ -68,6 +70,7 @@ class Probe(ABC):
     process_wide: ClassVar[bool] = True
     moved_by_runners: ClassVar[bool] = False
     tells_imports: ClassVar[bool] = False
+    restores_targets: ClassVar[bool] = False
     dies_with_context: ClassVar[bool] = False
 
     @abstractmethod
@@ -78,7 +81,7 @@ class Probe(ABC):
         Return the previous snapshot object itself when it is still true.
         """
 
-    def glance(self) -> Glance | None:
+    def guard(self) -> Guard | None:
         """Return readings that stand for `capture` as it was just called, if there are any.
 
         While no reading of any probe has moved, `capture` is not called again.

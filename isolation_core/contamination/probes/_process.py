@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination.probes._keyed import KeyedProbe
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["CwdProbe", "UmaskProbe"]
 
@@ -105,8 +105,8 @@ class CwdProbe(KeyedProbe):
             self._last = last = _Folder(path)
         return last
 
-    def glance(self) -> Glance:
-        return Glance((os.getcwd,))
+    def guard(self) -> Guard:
+        return Guard((os.getcwd,))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return {_CWD: snapshot} if isinstance(snapshot, _Folder) else snapshot

@@ -13,8 +13,8 @@ from attrs import field, frozen
 from isolation_core.contamination._cpython import HAS_TAGS, Watch, identical
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination._first_party import home_of, is_library_code
-from isolation_core.contamination.probes._keyed import ListsProbe, ListState, attempt, identity_of, loaded
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._keyed import ListSnapshot, ListsProbe, attempt, identity_of, loaded
+from isolation_core.contamination.probes._probe import Guard
 from isolation_core.findings import Severity
 
 __all__ = ["RegistriesProbe"]
@@ -288,7 +288,7 @@ class RegistriesProbe(ListsProbe):
         self._last = last = _Registries(plan, numbers, seen, dialects)
         return last
 
-    def glance(self) -> Glance | None:
+    def guard(self) -> Guard | None:
         last = self._last
         if last is None or last.plan.stamp is None:
             return None
@@ -300,7 +300,7 @@ class RegistriesProbe(ListsProbe):
         objects += [partial(map, setting.get, (module,)) for setting, module in plan.objects]
         if plan.csv is not None and last.dialects:
             objects.append(partial(map, plan.csv.get_dialect, tuple(last.dialects)))
-        return Glance(tuple(numbers), tuple(objects), dicts=(sys.modules, *last.watch.namespaces), lists=last.lists)
+        return Guard(tuple(numbers), tuple(objects), dicts=(sys.modules, *last.watch.namespaces), lists=last.lists)
 
     @staticmethod
     def _objects(plan: _Plan) -> tuple[Any, ...]:
@@ -328,7 +328,7 @@ class RegistriesProbe(ListsProbe):
                 found[_Entry(table.path, None)] = holder
                 found.update((_Entry(table.path, name), value) for name, value in held.items())
             elif held is not None:
-                found.update(self.expand(table.path, ListState(holder, held)))
+                found.update(self.expand(table.path, ListSnapshot(holder, held)))
         found.update((_Entry("csv", name), value) for name, value in snapshot.dialects.items())
         found.update((_Entry("reprlib.aRepr", name), value) for name, value in snapshot.limits.items())
         return found
@@ -354,7 +354,7 @@ class RegistriesProbe(ListsProbe):
         if type(key) is str and key in _BY_PATH:
             tolerated = _BY_PATH[key].benign
             return tolerated is not None and tolerated(one, other)
-        return isinstance(one, ListState) is not isinstance(other, ListState)
+        return isinstance(one, ListSnapshot) is not isinstance(other, ListSnapshot)
 
     def severity_of(self, key: Hashable, before: Any, after: Any) -> Severity | None:
         if isinstance(key, _Entry) and key.name is not None:

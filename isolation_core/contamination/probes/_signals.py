@@ -12,7 +12,7 @@ from typing import Any, Final
 from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination._first_party import is_loop_hook, is_runners
 from isolation_core.contamination.probes._keyed import KeyedProbe, attempt, same_items
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["SignalMaskProbe", "SignalsProbe", "TimersProbe"]
 
@@ -54,8 +54,8 @@ class SignalsProbe(KeyedProbe):
             self._last = now
         return self._last
 
-    def glance(self) -> Glance:
-        return Glance(objects=(partial(map, self._get, self._numbers),))
+    def guard(self) -> Guard:
+        return Guard(objects=(partial(map, self._get, self._numbers),))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(zip(self._numbers, snapshot, strict=True)) if type(snapshot) is tuple else snapshot
@@ -108,10 +108,10 @@ class TimersProbe(KeyedProbe):
                 self._last = armed
         return self._last
 
-    def glance(self) -> Glance | None:
+    def guard(self) -> Guard | None:
         if any(self._last):
             return None  # a running timer reads differently every time
-        return Glance(() if self._get is None else tuple(partial(self._get, timer) for timer in self._timers))
+        return Guard(() if self._get is None else tuple(partial(self._get, timer) for timer in self._timers))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         return dict(zip(self._timers, snapshot, strict=True)) if type(snapshot) is tuple else snapshot

@@ -12,7 +12,7 @@ from typing import Any, Final
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_runners
 from isolation_core.contamination.probes._keyed import KeyedProbe, SlotsProbe, attempt, same_items
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["StreamSettingsProbe", "StreamsProbe"]
 
@@ -70,8 +70,8 @@ class StreamSettingsProbe(KeyedProbe):
             self._last = (self._wrappers, settings)
         return self._last
 
-    def glance(self) -> Glance:
-        return Glance(
+    def guard(self) -> Guard:
+        return Guard(
             tuple(partial(self._read, wrapper) for wrapper in self._wrappers),
             attributes=((sys.__dict__, _STREAMS),),
         )

@@ -16,13 +16,13 @@ from isolation_core.contamination._first_party import is_runners
 from isolation_core.contamination.probes._keyed import (
     ItemKey,
     KeyedProbe,
+    ListSnapshot,
     ListsProbe,
-    ListState,
     SlotsProbe,
     loaded,
     same_items,
 )
-from isolation_core.contamination.probes._probe import Glance
+from isolation_core.contamination.probes._probe import Guard
 
 __all__ = ["CollectorProbe", "FlagsProbe", "SwitchesProbe"]
 
@@ -114,12 +114,12 @@ class SwitchesProbe(KeyedProbe):
             self._last = now
         return self._last
 
-    def glance(self) -> Glance:
+    def guard(self) -> Guard:
         tracemalloc: Any = loaded("tracemalloc")
         if tracemalloc is None or "is_tracing" not in tracemalloc.__dict__:
             # Only once it is imported can it be switched on.
-            return Glance(self._getters, dicts=(sys.modules,))
-        return Glance((*self._getters, tracemalloc.get_traceback_limit, tracemalloc.is_tracing))
+            return Guard(self._getters, dicts=(sys.modules,))
+        return Guard((*self._getters, tracemalloc.get_traceback_limit, tracemalloc.is_tracing))
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
         if type(snapshot) is not tuple:
@@ -142,7 +142,7 @@ class _Collector:
     def __init__(self, numbers: tuple[Any, ...], flat: tuple[Any, ...]) -> None:
         self.numbers = numbers
         self.flat = flat
-        self.callbacks = ListState(flat[0], flat[1:])
+        self.callbacks = ListSnapshot(flat[0], flat[1:])
 
 
 class CollectorProbe(ListsProbe):
@@ -170,8 +170,8 @@ class CollectorProbe(ListsProbe):
             self._last = last = _Collector(numbers, flat)
         return last
 
-    def glance(self) -> Glance:
-        return Glance(
+    def guard(self) -> Guard:
+        return Guard(
             (gc.isenabled, gc.get_threshold, gc.get_debug),
             (partial(map, vars(gc).get, ("callbacks",)),),
             lists=(gc.callbacks,),

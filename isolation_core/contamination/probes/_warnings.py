@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import is_runners
-from isolation_core.contamination.probes._keyed import ListsProbe, ListState, same_items
+from isolation_core.contamination.probes._keyed import ListSnapshot, ListsProbe, same_items
 from isolation_core.findings import Severity
 
 __all__ = ["WarningsProbe", "forget_shown_warnings"]
@@ -40,7 +40,7 @@ def forget_shown_warnings() -> None:
 class _Warnings:
     __slots__ = ("filters", "flat", "once")
 
-    def __init__(self, flat: tuple[Any, ...], filters: ListState, once: dict[Any, Any]) -> None:
+    def __init__(self, flat: tuple[Any, ...], filters: ListSnapshot, once: dict[Any, Any]) -> None:
         self.flat = flat
         self.filters = filters
         self.once = once
@@ -96,7 +96,7 @@ class WarningsProbe(ListsProbe):
             # each test is not to cost each test a comparison of all of them.
             last.flat = flat
         else:
-            self._last = last = _Warnings(flat, ListState(None, tuple(filters)), dict(once))
+            self._last = last = _Warnings(flat, ListSnapshot(None, tuple(filters)), dict(once))
         return last
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:

@@ -16,12 +16,14 @@ from typing import Any, Final
 
 from isolation_core.contamination._cpython import HAS_TWISTER, twister_of
 from isolation_core.contamination._difference import MISSING
-from isolation_core.contamination.objects._functions import RandomFacet
-from isolation_core.contamination.objects._sync import CounterFacet
+from isolation_core.contamination.objects._functions import RandomState
+from isolation_core.contamination.objects._slot import ObjectSlot
+from isolation_core.contamination.objects._sync import CounterState
 from isolation_core.contamination.probes._numbers import RandomProbe
+from isolation_core.contamination.probes._slot import ProbeSlot
 from isolation_core.contamination.undo._case import Case
 from isolation_core.contamination.undo._decision import Decision
-from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSlot
+from isolation_core.contamination.undo._entries import Entry
 from isolation_core.contamination.undo._spelling import counts_up, value_in
 
 __all__ = ["is_advanced", "keep_counters", "keep_generators"]
@@ -35,9 +37,9 @@ def keep_counters(case: Case) -> None:
     """Keep what counts up and is handed out."""
     for entry in case.undecided():
         slot = entry.slot
-        if not isinstance(slot, FacetSlot):
+        if not isinstance(slot, ObjectSlot):
             continue
-        if isinstance(slot.facet, CounterFacet) or (_went_up(entry) and counts_up(slot)):
+        if isinstance(slot.state, CounterState) or (_went_up(entry) and counts_up(slot)):
             entry.decision = Decision.kept("counter", "a number that was handed out is not handed out again")
 
 
@@ -52,7 +54,7 @@ def keep_generators(case: Case) -> None:
         slot = entry.slot
         if isinstance(slot, ProbeSlot) and isinstance(slot.probe, RandomProbe):
             used = _is_drawn_from(slot.probe, entry.target, entry.after)
-        elif isinstance(slot, FacetSlot) and isinstance(slot.facet, RandomFacet):
+        elif isinstance(slot, ObjectSlot) and isinstance(slot.state, RandomState):
             used = is_advanced(entry.target, entry.after)
         else:
             continue

@@ -6,8 +6,7 @@ import types
 from collections.abc import Iterable
 from typing import Final
 
-from isolation_core.contamination.objects._namespaces import ModuleFacet
-from isolation_core.contamination.undo._entries import Entry, FacetSlot
+from isolation_core.contamination.undo._entries import Entry
 from isolation_core.findings import Change
 
 __all__ = ["merge_reloads"]
@@ -22,21 +21,21 @@ def merge_reloads(entries: Iterable[Entry], owner: str, scope: str) -> tuple[lis
     rebound: dict[int, list[Entry]] = {}
     for entry in entries:
         if _is_made_again(entry):
-            rebound.setdefault(id(entry.slot.facet), []).append(entry)  # type: ignore[union-attr]
+            rebound.setdefault(id(entry.slot.holder), []).append(entry)
     changes = []
     merged: set[int] = set()
     for group in rebound.values():
-        facet = group[0].slot.facet  # type: ignore[union-attr]
-        own = sum(_is_definition(value) for value in facet.saved.values())
+        slot = group[0].slot
+        own = sum(_is_definition(value) for value in (slot.namespace() or {}).values())
         if len(group) < 2 or len(group) < own * _ENOUGH:
             continue
-        of_module = [e for e in entries if isinstance(e.slot, FacetSlot) and e.slot.facet is facet and not e.failed]
+        of_module = [e for e in entries if e.slot.holder is slot.holder and not e.failed]
         merged.update(map(id, of_module))
         first = group[0].describe(owner=group[0].owner or owner, scope=scope)
         changes.append(
             Change(
                 "module",
-                str(facet.node.path()),
+                slot.label(),
                 before="<as imported>",
                 after=f"<reloaded: {len(of_module)} names rebound>",
                 code="MOD011",
@@ -50,7 +49,7 @@ def merge_reloads(entries: Iterable[Entry], owner: str, scope: str) -> tuple[lis
 
 def _is_made_again(entry: Entry) -> bool:
     """Tell whether a definition was replaced by another one of the same name."""
-    if not isinstance(entry.slot, FacetSlot) or not isinstance(entry.slot.facet, ModuleFacet):
+    if entry.slot.namespace() is None:
         return False
     before, after = entry.before, entry.after
     if not (_is_definition(before) and _is_definition(after)):

@@ -6,16 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from isolation_core.contamination._difference import MISSING
-from isolation_core.contamination.objects._containers import Facet
-from isolation_core.contamination.objects._namespaces import ModuleFacet
-from isolation_core.contamination.probes._probe import Probe
+from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.undo._case import Case
 from isolation_core.contamination.undo._decision import Decision
-from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSlot, Slot
+from isolation_core.contamination.undo._entries import Entry
 from isolation_core.contamination.undo._policy import decide
 from isolation_core.contamination.undo._reloads import merge_reloads
 from isolation_core.contamination.undo._savepoint import BASELINE, Frame
-from isolation_core.contamination.undo._snapshot import ProbeGuard, View
+from isolation_core.contamination.undo._snapshot import View
 from isolation_core.findings import Change
 
 __all__ = ["apply", "undo"]
@@ -24,7 +22,6 @@ __all__ = ["apply", "undo"]
 def undo(
     log: list[Entry],
     view: View,
-    guard: ProbeGuard,
     frame: Frame,
     position: int,
     *,
@@ -49,7 +46,7 @@ def undo(
     for entry, wider in protected:
         entry.decision = Decision.kept("fixture", f"a fixture of {wider.owner} has set it up and is in use")
     decide(Case(tuple(entry for entry in mine if _concerns(frame, entry, ignored)), frame, view))
-    changes = apply(view, guard, mine, frame, owner, restore=restore, ignored=ignored)
+    changes = apply(view, mine, frame, owner, restore=restore, ignored=ignored)
     earlier = {entry.slot for entry in log[:position]}
     left = _left_of(mine, owner, {id(entry): wider for entry, wider in protected})
     kept = [entry for entry in (*promoted, *left) if entry.depth != BASELINE or entry.slot in earlier]
@@ -64,7 +61,7 @@ def _net_of(tail: list[Entry], frame: Frame, *, restore: bool) -> tuple[dict[Slo
     expected: dict[Slot, Any] = {}
     for entry in tail:
         slot = entry.slot
-        if isinstance(slot, FacetSlot) and slot.facet.node.birth >= frame.number:
+        if slot.created_in >= frame.number:
             continue
         if entry.depth is not None and entry.depth < frame.depth:
             promoted.append(entry)
@@ -99,16 +96,14 @@ def _moved(net: dict[Slot, Entry], view: View) -> list[Entry]:
             continue  # told of already, when a narrower frame left it
         if not slot.is_silent and not slot.agrees(entry.target, entry.after):
             mine.append(entry)
-            if entry.after is MISSING and isinstance(slot, FacetSlot):
-                refilled.add(id(slot.facet))
+            if entry.after is MISSING:
+                refilled.add(id(slot.holder))
     # An order of keys has to be put right where keys come back, or where
     # keys that were there all the time changed places.
     mine += [
         entry
         for slot, entry in net.items()
-        if isinstance(slot, FacetSlot)
-        and slot.is_silent
-        and (id(slot.facet) in refilled or _reordered(entry.target, entry.after))
+        if slot.is_silent and (id(slot.holder) in refilled or _reordered(entry.target, entry.after))
     ]
     return mine
 
@@ -130,7 +125,6 @@ def _left_of(mine: list[Entry], owner: str, protected: dict[int, Frame]) -> list
 
 def apply(
     view: View,
-    guard: ProbeGuard,
     entries: list[Entry],
     frame: Frame,
     owner: str,
@@ -141,7 +135,7 @@ def apply(
     """Undo *entries* newest first, verify, and describe them oldest first."""
     entries = [entry for entry in entries if _concerns(frame, entry, ignored)]
     if restore:
-        _write(view, guard, [each for each in entries if not each.stays and each.slot.label() not in view.kept])
+        _write(view, [each for each in entries if not each.stays and each.slot.label() not in view.kept])
     entries = [entry for entry in entries if entry.decision is None or entry.decision.fate != "scope"]
     shown, reloads = merge_reloads(entries, owner, frame.scope)
     return reloads + [
@@ -152,70 +146,33 @@ def apply(
 
 
 def _concerns(frame: Frame, entry: Entry, ignored: Callable[[str, str], bool] | None) -> bool:
-    kind = entry.slot.kind if isinstance(entry.slot, ProbeSlot) else "heap"
-    if frame.kinds is not None and kind not in frame.kinds:
+    slot = entry.slot
+    if frame.kinds is not None and slot.family not in frame.kinds:
         return False
-    if frame.own_globals is not None and isinstance(entry.slot, FacetSlot):
-        facet = entry.slot.facet
-        if isinstance(facet, ModuleFacet) and facet.holder.__name__ == frame.own_globals:
+    if frame.own_globals is not None:
+        namespace = slot.namespace()
+        if namespace is not None and namespace.get("__name__") == frame.own_globals:
             return False
-    if frame.territory is not None and isinstance(entry.slot, FacetSlot) and entry.slot.is_first_party:
-        root = entry.slot.module()
+    if frame.territory is not None and slot.is_first_party:
+        root = slot.module()
         if root and not frame.territory.is_asked_for(root):
             return False
-    return ignored is None or not ignored(entry.slot.kind, entry.slot.path())
+    return ignored is None or not ignored(slot.kind, slot.path())
 
 
-def _write(view: View, guard: ProbeGuard, entries: list[Entry]) -> None:
-    touched_probes: dict[int, Probe] = {}
-    facets: dict[int, Facet] = {}
-    # Patches first: stopping one puts its target back by itself.
-    for entry in sorted(reversed(entries), key=lambda entry: entry.slot.turn):  # noqa: C414 - stable: newest first
+def _write(view: View, entries: list[Entry]) -> None:
+    """Write the targets of *entries*; what does not have its old value afterwards is unrecoverable."""
+    # Newest first within one turn.
+    for entry in sorted(reversed(entries), key=lambda entry: entry.slot.turn):  # noqa: C414 - stable
         try:
             entry.slot.write(entry.target)
         except Exception as error:
             entry.fail(f"{type(error).__name__} while restoring: {error}")
-        if isinstance(entry.slot, ProbeSlot):
-            touched_probes[id(entry.slot.probe)] = entry.slot.probe
-        else:
-            facets[id(entry.slot.facet)] = entry.slot.facet
-    for probe in touched_probes.values():
-        with guard(probe):
-            probe.finish()
-    _verify(view, guard, entries, touched_probes, facets)
-
-
-def _verify(
-    view: View,
-    guard: ProbeGuard,
-    entries: list[Entry],
-    probes: dict[int, Probe],
-    facets: dict[int, Facet],
-) -> None:
-    """Look again: what does not have its old value now is unrecoverable."""
-    before_facets = {ident: facet.saved for ident, facet in facets.items()}
-    view.ledger.reread(facets.values())
-    view.doubt(probes)
-    seen: dict[Slot, Any] = {}
-    for ident, facet in facets.items():
-        for difference in facet.diff(before_facets[ident], facet.saved):
-            seen[FacetSlot(facet, difference.key)] = difference.after
-    for probe in probes.values():
-        with guard(probe):
-            now = probe.capture()
-            if probe.process_wide:
-                index = view.probes.index(probe)
-                last, view.snapshots[index] = view.snapshots[index], now
-                for difference in probe.diff(last, now):
-                    seen[ProbeSlot(probe, difference.key)] = difference.after
-            else:
-                for entry in entries:
-                    if isinstance(entry.slot, ProbeSlot) and entry.slot.probe is probe:
-                        seen[entry.slot] = entry.target
+    found = view.accept({entry.slot: entry.target for entry in entries})
     for entry in entries:
         if entry.failed:
             continue
-        value = seen.get(entry.slot, entry.after)
+        value = found.get(entry.slot, entry.after)
         if entry.slot.is_silent or entry.slot.agrees(value, entry.target):
             entry.restored = True
         else:
@@ -224,7 +181,7 @@ def _verify(
 
 def _same_holder(one: Entry, other: Entry) -> bool:
     """Tell whether *other* is a different slot of the object of *one*."""
-    return one is not other and getattr(one.slot, "facet", None) is getattr(other.slot, "facet", None)
+    return one is not other and one.slot.holder is other.slot.holder
 
 
 def _reordered(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:

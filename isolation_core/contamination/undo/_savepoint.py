@@ -29,7 +29,7 @@ class Frame:
         position: length of the log at entry.
         number: how many frames were opened before it.
         kinds: the kinds of state it looks at; None: all.
-        home: name of the module whose test it is around, if it is around one.
+        test_module: name of the module whose test it is around, if it is around one.
         own_globals: name of the module whose top level opened it: the names that
             block assigns are its own, not contamination.
         restores: whether it puts back what moved.
@@ -47,7 +47,7 @@ class Frame:
         territory: Territory | None,
         *,
         kinds: frozenset[str] | None = None,
-        home: str | None = None,
+        test_module: str | None = None,
         own_globals: str | None = None,
         restores: bool = True,
         hooks_depth: int | None = None,
@@ -56,7 +56,7 @@ class Frame:
     ) -> None:
         self.owner = owner
         self.kinds = kinds
-        self.home = home
+        self.test_module = test_module
         self.own_globals = own_globals
         self.restores = restores
         self.hooks_depth = hooks_depth

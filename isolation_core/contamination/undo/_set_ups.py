@@ -21,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from isolation_core.contamination.objects._containers import Facet
+from isolation_core.contamination._slot import Slot
+from isolation_core.contamination.objects._containers import ObjectState
+from isolation_core.contamination.objects._slot import ObjectSlot
 from isolation_core.contamination.undo._case import Case
 from isolation_core.contamination.undo._decision import Decision
-from isolation_core.contamination.undo._entries import Entry, FacetSlot, Slot
+from isolation_core.contamination.undo._entries import Entry
 from isolation_core.contamination.undo._savepoint import Frame
 
 __all__ = ["LiveSetUps", "Promotion", "Promotions", "leave_to_scope"]
@@ -141,19 +143,19 @@ def leave_to_scope(case: Case) -> None:
     if own is None:
         return
     for entry in case.undecided():
-        if isinstance(entry.slot, FacetSlot) and _is_below(entry.slot.facet, own):
+        if isinstance(entry.slot, ObjectSlot) and _is_below(entry.slot.state, own):
             entry.decision = Decision.of_scope("the set-up of a class or module may add to it what it likes")
 
 
-def _is_below(facet: Facet, own: object) -> bool:
-    """Tell whether *facet* belongs to *own*, or to something that nothing but *own* refers to."""
+def _is_below(state: ObjectState, own: object) -> bool:
+    """Tell whether *state* belongs to *own*, or to something that nothing but *own* refers to."""
     for _ in range(64):
-        node = facet.node
+        node = state.node
         if node.value is own:
             return True
         if node.parent is None or node.label or node.users > 1:
             return False
-        facet = node.parent
+        state = node.parent
     return False
 
 

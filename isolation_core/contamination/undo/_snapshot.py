@@ -1,138 +1,82 @@
-"""What a tracker looks at: the ledger, the probes, and which modules there are."""
+"""The snapshot of the process: the object graph, the probes, and which modules there are."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import Territory
+from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.objects._modules import WatchedModules
-from isolation_core.contamination.probes._guards import CAN_GLANCE, Glances
-from isolation_core.contamination.probes._probe import Glance, Probe
-from isolation_core.journal import get_journal
+from isolation_core.contamination.probes._probe import Probe
+from isolation_core.contamination.probes._quarantine import Quarantine
+from isolation_core.contamination.probes._watch import ProbeWatch
 
-__all__ = ["ProbeGuard", "View"]
-
-
-class ProbeGuard:
-    """Disables a probe that raises, for the run, and says so once: it must never break a test.
-
-    Attributes:
-        disabled: the probes that raised, by address; another one of the same kind has its own chance.
-    """
-
-    def __init__(self) -> None:
-        self.disabled: dict[int, Probe] = {}
-
-    @contextlib.contextmanager
-    def __call__(self, probe: Probe) -> Iterator[None]:
-        """Stand around one use of *probe*."""
-        try:
-            yield
-        except Exception as error:
-            self.disable(probe, error)
-
-    def disable(self, probe: Probe, error: Exception) -> None:
-        """Use *probe* no more, because of *error*."""
-        if id(probe) not in self.disabled:
-            self.disabled[id(probe)] = probe
-            get_journal().record("probe-disabled", kind=probe.kind, error=f"{type(error).__name__}: {error}")
+__all__ = ["View"]
 
 
 class View:
-    """What one tracker looks at: the ledger, the probes and their last snapshots."""
+    """The last snapshot of the process, and what to compare it with.
 
-    def __init__(self, territory: Territory, probes: Iterable[Probe], guard: ProbeGuard, *, heap: bool) -> None:
+    Args:
+        territory: what is watched deeply.
+        probes: what else is watched.
+        quarantine: what becomes of a probe that raises.
+        heap: whether module state is watched.
+
+    Attributes:
+        modules: which modules there are.
+        graph: the objects they lead to.
+        probes: the probes, with what they found last.
+        kept: labels of values whose changes are reported and not undone.
+    """
+
+    def __init__(self, territory: Territory, probes: tuple[Probe, ...], quarantine: Quarantine, *, heap: bool) -> None:
         self.heap = heap
-        self._guard = guard
-        self.given = tuple(probes)
-        self.probes = [probe for probe in probes if probe.process_wide]
-        self.local_probes = [probe for probe in probes if not probe.process_wide]
-        self.snapshots: list[Any] = [None] * len(self.probes)
-        for index, probe in enumerate(self.probes):
-            with guard(probe):
-                self.snapshots[index] = probe.capture()
-        self._runners_own = [(index, probe) for index, probe in enumerate(self.probes) if probe.moved_by_runners]
-        self.glances = Glances()
-        # The probes that glances do not speak for.
-        self._restless: list[tuple[int, Probe]] = []
+        self.probes = ProbeWatch(probes, quarantine)
         self.modules = WatchedModules(territory)
-        self.ledger = self.modules.graph
-        # Labels of values whose changes are told, and not undone.
+        self.graph = self.modules.graph
         self.kept: set[str] = set()
-
-    def ask(self, report: Callable[[Probe, Difference], None]) -> None:
-        """Capture what may have moved, give every difference to *report*, and believe what is there now."""
-        snapshots = self.snapshots
-        disabled = self._guard.disabled
-        glances = self.glances
-        calm = glances.nothing_moved()
-        if not calm:
-            # Until it is said anew what to read: the readings hold for what the probes found last.
-            glances.doubt()
-        named: list[Glance] = []
-        unnamed: list[tuple[int, Probe]] = []
-        for index, probe in self._restless if calm else enumerate(self.probes):
-            if disabled and id(probe) in disabled:
-                continue
-            # Not `_guard(probe)`: a context manager for each probe costs as much as the probes.
-            try:
-                last = snapshots[index]
-                now = probe.capture()
-                if now is not last:
-                    if not probe.same(last, now):
-                        for difference in probe.diff(last, now):
-                            report(probe, difference)
-                    snapshots[index] = now
-                if calm:
-                    continue
-                glance = probe.glance() if CAN_GLANCE else None
-                if glance is None:
-                    unnamed.append((index, probe))
-                else:
-                    named.append(glance)
-            except Exception as error:
-                self._guard.disable(probe, error)
-        if not calm:
-            self._restless = unnamed
-            glances.believe(named)
-
-    def doubt(self, probes: Container[int]) -> None:
-        """Have all probes be asked the next time, if glances speak for one of *probes*, given by address."""
-        restless = {id(probe) for _, probe in self._restless}
-        if any(id(probe) in probes and id(probe) not in restless for probe in self.probes):
-            self.glances.doubt()
 
     @property
     def territory(self) -> Territory:
         """The territory of the outermost frame."""
         return self.modules.territory
 
-    def watch_more(self, probes: tuple[Probe, ...]) -> None:
-        """Use probes that were registered after the outermost frame was opened."""
-        if len(self.probes) + len(self.local_probes) >= len(probes):
-            return
-        for probe in probes:
-            if probe.process_wide and probe not in self.probes:
-                with self._guard(probe):
-                    snapshot = probe.capture()
-                    if probe.moved_by_runners:
-                        self._runners_own.append((len(self.probes), probe))
-                    self.probes.append(probe)
-                    self.snapshots.append(snapshot)
-                    self.glances.doubt()
+    def fits(self, territory: Territory, probes: tuple[Probe, ...], *, heap: bool) -> bool:
+        """Tell whether it is a snapshot of exactly this."""
+        mine = self.territory
+        return (
+            self.heap == heap
+            and mine.packages == territory.packages
+            and mine.root == territory.root
+            and self.probes.given == probes
+        )
 
-    def look_at_runners_own(self) -> None:
-        """Believe what runners change between two tests as a matter of course."""
-        for index, probe in self._runners_own:
-            try:
-                self.snapshots[index] = probe.capture()
-            except Exception as error:
-                self._guard.disable(probe, error)
+    def widen(self, territory: Territory, probes: tuple[Probe, ...]) -> None:
+        """Watch what a frame inside of the outermost one watches as well."""
+        self.modules.widen(territory)
+        self.probes.add(probes)
 
     def find_modules(self, *, entering: bool) -> None:
         """Watch modules that are new; see `WatchedModules.find`."""
         if self.heap:
             self.modules.find(entering=entering)
+
+    def compare(self, test_module: str | None, report: Callable[[Slot, Difference], None]) -> None:
+        """Give every difference to *report*, and accept what is there now.
+
+        Args:
+            test_module: see `ObjectGraph.moved`.
+            report: takes the slot and the difference.
+        """
+        for slot, difference in self.graph.moved(test_module):
+            report(slot, difference)
+        self.probes.compare(report)
+
+    def accept(self, targets: Mapping[Slot, Any]) -> dict[Slot, Any]:
+        """Accept what was written to some slots; return the values found in those that moved."""
+        found = self.probes.accept(targets)
+        found.update(self.graph.accept(targets))
+        return found

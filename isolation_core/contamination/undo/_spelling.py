@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import module_of
+from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.objects import _namespaces as names
-from isolation_core.contamination.objects._containers import ORDER, DictFacet, Facet
-from isolation_core.contamination.objects._functions import CellFacet, FunctionFacet, SlotsFacet
-from isolation_core.contamination.undo._entries import FacetSlot, Slot
+from isolation_core.contamination.objects._containers import ORDER, DictState, ObjectState
+from isolation_core.contamination.objects._functions import CellState, FunctionState, SlotsState
+from isolation_core.contamination.objects._slot import ObjectSlot
 from isolation_core.contamination.undo._syntax import ModuleSyntax, Spelling, syntax_of
 
 __all__ = ["asks_first", "counts_up", "is_own_name", "spell", "value_in"]
@@ -19,25 +20,25 @@ __all__ = ["asks_first", "counts_up", "is_own_name", "spell", "value_in"]
 _MRO_OF: Final = type.__dict__["__mro__"]
 
 
-def spell(facet: Facet, key: Any) -> Iterator[tuple[str, Spelling]]:
-    """Yield the modules whose code may write the slot *key* of *facet*, and how they would write it."""
-    if isinstance(facet, names.ShallowModuleFacet | names.ShallowClassFacet):
+def spell(state: ObjectState, key: Any) -> Iterator[tuple[str, Spelling]]:
+    """Yield the modules whose code may write the slot *key* of *state*, and how they would write it."""
+    if isinstance(state, names.ShallowModuleState | names.ShallowClassState):
         return
-    if isinstance(facet, names.ModuleFacet):
-        yield facet.holder.__name__, ("name", str(key))
-    elif isinstance(facet, names.ClassFacet):
-        for module in _modules_of(facet.holder):
+    if isinstance(state, names.ModuleState):
+        yield state.holder.__name__, ("name", str(key))
+    elif isinstance(state, names.ClassState):
+        for module in _modules_of(state.holder):
             yield module, ("attribute", str(key))
-    elif isinstance(facet, names.AttributesFacet | SlotsFacet | names.LocalFacet):
-        for module in _modules_of(type(facet.holder)):
+    elif isinstance(state, names.AttributesState | SlotsState | names.LocalState):
+        for module in _modules_of(type(state.holder)):
             yield module, ("attribute", str(key))
-        if isinstance(facet, names.LocalFacet) and facet.node.parent is not None:
-            for module, _ in spell(facet.node.parent, facet.node.key):
+        if isinstance(state, names.LocalState) and state.node.parent is not None:
+            for module, _ in spell(state.node.parent, state.node.key):
                 yield module, ("attribute", str(key))
-    elif isinstance(facet, CellFacet):
-        yield from _spell_cell(facet)
-    elif isinstance(facet, DictFacet) and not isinstance(facet, names.CacheFacet) and facet.node.parent is not None:
-        for module, spelling in spell(facet.node.parent, facet.node.key):
+    elif isinstance(state, CellState):
+        yield from _spell_cell(state)
+    elif isinstance(state, DictState) and not isinstance(state, names.CacheState) and state.node.parent is not None:
+        for module, spelling in spell(state.node.parent, state.node.key):
             yield module, ("item", *spelling)
 
 
@@ -46,20 +47,20 @@ def _modules_of(kind: type) -> list[str]:
     return list(dict.fromkeys(name for name in found if name != "builtins"))
 
 
-def _spell_cell(facet: CellFacet) -> Iterator[tuple[str, Spelling]]:
-    parent: Facet | None = facet.node.parent
-    function = parent.holder if isinstance(parent, FunctionFacet) else None
+def _spell_cell(state: CellState) -> Iterator[tuple[str, Spelling]]:
+    parent: ObjectState | None = state.node.parent
+    function = parent.holder if isinstance(parent, FunctionState) else None
     if type(function) is not FunctionType:
         return
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-        if cell is facet.holder:
+        if cell is state.holder:
             yield function.__globals__.get("__name__", ""), ("name", name)
 
 
 def _any(slot: Slot, sought: str) -> bool:
-    if not isinstance(slot, FacetSlot) or slot.key is ORDER:
+    if not isinstance(slot, ObjectSlot) or slot.key is ORDER:
         return False
-    for module, spelling in spell(slot.facet, slot.key):
+    for module, spelling in spell(slot.state, slot.key):
         syntax: ModuleSyntax = syntax_of(module)
         if spelling in getattr(syntax, sought):
             return True
@@ -78,11 +79,11 @@ def asks_first(slot: Slot) -> bool:
 
 def value_in(slot: Slot, raw: Any) -> Any:
     """Return the object in *slot* for what its log entry holds."""
-    if isinstance(slot, FacetSlot) and isinstance(slot.facet, CellFacet) and type(raw) is tuple:
+    if isinstance(slot, ObjectSlot) and isinstance(slot.state, CellState) and type(raw) is tuple:
         return raw[0] if raw else MISSING
     return raw
 
 
-def is_own_name(slot: FacetSlot, module_name: str | None) -> bool:
+def is_own_name(slot: ObjectSlot, module_name: str | None) -> bool:
     """Tell whether no code in the module *module_name*, that of the test, assigns to the name of *slot*."""
     return module_name is None or str(slot.key) not in syntax_of(module_name).assigned

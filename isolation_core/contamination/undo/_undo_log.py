@@ -23,13 +23,16 @@ from typing import Any
 
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import Territory
+from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.probes._probe import Probe
-from isolation_core.contamination.undo._entries import Entry, FacetSlot, ProbeSlot, Slot
+from isolation_core.contamination.probes._quarantine import Quarantine
+from isolation_core.contamination.probes._slot import ProbeSlot
+from isolation_core.contamination.undo._entries import Entry
 from isolation_core.contamination.undo._imports import ImportWatch
 from isolation_core.contamination.undo._rollback import apply, undo
 from isolation_core.contamination.undo._savepoint import BASELINE, Frame, join
 from isolation_core.contamination.undo._set_ups import LiveSetUps, Promotions
-from isolation_core.contamination.undo._snapshot import ProbeGuard, View
+from isolation_core.contamination.undo._snapshot import View
 from isolation_core.findings import Change
 
 __all__ = ["BASELINE", "Frame", "Tracker", "get_tracker"]
@@ -44,14 +47,14 @@ class Tracker:
         self._log: list[Entry] = []
         self._open: list[Frame] = []
         self._frames_opened = 0
-        self._guard = ProbeGuard()
+        self._quarantine = Quarantine()
         self._promotions = Promotions()
         self._set_ups = LiveSetUps()
         self._watch = ImportWatch(self._before_import, self._after_import, self._is_new_module)
         # Whether no frame is open or about to be; see `_on_collection`.
         self._idle = True
         self._listening = False
-        self.leaf_modules: frozenset[str] = frozenset()
+        self.test_modules: frozenset[str] = frozenset()
         # What the last frame to close saw of its thread's own state, by kind.
         self._local_seen: tuple[int, dict[str, Any]] = (0, {})
 
@@ -75,13 +78,14 @@ class Tracker:
             if not self._open:
                 self._prepare(territory, probes, heap=heap)
             elif self._view is not None:
-                self._view.modules.widen(territory)
-                self._view.watch_more(probes)
+                self._view.widen(territory, probes)
             if quiet and self._open:
                 assert self._view is not None
-                self._view.look_at_runners_own()
+                self._view.probes.accept_runners_own()
             else:
-                self.checkpoint(entering=True, home=frame.home, hooks=frame.hooks_depth if self._open else None)
+                self.checkpoint(
+                    entering=True, test_module=frame.test_module, hooks=frame.hooks_depth if self._open else None
+                )
             # As a rule the frames that are open are exactly those around this one.
             if len(self._open) != frame.depth or (self._open and self._open[-1] is not frame.parent):
                 related = {frame, *frame.ancestors()}
@@ -101,7 +105,7 @@ class Tracker:
         thread, seen = self._local_seen
         if thread != threading.get_ident():
             seen = {}
-        for probe in view.local_probes:
+        for probe in view.probes.local:
             try:
                 last = seen.get(probe.kind)
                 # Between two tests only the runner ran: what the last one left is
@@ -119,7 +123,7 @@ class Tracker:
                         if outer.depth > frame.hooks_depth:
                             outer.kept_keys |= moved
             except Exception as error:
-                self._guard.disable(probe, error)
+                self._quarantine.disable(probe, error)
 
     def leave(self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None = None) -> None:
         """Close *frame*: log what moved, undo its part, and tell whom it concerns.
@@ -136,7 +140,7 @@ class Tracker:
             members = frame.cohort or (frame,)
             is_last = not any(member.open for member in members if member is not frame)
             if is_last:
-                self.checkpoint(settle=False, home=frame.home)
+                self.checkpoint(settle=False, test_module=frame.test_module)
             frame.open = False
             if frame in self._open:
                 self._open.remove(frame)
@@ -153,7 +157,6 @@ class Tracker:
             changes = undo(
                 self._log,
                 view,
-                self._guard,
                 widest,
                 position,
                 owner=owner,
@@ -168,7 +171,7 @@ class Tracker:
             if changes:
                 for member in members:
                     member.deliver(changes)
-            view.ledger.settle()
+            view.graph.settle()
             if not self._open:
                 self._rest()
 
@@ -194,23 +197,16 @@ class Tracker:
             for other in self._open:
                 other.position = 0
             if self._view is not None:
-                self._view = View(self._view.territory, self._view.given, self._guard, heap=self._view.heap)
+                self._view = View(self._view.territory, self._view.probes.given, self._quarantine, heap=self._view.heap)
             if not self._open:
                 self._rest()
 
     def _prepare(self, territory: Territory, probes: tuple[Probe, ...], *, heap: bool) -> None:
         """Have a view of the process that fits the outermost frame."""
         view = self._view
-        fits = (
-            view is not None
-            and view.heap == heap
-            and view.territory.packages == territory.packages
-            and view.territory.root == territory.root
-            and view.given == probes
-        )
-        if not fits:
-            self._view = View(territory, probes, self._guard, heap=heap)
-            self._view.ledger.leaf_modules = self.leaf_modules
+        if view is None or not view.fits(territory, probes, heap=heap):
+            self._view = View(territory, probes, self._quarantine, heap=heap)
+            self._view.graph.test_modules = self.test_modules
             with _collector_paused():
                 self._view.find_modules(entering=True)
         self._log.clear()
@@ -242,7 +238,7 @@ class Tracker:
         depth: int | None = None,
         settle: bool = True,
         entering: bool = False,
-        home: str | None = None,
+        test_module: str | None = None,
         hooks: int | None = None,
     ) -> None:
         """Log what moved since the last look, and believe what is there now.
@@ -253,7 +249,7 @@ class Tracker:
                 they are left to whoever is open. This is the one place that decides.
             settle: whether to watch new children at once.
             entering: whether a frame is being opened.
-            home: name of the module whose test the look is for; see `Ledger.scan`.
+            test_module: name of the module whose test the look is for; see `ObjectGraph.scan`.
             hooks: if only hooks of the runner ran since the last look, the depth of their
                 owner, unless a set-up is under way; see `Frame.hooks_depth`.
         """
@@ -264,17 +260,14 @@ class Tracker:
             depth = self._promotions.depth(self._open[-1] if self._open else None)
             if depth is None:
                 depth = hooks
-        view.ledger.birth = self._frames_opened if depth is None else 0
+        view.graph.created_in = self._frames_opened if depth is None else 0
         view.find_modules(entering=entering)
-        for facet, difference in view.ledger.scan(home):
-            if not facet.agrees(difference.before, difference.after):
-                self._append(FacetSlot(facet, difference.key), difference, depth)
-        view.ask(lambda probe, difference: self._append(ProbeSlot(probe, difference.key), difference, depth))
+        view.compare(test_module, lambda slot, difference: self._append(slot, difference, depth))
         if settle:
-            view.ledger.settle()
+            view.graph.settle()
 
     def _append(self, slot: Slot, difference: Difference, depth: int | None) -> None:
-        if depth == BASELINE and isinstance(slot, ProbeSlot) and slot.probe.tells_imports:
+        if depth == BASELINE and slot.tells_imports:
             # That a module is imported is no finding; but if it is taken out
             # again, only both steps together show that nothing has changed.
             depth = None
@@ -312,7 +305,7 @@ class Tracker:
                     self._set_ups.add(holder, promotion)
                 narrower = [each for each in self._open if each.depth > frame.depth]
                 for probe, before in local if narrower else ():
-                    with self._guard(probe):
+                    with self._quarantine(probe):
                         self._accept_local(narrower, probe, before, probe.capture())
 
     def release(self, holder: Hashable) -> None:
@@ -323,8 +316,8 @@ class Tracker:
     def _read_local(self) -> list[tuple[Probe, Any]]:
         """Return the state of the current thread and task."""
         state = []
-        for probe in self._view.local_probes if self._view else ():
-            with self._guard(probe):
+        for probe in self._view.probes.local if self._view else ():
+            with self._quarantine(probe):
                 state.append((probe, probe.capture()))
         return state
 
@@ -353,11 +346,11 @@ class Tracker:
         view = self._view
         return view is not None and bool(self._open) and name not in view.modules
 
-    def set_leaf_modules(self, names: Iterable[str]) -> None:
-        """Say which modules hold tests; see `Ledger.leaf_modules`."""
-        self.leaf_modules = frozenset(names)
+    def set_test_modules(self, names: Iterable[str]) -> None:
+        """Say which modules hold tests; see `ObjectGraph.test_modules`."""
+        self.test_modules = frozenset(names)
         if self._view is not None:
-            self._view.ledger.leaf_modules = self.leaf_modules
+            self._view.graph.test_modules = self.test_modules
 
     # -- values that no module leads to --------------------------------------
 
@@ -367,13 +360,13 @@ class Tracker:
         Args:
             key: what to give to `forget_value`.
             label: text of the value in reports.
-            value: the object; see `Ledger.add_value`.
+            value: the object; see `ObjectGraph.add_value`.
             keep: whether changes are told and not undone.
         """
         with self._lock:
             if self._view is not None and self._view.heap:
-                self._view.ledger.birth = 0
-                self._view.ledger.add_value(key, label, value)
+                self._view.graph.created_in = 0
+                self._view.graph.add_value(key, label, value)
                 if keep:
                     self._view.kept.add(label)
 
@@ -381,7 +374,7 @@ class Tracker:
         """Let go of the value watched under *key*."""
         with self._lock:
             if self._view is not None:
-                gone = self._view.ledger.drop_root(key)
+                gone = self._view.graph.drop_root(key)
                 if gone is not None and self._view.kept:
                     self._view.kept.discard(gone.label)
                 if gone is not None:
@@ -400,7 +393,7 @@ class Tracker:
                     entry.restored = True
                     found.append(entry.describe(owner=owner, scope=scope))
             except Exception as error:
-                self._guard.disable(probe, error)
+                self._quarantine.disable(probe, error)
         return found
 
     # -- undoing -------------------------------------------------------------
@@ -412,7 +405,7 @@ class Tracker:
             return changes
         seen: dict[str, Any] = {}
         for probe, before in frame.local_state:
-            if id(probe) in self._guard.disabled:
+            if id(probe) in self._quarantine.disabled:
                 continue
             try:
                 after = seen[probe.kind] = probe.capture()
@@ -420,7 +413,7 @@ class Tracker:
                     del seen[probe.kind]
                     changes += self._undo_local(view, frame, probe, before, after, restore=restore, ignored=ignored)
             except Exception as error:
-                self._guard.disable(probe, error)
+                self._quarantine.disable(probe, error)
         self._local_seen = (threading.get_ident(), seen)
         frame.local_state = []
         return changes
@@ -446,7 +439,7 @@ class Tracker:
             for outer in frame.ancestors():
                 if not outer.restores:
                     outer.kept_keys |= told
-        return apply(view, self._guard, entries, frame, frame.owner, restore=restore, ignored=ignored)
+        return apply(view, entries, frame, frame.owner, restore=restore, ignored=ignored)
 
 
 @contextlib.contextmanager
