@@ -451,8 +451,7 @@ class ObjectGraph:
                 self._unsettled.setdefault(id(state), (state, state.saved))
             state.saved = now
             for difference in found:
-                if not state.agrees(difference.before, difference.after):
-                    yield ObjectSlot(state, difference.key), difference
+                yield ObjectSlot(state, difference.key), difference
 
     def accept(self, targets: Mapping[Slot, Any]) -> dict[Slot, Any]:
         """Accept the objects of some slots as they are now, after values were put back there.

@@ -72,7 +72,8 @@ class View:
             report: takes the slot and the difference.
         """
         for slot, difference in self.graph.moved(test_module):
-            report(slot, difference)
+            if not slot.agrees(difference.before, difference.after):
+                report(slot, difference)
         self.probes.compare(report)
 
     def accept(self, targets: Mapping[Slot, Any]) -> dict[Slot, Any]:
