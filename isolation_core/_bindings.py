@@ -62,6 +62,10 @@ class Bindings:
             self._bindings.append(_Binding(entry, variable, value, old, variable.set(value)))
         return contested
 
+    def values(self) -> list[tuple[ContextVar[Any], Any]]:
+        """Return the variables that are set, with their values, oldest first."""
+        return [(each.variable, each.value) for each in self._bindings]
+
     def undo(self, entry: Entry | None = None) -> None:
         """Undo the newest replays: those of *entry*, or all of them."""
         bindings = self._bindings

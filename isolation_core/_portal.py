@@ -30,10 +30,11 @@ class RemoteLoop(ABC):
         """Release the event loop: nothing is going to run on it any more."""
 
     @abstractmethod
-    def _call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
+    def call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
         """Return the result of *function*, called once over there, however often this thread is interrupted."""
 
-    def _make_owner(self, node: Node, arguments: Mapping[str, Any], context: Context) -> Owner:
+    def make_owner(self, node: Node, arguments: Mapping[str, Any], context: Context) -> Owner:
+        """Return what sets *node* up in a task of its own and tears it down there."""
         return Owner(node, arguments, context)
 
     def set_up(self, node: Node, arguments: Mapping[str, Any], context: Context) -> Owner:
@@ -47,7 +48,7 @@ class RemoteLoop(ABC):
         interrupts: list[BaseException] = []
 
         async def begin() -> Owner:
-            owner = self._make_owner(node, arguments, context)
+            owner = self.make_owner(node, arguments, context)
             owners.append(owner)
             owner.spawn()
             if interrupts:
@@ -66,11 +67,11 @@ class RemoteLoop(ABC):
 
         def on_interrupt(error: BaseException) -> None:
             interrupts.append(error)
-            self._call(give_up, interrupts.append)
+            self.call(give_up, interrupts.append)
 
-        owner = self._call(begin, on_interrupt)
+        owner = self.call(begin, on_interrupt)
         if interrupts:
-            self._call(undo, interrupts.append)
+            self.call(undo, interrupts.append)
             raise interrupts[0]
         return owner
 
@@ -93,7 +94,7 @@ class RemoteLoop(ABC):
         async def hurry() -> None:
             owner.hurry(GRACE)
 
-        self._call(finish, self._hurrying(hurry, interrupted))
+        self.call(finish, self._hurrying(hurry, interrupted))
 
     def run(
         self, awaitable: Awaitable[object], budget: float, interrupted: Callable[[BaseException], bool]
@@ -123,14 +124,14 @@ class RemoteLoop(ABC):
             for scope in scopes:
                 scope.deadline = min(scope.deadline, anyio.current_time() + GRACE)
 
-        return self._call(attempt, self._hurrying(hurry, interrupted))
+        return self.call(attempt, self._hurrying(hurry, interrupted))
 
     def _hurrying(
         self, hurry: Callable[[], Awaitable[None]], interrupted: Callable[[BaseException], bool]
     ) -> Callable[[BaseException], object]:
         def on_interrupt(error: BaseException) -> None:
             if interrupted(error):
-                self._call(hurry, interrupted)
+                self.call(hurry, interrupted)
 
         return on_interrupt
 
@@ -150,10 +151,10 @@ class Portal(RemoteLoop):
         """Stop the event loop and wait for its thread."""
         # Asked to stop in a way that an interrupt cannot break, since what
         # comes after waits for the thread without asking again.
-        self._call(self._portal.stop, _ignore)
+        self.call(self._portal.stop, _ignore)
         self._manager.__exit__(None, None, None)
 
-    def _call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
+    def call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
         """Return the result of *function*, called once over there, however often this thread is interrupted."""
         result: Future[T] = Future()
         begun = False

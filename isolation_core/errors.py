@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from isolation_core._suggest import did_you_mean
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -51,6 +53,7 @@ __all__ = [
     "UnknownServiceError",
     "UnsupportedSQLError",
     "UnusedFaultError",
+    "did_you_mean",
 ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -498,6 +498,14 @@ class Lifecycle:
 
             self._portal = Portal(self._backend)
         return self._portal
+
+    def live_on(self, loop: RemoteLoop) -> None:
+        """Have asynchronous nodes run on *loop*, which is closed at the end, instead of a portal."""
+        self._portal = loop
+
+    def bindings(self) -> list[tuple[ContextVar[Any], Any]]:
+        """Return the context variables that set-ups have changed, with their values."""
+        return [] if self._bindings is None else self._bindings.values()
 
     # --- the asynchronous half -----------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import isolation_core
-from isolation_core.errors import GraphError, TeardownErrors
+from isolation_core.errors import GraphError, TeardownErrors, did_you_mean
 from isolation_core.fixtures import FixtureScope, FixtureSpec, node_of
 from isolation_core.graph import DependencyGraph
 from isolation_pytest._relay import LISTENER, WORKER_REPORTS
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from isolation_core.findings import Leak
     from isolation_pytest._instances import Instance
 
-__all__ = ["Failures", "did_you_mean", "problems_of", "suggest", "without_our_frames"]
+__all__ = ["Failures", "problems_of", "suggest", "without_our_frames"]
 
 _OURS: Final = (os.path.dirname(isolation_core.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
 
@@ -225,13 +224,7 @@ def suggest(
         names = {*definitions, *(each for each in known if each not in wanted)} - {name}
         who = " and ".join(map(repr, asking))
         error.msg = (
-            f"fixture {name!r} not found; {who} needs {name!r}{did_you_mean(name, sorted(names))}\n"
+            f"fixture {name!r} not found; {who} needs {name!r}{did_you_mean(name, sorted(names), before='; ')}\n"
             "a definition of the core becomes a fixture with isolation_pytest.expose\n"
             "use 'pytest --fixtures [testpath]' for the fixtures there are"
         )
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return a hint at the nearest of *known*, to be put behind a sentence."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""

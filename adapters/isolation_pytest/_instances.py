@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from contextvars import ContextVar
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from isolation_core.errors import TeardownErrors
-from isolation_core.fixtures import REQUEST, FixtureRequest, FixtureRun, FixtureScope, FixtureSpec
-from isolation_core.fixtures._host import hosts
+from isolation_core.fixtures import REQUEST, FixtureRequest, FixtureRun, FixtureScope, FixtureSpec, LightRun
 
 if TYPE_CHECKING:
     import pytest
 
-    from isolation_core._portal import RemoteLoop
-    from isolation_core.fixtures._instance import Instance as FixtureInstance
     from isolation_core.graph import DependencyGraph, Node
     from isolation_pytest._failures import Failures
-    from isolation_pytest._light import LightRun
     from isolation_pytest._loops import SharedLoop
     from isolation_pytest._session import SessionIsolation
 
@@ -68,27 +62,9 @@ class PytestRun(FixtureRun):
             barrier=session.function_barrier if session is not None and request.scope == "function" else None,
             timeout=session.settings.timeout if session is not None else 10.0,
             graph=graph,
+            described=False,  # the manager does it, with what pytest knows
         )
-        # The manager tells of it, with what pytest knows.
-        hosts.discard(self)
         self._pytest_request = request
-        self.name = spec.name
-        self.spec = spec
-        self.scope = self.instance.scope
-        self.param = self.instance.param
-
-    def bindings(self) -> list[tuple[ContextVar[Any], Any]]:
-        """Return the context variables its set-up has changed, with their values."""
-        found = self.lifecycle._bindings
-        return [] if found is None else [(each.variable, each.value) for each in found._bindings]
-
-    def described(self) -> FixtureInstance:
-        """Return its description for debugging."""
-        return copy(self.instance)
-
-    def live_on(self, loop: RemoteLoop) -> None:
-        """Have the fixture set up on *loop*, which is closed after its teardown."""
-        self.lifecycle._portal = loop
 
     def inject(self, node: Node) -> dict[str, Any]:
         """Return further arguments for the function."""

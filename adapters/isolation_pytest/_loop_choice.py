@@ -17,7 +17,7 @@ from isolation_core.graph import SCOPE_RANKS
 from isolation_pytest._loops import AnyioLoop, AsyncioLoop, PluginLoop, SharedLoop, SharedPortal
 
 if TYPE_CHECKING:
-    from isolation_core._owner import Owner
+    from isolation_core.loops import Owner
     from isolation_pytest._instances import Instance
 
 __all__ = ["LoopChooser"]

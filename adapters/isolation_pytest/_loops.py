@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
-from isolation_core._drive import is_trio
-from isolation_core._owner import Owner
-from isolation_core._portal import Portal, RemoteLoop
+from isolation_core.loops import Owner, Portal, RemoteLoop, is_trio
 
 if TYPE_CHECKING:
     from isolation_core.graph import Node
@@ -104,10 +102,10 @@ class PluginLoop(SharedLoop):
     def _run(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run the loop until *function* is over."""
 
-    def _make_owner(self, node: Node, arguments: Mapping[str, Any], context: Context) -> Owner:
+    def make_owner(self, node: Node, arguments: Mapping[str, Any], context: Context) -> Owner:
         return Owner(node, arguments, context, on_crash=self._on_crash)
 
-    def _call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
+    def call(self, function: Callable[[], Awaitable[T]], on_interrupt: Callable[[BaseException], object]) -> T:
         if self._busy:
             # An interrupt wants something said to the function that is on its
             # way. A runner does one thing after another, so this goes past it.

@@ -11,13 +11,20 @@ import pytest
 from attrs import evolve
 
 from isolation_core.errors import ConfigurationError
-from isolation_core.fixtures import FixtureScope, FixtureSpec, OnContamination, current_registry, spec_of
-from isolation_core.fixtures._scope import as_scope
-from isolation_core.fixtures._spec import REQUEST, make_spec
+from isolation_core.fixtures import (
+    REQUEST,
+    FixtureScope,
+    FixtureSpec,
+    OnContamination,
+    as_scope,
+    current_registry,
+    make_spec,
+    spec_of,
+)
 from isolation_pytest._manager import ManagedFixtures, manager_of, requested
 
 if TYPE_CHECKING:
-    from isolation_core.fixtures._scope import DynamicScope
+    from isolation_core.fixtures import DynamicScope
 
 __all__ = ["ManagedFixture", "as_pytest_fixture", "expose", "managed_fixture", "mark_dirty"]
 

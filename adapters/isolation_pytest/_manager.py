@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from isolation_core.fixtures import FixtureScope, FixtureSpec
-from isolation_core.fixtures._host import hosts
+from isolation_core.errors import did_you_mean
+from isolation_core.fixtures import FixtureScope, FixtureSpec, LightRun, add_holder, is_light
 from isolation_pytest import _failures
 from isolation_pytest._instances import Instance, PytestRun
-from isolation_pytest._light import LightRun, is_light
 from isolation_pytest._loop_choice import LoopChooser
 
 if TYPE_CHECKING:
     from isolation_core.barrier import Barrier
-    from isolation_core.fixtures._instance import Instance as FixtureInstance
+    from isolation_core.fixtures import Instance as FixtureInstance
     from isolation_core.graph import DependencyGraph
     from isolation_pytest._session import SessionIsolation
 
@@ -68,7 +67,7 @@ class ManagedFixtures:
         self._problems: dict[tuple[str, ...], Exception | None] = {}
         self._body_error: BaseException | None = None
         self.counts = {"reused": 0, "rebuilt": 0}
-        hosts.add(self)
+        add_holder(self)
 
     @classmethod
     def of(cls, config: pytest.Config) -> ManagedFixtures:
@@ -171,7 +170,7 @@ class ManagedFixtures:
         found = [each for each in self._live if each.fixturedef.argname == name]
         if not found:
             known = sorted({each.fixturedef.argname for each in self._live})
-            raise LookupError(f"no managed fixture called {name!r} is up{_failures.did_you_mean(name, known)}")
+            raise LookupError(f"no managed fixture called {name!r} is up{did_you_mean(name, known, before='; ')}")
         for each in found:
             each.run.mark_dirty(reason)
 

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from isolation_core._suggest import did_you_mean
 from isolation_core.config import load_settings
-from isolation_core.errors import ConfigurationError, JournalError
+from isolation_core.errors import ConfigurationError, JournalError, did_you_mean
 
 __all__ = ["main"]
 

@@ -36,7 +36,7 @@ def run_in_process_of_its_own(pytester: pytest.Pytester, text: str, *args: str) 
 
 
 # Imported here, these are not imported anew by each of the runs in this process.
-for _name in ("_light", "_loop_choice", "_loops", "_managed", "_manager", "_session"):
+for _name in ("_loop_choice", "_loops", "_managed", "_manager", "_session"):
     import_module(f"isolation_pytest.{_name}")
 for _name in ("_asyncio", "_trio"):
     import_module(f"anyio._backends.{_name}")
