@@ -66,17 +66,17 @@ _OPTION: Final = re.compile(rf"--?[\w-]{{0,40}}(?:{_NAME})[\w-]{{0,40}}$", re.IG
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a variable, key or parameter of this *name* usually holds a credential."""
+    """Return whether a variable, key or parameter of this *name* usually holds a credential."""
     return _SECRET_NAME.search(name) is not None
 
 
 def is_secret_option(text: str) -> bool:
-    """Tell whether *text* is a command-line option whose value, the next argument, is a credential."""
+    """Return whether *text* is a command-line option whose value, the next argument, is a credential."""
     return _OPTION.match(text) is not None
 
 
 def holds_secret(text: str) -> bool:
-    """Tell whether a value that reads *text* has a credential in it."""
+    """Return whether a value that reads *text* has a credential in it."""
     text = text[:_SEARCHED]
     return _SUSPICIOUS.search(text) is not None and any(pattern.search(text) for pattern in _ALL)
 

@@ -1,4 +1,4 @@
-"""Component 5: what a test changed, who did it, and how to put it back."""
+"""Component 5: changes that tests make to shared state, their owners, and their undoing."""
 
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination.probes._probe import Probe

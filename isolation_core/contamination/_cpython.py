@@ -1,14 +1,14 @@
 """Raw memory: the one place that reads the insides of CPython's objects, each way behind a self-test.
 
 "Did anything change?" is asked twice a test and must cost microseconds, so it
-is asked of the interpreter's memory and not by Python code. Everything here
-only reads, never beyond an object's own memory, and holds for as long as the
-object is kept alive by whoever asks. What each piece means is private to
-CPython, so a self-test on objects of our own decides, when this module is
-imported, whether it means that in this interpreter; where it fails, callers
+is answered by reading the interpreter's memory, not by Python code. All functions
+here only read, never beyond an object's own memory, and their results are valid
+while the caller keeps the object alive. The layout of each object is private to
+CPython, so a self-test on sample objects checks, when this module is
+imported, that this interpreter has it; where the test fails, callers
 compare in Python.
 
-- *Addresses*: what a tuple or a list refers to, as bytes.
+- *Addresses*: the items that a tuple or a list refers to, as bytes.
 - *Version tags*: CPython up to 3.13 keeps a private counter in every dict (PEP
   509), unique in the process and renewed by every insertion, replacement and
   deletion. Reading it says "this dict is as it was" without reading an item.
@@ -88,7 +88,7 @@ _LIST_POINTER: Final = list.__basicsize__ - 2 * _WORD
 
 
 def _list_addresses(items: list[Any]) -> bytes:
-    """Return the addresses of *items*, a list nobody else can see or change."""
+    """Return the addresses of *items*, a list that no other code can see or change."""
     start = ctypes.c_void_p.from_address(id(items) + _LIST_POINTER).value
     return ctypes.string_at(start, len(items) * _WORD) if start else b""
 
@@ -163,7 +163,7 @@ HAS_TAGS: Final = _tags_self_test()
 
 
 class Watch:
-    """Tells whether any of some dicts was written to since it was asked the last time.
+    """Detects whether any of some dicts was written to since the last call.
 
     Args:
         namespaces: the dicts; they are kept alive.
@@ -177,7 +177,7 @@ class Watch:
         self._seen = b""
 
     def moved(self) -> bool:
-        """Tell whether to look: yes where nothing is known, and the first time."""
+        """Return whether to look: yes where nothing is known, and the first time."""
         now = b"".join(self._views)
         if now == self._seen and now:
             return False
@@ -273,7 +273,7 @@ class Store:
 
     Attributes:
         words: live view of the words that say where and how many; always safe to read.
-        seen: what they were when `blocks` was made.
+        seen: their values when `blocks` was made.
         blocks: live views of the items, which dangle as soon as the words have moved: see `moved`.
     """
 
@@ -282,7 +282,7 @@ class Store:
     blocks: tuple[memoryview, ...]
 
     def moved(self) -> bool:
-        """Tell whether the items were added to, taken from or laid elsewhere."""
+        """Return whether the items were added to, taken from or laid elsewhere."""
         return self.words != self.seen
 
 
@@ -303,7 +303,7 @@ def store_of(holder: list[Any] | set[Any]) -> Store:
 
 
 def moved(words: list[memoryview], blocks: list[memoryview], seen: tuple[bytes, bytes]) -> bool:
-    """Tell whether the *words* of some stores, or else their *blocks*, differ from what was *seen*.
+    """Return whether the *words* of some stores, or else their *blocks*, differ from what was *seen*.
 
     A block is only touched if all words read as they did when its view was
     made: then it was not let go of. Both happen in one call into C that runs
@@ -375,7 +375,7 @@ def twister_state(raw: bytes, spare: Any) -> tuple[Any, ...]:
 
 
 def _twister_self_test() -> bool:
-    """Tell whether this build lays a generator out as we think: read it, and compare with `getstate`."""
+    """Return whether this build has the expected layout of a generator: read it, and compare with `getstate`."""
     if not _IS_CPYTHON or random.Random.__base__ is None:
         return False
     if not _TWISTER + _TWISTER_SIZE <= random.Random.__base__.__basicsize__ <= _TWISTER + _TWISTER_SIZE + 8:
@@ -406,7 +406,7 @@ def traps_of(context: Any) -> memoryview:
 
 @functools.cache
 def traps_are_known() -> bool:
-    """Tell whether this build lays a context out as we think, by setting every trap in one of our own."""
+    """Return whether this build has the expected layout of a context, by setting every trap in a sample."""
     decimal: Any = sys.modules.get("_decimal")
     if decimal is None or not _IS_CPYTHON:
         return False

@@ -27,10 +27,10 @@ _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
 def is_same_value(before: object, after: object) -> bool:
-    """Tell whether two values are the same for restoring, never calling user code.
+    """Return whether two values are the same for restoring, never calling user code.
 
     Identity decides; only exact builtin atoms of one type are also compared by
-    value, because rebinding ``5000`` to another ``5000`` is nobody's pollution.
+    value, because rebinding ``5000`` to another ``5000`` is not pollution.
     """
     if before is after:
         return True

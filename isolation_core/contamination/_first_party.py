@@ -1,8 +1,8 @@
 """Whose a thing is: the project's own ("first-party"), an installed package's, the runner's, or ours.
 
 The one place that decides it, for modules by name and file, and for objects by
-the module they come from. What belongs to whoever runs, measures or debugs the
-tests is not contamination and is never touched.
+the module they come from. State of tools that run, measure or debug the tests
+is not contamination and is never touched.
 """
 
 from __future__ import annotations
@@ -62,23 +62,23 @@ def _top(name: str) -> str:
 
 
 def is_of_runner(name: str) -> bool:
-    """Tell whether the module or package *name* runs, traces, debugs or measures tests."""
+    """Return whether the module or package *name* runs, traces, debugs or measures tests."""
     top = _top(name)
     return top in _RUNNERS or top.startswith("pytest_") or name.startswith(_RUNNERS_MODULES)
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether the module *name* is part of this library, or was left to the runner."""
+    """Return whether the module *name* is part of this library, or was left to the runner."""
     return _top(name) in _OURS or name in _runner_modules
 
 
 def is_stdlib(name: str) -> bool:
-    """Tell whether the module *name* is part of the standard library."""
+    """Return whether the module *name* is part of the standard library."""
     return _top(name) in sys.stdlib_module_names
 
 
 def is_library(name: str) -> bool:
-    """Tell whether the loaded module *name* is installed, or part of the standard library."""
+    """Return whether the loaded module *name* is installed, or part of the standard library."""
     return is_stdlib(name) or _is_installed_module(name)
 
 
@@ -88,7 +88,7 @@ def leave_to_runner(names: Iterable[str]) -> None:
 
 
 def is_installed(path: str) -> bool:
-    """Tell whether the real *path* belongs to an installed package or the standard library."""
+    """Return whether the real *path* belongs to an installed package or the standard library."""
     return any(part in path for part in _INSTALLED) or path.startswith(_STDLIB)
 
 
@@ -125,7 +125,7 @@ class Territory:
             and not in an installation folder or the standard library, and every
             module of a top-level package whose sources lie there (as they do
             when a project with a ``src`` folder tests its installed copy).
-            `EVERY` among them leaves that as it is, and adds the attributes of
+            `EVERY` among them keeps this rule, and adds the attributes of
             all other modules.
         root: the folder; the current one by default.
     """
@@ -152,7 +152,7 @@ class Territory:
         return frozenset(found - sys.stdlib_module_names)
 
     def includes(self, name: str) -> bool:
-        """Tell whether the module called *name* is first-party."""
+        """Return whether the module called *name* is first-party."""
         verdict = self._verdicts.get(name)
         if verdict is None:
             module = sys.modules.get(name)
@@ -181,15 +181,15 @@ class Territory:
         return path.startswith(self.root + os.sep) and not is_installed(path)
 
     def is_asked_for(self, name: str) -> bool:
-        """Tell whether *name* lies in the packages that were named; yes if none were."""
+        """Return whether *name* is in the given packages; yes if none were given."""
         return self._named is None or any(name == package or name.startswith(f"{package}.") for package in self._named)
 
     def is_runners(self, name: str) -> bool:
-        """Tell whether a module belongs to the runner, its plugins, or to this library."""
+        """Return whether a module belongs to the runner, its plugins, or to this library."""
         return name in _runner_modules or is_of_runner(name)
 
     def is_users(self, name: str, module: Any) -> bool:
-        """Tell whether a module is somebody's own code: not installed, not the standard library."""
+        """Return whether a module is user code: not installed, not part of the standard library."""
         if is_ours(name) or (is_stdlib(name) and name != "__main__"):
             return False
         if self.includes(name):
@@ -213,12 +213,12 @@ def module_of(kind: type) -> str:
 
 
 def is_runner_class(kind: type) -> bool:
-    """Tell whether instances of *kind* belong to the test runner, a debugger or to us."""
+    """Return whether instances of *kind* belong to the test runner, a debugger or to us."""
     return is_of_runner(module_of(kind))
 
 
 def is_installed_class(kind: type) -> bool:
-    """Tell whether *kind* is defined by an installed package, and not by the standard library."""
+    """Return whether *kind* is defined by an installed package, and not by the standard library."""
     top = _top(module_of(kind))
     return not is_stdlib(top) and _is_installed_module(top)
 
@@ -252,7 +252,7 @@ def home_of(value: Any) -> str:
 
 
 def is_runners(value: Any) -> bool:
-    """Tell whether *value* belongs to the test runner, a coverage tool, a debugger or to us."""
+    """Return whether *value* belongs to the test runner, a coverage tool, a debugger or to us."""
     if value is MISSING:
         return False
     if is_of_runner(home_of(value)):
@@ -264,12 +264,12 @@ def is_runners(value: Any) -> bool:
 
 
 def is_loop_hook(value: Any) -> bool:
-    """Tell whether *value* was installed by a running event loop, which removes it by itself."""
+    """Return whether *value* was installed by a running event loop, which removes it by itself."""
     return _top(home_of(value)) in _LOOPS
 
 
 def is_library_code(value: Any) -> bool:
-    """Tell whether *value* is the work of an installed package or the standard library."""
+    """Return whether *value* is the work of an installed package or the standard library."""
     name = home_of(value)
     return name not in ("", "builtins", "__main__") and is_library(name)
 

@@ -1,4 +1,4 @@
-"""The environment of the C library: what `os.environ` does not see."""
+"""The environment of the C library, including variables that `os.environ` does not see."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _KINDS: Final = get_args(BackendKind)
 
 @frozen
 class BackendNeeds:
-    """What the real backend of a service consists of.
+    """The parts of the real backend of a service.
 
     Attributes:
         extra: the extra of this package that installs it; the name of the service.
@@ -104,7 +104,7 @@ def backend_choices() -> tuple[BackendChoice, ...]:
 
 
 def is_installed(module: str) -> bool:
-    """Tell whether *module* can be imported, without importing it."""
+    """Return whether *module* can be imported, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):

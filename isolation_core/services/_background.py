@@ -14,13 +14,13 @@ __all__ = ["Background"]
 
 
 class Background:
-    """Runs callbacks beside whoever caused them.
+    """Runs callbacks in tasks beside the code that caused them.
 
     They begin in the order in which they were given, on trio too, and run
     concurrently from their first wait on.
 
     Attributes:
-        errors: what callbacks have raised.
+        errors: exceptions of callbacks.
     """
 
     __slots__ = ("_begun", "_live", "errors")

@@ -16,7 +16,7 @@ def client_class(module: str, name: str, base: type[BaseException] | str = Excep
     Args:
         module: where the real class is, such as ``"asyncpg.exceptions"``.
         name: the class.
-        base: what a look-alike derives from beside `IsolationError`: a builtin, or another look-alike
+        base: the base class of a look-alike, together with `IsolationError`: a builtin, or another look-alike
             (or its name, in the same module) so that ``except`` clauses for the base class work.
 
     Returns:

@@ -61,7 +61,7 @@ class Clock:
     shared between threads.
 
     Args:
-        start: what `time` starts at, a date or seconds since the epoch; by default the present.
+        start: the first value of `time`, a date or seconds since the epoch; by default the present.
     """
 
     is_virtual: ClassVar[bool] = False
@@ -110,7 +110,7 @@ class Clock:
 
     @property
     def start(self) -> float:
-        """What `time` was when the clock was made."""
+        """The value of `time` when the clock was made."""
         return self._start
 
     def hold(self) -> AbstractContextManager[None]:
@@ -120,10 +120,10 @@ class Clock:
     # -- timers ------------------------------------------------------------------
 
     def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
-        """Run *callback* when it is *when*; what is due at one moment runs in order of registration.
+        """Run *callback* at *when*; callbacks of one moment run in order of registration.
 
         Args:
-            when: seconds on the scale of `now`. What is past already runs as soon as the loop does.
+            when: seconds on the scale of `now`. A past moment runs as soon as the loop does.
             callback: called without arguments, by the event loop.
 
         Returns:
@@ -197,7 +197,7 @@ class Clock:
     # -- waiting -----------------------------------------------------------------
 
     def notify(self) -> None:
-        """Say that something has changed: those in `wait` check again. Cheap when nobody waits."""
+        """Signal a change: tasks in `wait` check again. Cheap if no task waits."""
         if self._heap:
             self._catch_up()
         for signal in self._parked:
@@ -294,10 +294,10 @@ class VirtualClock(Clock):
     Sleeps and timeouts of the code under test and those of the doubles move together.
     The loop never jumps past its next timer, nor while jobs in threads, child processes
     or requests to other processes are pending; then time passes as usual. Without a running
-    loop, time stands still but for `advance`.
+    loop, only `advance` moves the clock.
 
     Args:
-        start: what `time` starts at, a date or seconds since the epoch; by default the present.
+        start: the first value of `time`, a date or seconds since the epoch; by default the present.
     """
 
     is_virtual = True

@@ -1,4 +1,4 @@
-"""What the doubles have done so far, for somebody who looks at a test that does not do what it should."""
+"""The calls and states of all doubles so far, for debugging a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ServiceDouble` and `ClientObject`: what every double and everything it hands out have in common."""
+"""`ServiceDouble` and `ClientObject`: the common parts of doubles and of the objects they hand out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ServiceDouble(Operable):
     It registers itself with its context, which closes it at the end.
 
     Args:
-        context: what it belongs to; None: that of the current barrier.
-        name: what the log calls it; by default the service.
+        context: the context it belongs to; None: that of the current barrier.
+        name: its name in the log; by default the service.
 
     Attributes:
-        service: what it stands for: a `ServiceType`, or a name of your own.
+        service: the service it replaces: a `ServiceType`, or a custom name.
         name: as given.
         is_connected: whether `connect` was called and `disconnect` was not.
     """
@@ -111,14 +111,14 @@ class ServiceDouble(Operable):
         self.context.clock.notify()
 
     def problems(self) -> tuple[str, ...]:
-        """Return what is left open or unconsumed, one sentence each; told when the barrier ends.
+        """Return open or unconsumed things, one sentence each; they are reported when the barrier ends.
 
         Subclasses extend it: open transactions, unacknowledged messages.
         """
         return tuple(problem for client in self._clients.values() for problem in client.problems())
 
     def record(self, event: str, /, **facts: Any) -> None:
-        """Log an event of the service that is no call: ``record("rollback", transaction=3)``."""
+        """Log an event of the service that is not a call: ``record("rollback", transaction=3)``."""
         context = self.context
         entry = context.log.begin(str(self.service), self.name, event, "", (), facts, context.clock.now())
         entry.state = "event"
@@ -176,7 +176,7 @@ class ClientObject(Operable):
     """A connection, producer, message... that a double has handed out, with operations of its own.
 
     Args:
-        double: what it belongs to; it is ended with that.
+        double: the double it belongs to; it ends with that.
     """
 
     def __init__(self, double: ServiceDouble) -> None:

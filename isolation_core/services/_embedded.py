@@ -1,6 +1,6 @@
 """Embedded servers: started on first use, shared by the processes of this user, gone with the last of them.
 
-A supervisor process, which is no child of the test run, runs each server in a private
+A supervisor process, which is not a child of the test run, runs each server in a private
 folder. A process that uses the server holds a connection to its supervisor. The next
 start removes what a supervisor that was killed has left.
 """
@@ -36,12 +36,12 @@ _SUPERVISOR: Final = os.path.join(os.path.dirname(__file__), "_supervisor.py")
 
 @frozen(kw_only=True)
 class Launch:
-    """How to start a server; what the *prepare* function of a service returns.
+    """How to start a server; the result of the *prepare* function of a service.
 
     Attributes:
         argv: the command.
-        address: what clients need, of values that JSON knows.
-        ready: tells whether the server takes connections; called until it does.
+        address: the data that clients need, as JSON values.
+        ready: returns whether the server takes connections; called until it does.
         env: variables added to the environment.
         stop: the signal that ends the server.
         user: user and group to run as; None: as this process.
@@ -73,7 +73,7 @@ class EmbeddedServer:
     _control: socket.socket = field(repr=False, eq=False)
 
     def is_alive(self) -> bool:
-        """Tell whether the server still runs: its supervisor keeps the connection open that long."""
+        """Return whether the server still runs: its supervisor keeps the connection open that long."""
         try:
             self._control.setblocking(False)  # noqa: FBT003 - the signature of the standard library
             return bool(self._control.recv(16, socket.MSG_PEEK))
@@ -83,7 +83,7 @@ class EmbeddedServer:
             return False
 
     def leave(self) -> None:
-        """Stop using the server; it ends soon if nobody else does. Only for what ends before the process does."""
+        """Stop using the server; it ends soon without other users. Only for users that end before the process does."""
         self._control.close()
 
 
@@ -131,7 +131,7 @@ def unprivileged_user() -> tuple[int, int] | None:
 
 
 def open_to_all(path: str | os.PathLike[str]) -> bool:
-    """Tell whether every user can reach *path*."""
+    """Return whether every user can reach *path*."""
     whole = Path(path).resolve()
     return all(folder.stat().st_mode & 0o001 for folder in (whole, *whole.parents))
 
@@ -140,7 +140,7 @@ def open_to_all(path: str | os.PathLike[str]) -> bool:
 
 
 def _base() -> Path:
-    """Return the folder of this user's servers; nobody else can write to it."""
+    """Return the folder of this user's servers, to which no other user can write."""
     if os.name == "nt":
         base = Path(tempfile.gettempdir()) / "isolation-core"
         base.mkdir(exist_ok=True)
@@ -180,7 +180,7 @@ def _locked(base: Path) -> Iterator[None]:
 
 
 def _pointer(base: Path, service: str, prepare: str) -> Path:
-    """Return the file that tells where the running server is."""
+    """Return the file with the address of the running server."""
     module = importlib.import_module(prepare.partition(":")[0])
     said = [prepare, str(module.__file__), sys.prefix, *map(str, getattr(module, "SHARED_BY", ()))]
     fingerprint = hashlib.blake2b("\0".join(said).encode(), digest_size=6).hexdigest()
@@ -344,7 +344,7 @@ def _end_left(folder: Path) -> None:
 
 
 def _runs_in(pid: int, folder: Path) -> bool:
-    """Tell whether process *pid* is a server of *folder*: its command names it, so the number was not given anew."""
+    """Return whether process *pid* is a server of *folder*: its command names it, so the number was not given anew."""
     if os.name == "nt":
         return False
     try:

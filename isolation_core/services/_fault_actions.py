@@ -1,4 +1,4 @@
-"""What can go wrong with a call."""
+"""The ways in which a call can fail."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def fail(cause: FaultKind | BaseException | Callable[[], BaseException] = "unava
     """The call raises and has no effect.
 
     Args:
-        cause: what the client is to raise: a kind, for which the double knows the real client's exception; an
+        cause: the exception to raise: a kind, for which the double knows the real client's exception; an
             exception or its class; a function that makes one for each call.
     """
     return _Fail(cause)
@@ -245,12 +245,12 @@ def duplicate() -> FaultAction:
 
 
 def lose_reply(cause: FaultKind | BaseException | Callable[[], BaseException] = "timeout") -> FaultAction:
-    """The call takes effect, but the caller sees an error: what finds code that is not idempotent."""
+    """The call takes effect, but the caller sees an error: finds code that is not idempotent."""
     return _LoseReply(cause)
 
 
 def answer(change: Callable[[Any], Any]) -> FaultAction:
-    """The call takes effect, and its result is what *change* makes of it: stale, cut short, corrupt."""
+    """The call takes effect, and *change* replaces its result: stale, cut short, corrupt."""
     return _Answer(change)
 
 

@@ -23,7 +23,7 @@ __all__ = ["FaultPlan", "FaultRule"]
 
 @define(eq=False)
 class FaultRule:
-    """One rule: which calls, when, and what happens to them. Made by `FaultPlan.add`.
+    """One rule: which calls fail, when, and how. Made by `FaultPlan.add`.
 
     Attributes:
         selector: which calls.
@@ -60,7 +60,7 @@ class FaultRule:
         return f"{self.action} on {self.selector}{f' ({when})' if when else ''}"
 
     def fires(self, entry: Interaction, context: MockContext) -> bool:
-        """Tell whether the rule applies to *entry*, counting it."""
+        """Return whether the rule applies to *entry*, counting it."""
         if not self.selector(entry):
             return False
         if self.after is not None and not self._begun:
@@ -141,7 +141,7 @@ class FaultPlan:
             active: asked at each call, such as ``lambda: flag``.
             times: at most so often.
             optional: False: `unused` lists the rule if it never fired.
-            **arguments: what arguments of the call must equal.
+            **arguments: the values that arguments of the call must equal.
 
         Raises:
             ConfigurationError: for a condition that can never hold.
@@ -176,7 +176,7 @@ class FaultPlan:
         return rule
 
     def remove(self, rule: FaultRule) -> None:
-        """Take *rule* out; what it disconnected is restored."""
+        """Remove *rule*; services that it disconnected are restored."""
         self.rules.remove(rule)
         for name in [name for name, cause in self.down.items() if cause is rule]:
             self.restore(name)

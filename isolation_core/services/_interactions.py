@@ -25,7 +25,7 @@ LIMIT: Final = 100_000
 
 
 class Interaction:
-    """One call of an operation, or one event a double told of.
+    """One call of an operation, or one event of a double.
 
     Attributes:
         start: sequence number of its beginning, unique within the log.
@@ -40,9 +40,9 @@ class Interaction:
         at: when it started, in seconds on the virtual clock.
         until: when it ended.
         task: name of the task that called.
-        error: what it raised, as ``Type: text``; None otherwise.
+        error: its exception, as ``Type: text``; None otherwise.
         error_type: its class.
-        fault: what a fault plan did to it; None otherwise.
+        fault: the fault that a plan injected; None otherwise.
     """
 
     __slots__ = (
@@ -188,7 +188,7 @@ def snapshot_arguments(
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Tell whether *error* is how asyncio or trio cancels."""
+    """Return whether *error* is a cancellation of asyncio or trio."""
     if isinstance(error, asyncio.CancelledError):
         return True
     trio = sys.modules.get("trio")

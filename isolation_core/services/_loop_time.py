@@ -7,8 +7,8 @@ answer yet. While there is any, time passes as usual; without any it jumps to
 that timer, and never past it. Everything that runs on the loop moves together,
 ``asyncio.sleep`` and ``asyncio.timeout`` as well as the doubles.
 
-Trio has virtual time of its own, `trio.testing.MockClock`; it is told to jump
-under the same conditions.
+Trio has its own virtual time, `trio.testing.MockClock`, which jumps under the
+same conditions.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class _AsyncioTime:
         return events
 
     def _outside(self) -> bool:
-        """Tell whether something outside of the loop is at work for it."""
+        """Return whether something outside of the loop works for it."""
         if self._holds or self._jobs or any(child._returncode is None for child in self._children):
             return True
         return self._unanswered() or self._awaited() or _threads_at_work(self._threads)
@@ -300,7 +300,7 @@ class _Selector:
 
 
 def _threads_at_work(before: WeakSet[threading.Thread]) -> bool:
-    """Tell whether a worker of a pool has a job, or a thread that was started since is still running."""
+    """Return whether a worker of a pool has a job, or a thread that was started since is still running."""
     if threading.active_count() == 1:
         return False
     frames = sys._current_frames()
@@ -318,7 +318,7 @@ def _threads_at_work(before: WeakSet[threading.Thread]) -> bool:
 
 
 def _pool_of(thread: threading.Thread, frame: FrameType) -> bool | None:
-    """Tell whether *thread* is a worker of a pool that has a job; None: it is not a worker."""
+    """Return whether *thread* is a worker of a pool that has a job; None: it is not a worker."""
     idle = getattr(thread, "idle_workers", None)
     if idle is not None and type(thread).__name__ == "WorkerThread":  # of anyio
         return thread not in idle

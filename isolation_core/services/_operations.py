@@ -48,7 +48,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class OperationMock(Protocol[P, R_co]):
-    """What an operation is when read from an instance: its body to call, and the API of `AsyncMock`."""
+    """An operation as read from an instance: its body to call, and the API of `AsyncMock`."""
 
     return_value: Any
     side_effect: Any
@@ -88,10 +88,10 @@ class Operation(Generic[P, R]):
 
     Attributes:
         function: the body, as written.
-        name: what the log calls it.
+        name: its name in the log.
         attribute: the name of the method.
         snapshot: how the log keeps arguments.
-        shape: None unless the declaration does not tell what a call gives.
+        shape: the kind of a call's result; None if the declaration determines it.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class Operation(Generic[P, R]):
 
     @cached_property
     def signature(self) -> inspect.Signature:
-        """What a caller may pass."""
+        """The parameters that a caller may pass."""
         signature = inspect.signature(self.function)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     @property
     def declared_shape(self) -> Shape | None:
-        """What a call gives, as far as the contract of a mock cannot tell: a plain body hands out what it makes."""
+        """The kind of result that the contract of a mock cannot express: a plain body returns the object it makes."""
         function = self.function
         plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
         if self.shape is None and plain and not function.__code__.co_flags & _SUSPENDS:
@@ -169,7 +169,7 @@ def operation(
 
     Args:
         function: the method, when used without arguments.
-        name: what the log and the fault plan call it; by default the name of the method.
+        name: its name in the log and in fault plans; by default that of the method.
         snapshot: how the log keeps its arguments.
         shape: ``"dual"`` for an ``async def`` whose result can be awaited and used with
             ``async with`` (it enters what the body returns), ``"iterating"`` for one used with ``async for``.
@@ -221,7 +221,7 @@ class Operable(metaclass=_OperableType):
     """Something with operations: a service double, or a client object that belongs to one.
 
     Attributes:
-        label: what the log calls client objects of this class; empty for doubles.
+        label: the name of client objects of this class in the log; empty for doubles.
     """
 
     label: ClassVar[str] = ""
@@ -258,7 +258,7 @@ class Operable(metaclass=_OperableType):
 
     @property
     def context(self) -> MockContext:
-        """What it belongs to."""
+        """The double it belongs to."""
         raise NotImplementedError
 
     @property

@@ -51,8 +51,8 @@ class Orchestration:
     """Doubles that are up together; made by `cross_service_mock_orchestration`, entered once.
 
     Attributes:
-        context: what the doubles share.
-        graph: the services and what they stand on; `DependencyGraph.explain` says why the order is as it is.
+        context: the context that the doubles share.
+        graph: the services and their dependencies; `DependencyGraph.explain` gives the reasons for the order.
         mocks: the doubles; complete while it is open.
     """
 
@@ -124,7 +124,7 @@ class Orchestration:
         return double, mine
 
     def _finish(self, double: ServiceDouble) -> object:
-        """End one of our doubles; what has to be awaited is returned."""
+        """End one of our doubles; return an awaitable if there is something to await."""
         if double.needs_await:
             return self._finish_async(double)
         try:
@@ -246,7 +246,7 @@ def cross_service_mock_orchestration(
 
     Args:
         services: `ServiceType` members or names of `register_service`; or a mapping from these to options
-            of their doubles. What a registered service depends on comes along.
+            of their doubles. Dependencies of registered services are added.
         mock_context: where the doubles belong; None: the context of the current barrier.
         dependencies: for each service the ones that must be up before it and until it is down.
         rules: held against the log at the end; see `ServiceRule`.
@@ -258,7 +258,7 @@ def cross_service_mock_orchestration(
         code; inside of an event loop use ``async with``.
 
     Raises:
-        UnknownServiceError: for a service nobody registered, with a did-you-mean.
+        UnknownServiceError: for a service that is not registered, with a suggestion.
         GraphError: on entering, for cycles and for dependencies that are not among the services; nothing was
             started then.
         ServiceRuleError: on leaving, if rules are broken; a note on the error of the body if there is one.
@@ -292,7 +292,7 @@ class _Bound:
 
 
 def _needs(options: Mapping[str, object], dependencies: Dependencies) -> dict[str, tuple[str, ...]]:
-    """Return all services with what each stands on; what registered services need is added."""
+    """Return all services with their dependencies; those of registered services are added."""
     declared = {
         str(name): tuple(map(str, (needs,) if isinstance(needs, str) else needs))
         for name, needs in dependencies.items()

@@ -1,4 +1,4 @@
-"""Whose a message is: values that doubles hand out and that are no client objects, such as the records of Kafka."""
+"""Owners of messages: values that doubles hand out and that are not client objects, such as the records of Kafka."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ __all__ = ["Queries"]
 
 
 class Queries(ABC):
-    """What can be asked of an `InteractionLog`.
+    """The queries of an `InteractionLog`.
 
     A pattern is ``"service.operation"`` with ``*`` for any text, or a `Selector` made by `select`. One that
     is misspelled raises `UnknownOperationError` instead of finding nothing.
@@ -39,7 +39,7 @@ class Queries(ABC):
         Args:
             pattern: which operations.
             where: a further condition.
-            **arguments: what arguments must equal, by name, however they were passed.
+            **arguments: the values that arguments must equal, by name, however they were passed.
 
         Raises:
             UnknownOperationError: if no double of this log has such an operation, but a similar one.
@@ -155,11 +155,11 @@ class Queries(ABC):
     # -- export ----------------------------------------------------------------------
 
     def to_jsonl(self) -> str:
-        """Return one JSON object a line, in order of start; values that are no JSON are bounded text."""
+        """Return one JSON object a line, in order of start; values that are not JSON are bounded text."""
         return as_jsonl(self)
 
     def to_mermaid(self) -> str:
-        """Return a mermaid sequence diagram: who called which double, and how it ended."""
+        """Return a mermaid sequence diagram of the calls of each double and their outcome."""
         return as_mermaid(self)
 
     def __str__(self) -> str:

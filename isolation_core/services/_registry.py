@@ -39,7 +39,7 @@ class ServiceSpec:
     """How a service is made.
 
     Attributes:
-        name: what to ask for.
+        name: the name to request.
         builder: makes the double; for built-in ones text, ``"module:Class"``, imported when first used.
         depends_on: services that must be up before this one, wherever both are used.
         capabilities: words for what it can do, such as ``"publish"``; requirements may name them.
@@ -84,12 +84,12 @@ def register_service(
 ) -> ServiceSpec:
     """Make a service of your own available by *name*, wherever services are named.
 
-    A later registration under the same name replaces the earlier one, and one under the name
-    of a built-in service stands in for that. A package can offer one by the entry point group
+    A later registration under the same name replaces the earlier one, or the built-in
+    service of that name. A package can offer one through the entry point group
     ``isolation_core.services``.
 
     Args:
-        name: what to ask for.
+        name: the name to request.
         builder: a `ServiceDouble` class, or called as ``builder(context, name=..., **options)``
             to return one.
         depends_on: services that must be up before this one and until it is down.
@@ -134,7 +134,7 @@ def service_spec(name: str, *, wanted_by: str | None = None) -> ServiceSpec:
 
     Args:
         name: a `ServiceType` or a name.
-        wanted_by: who needs it, for the message.
+        wanted_by: the name of the dependent, for the message.
 
     Raises:
         UnknownServiceError: with a did-you-mean.
@@ -151,7 +151,7 @@ def service_spec(name: str, *, wanted_by: str | None = None) -> ServiceSpec:
 
 
 def _load_entry_points() -> None:
-    """Register what installed packages offer, once; what code registered wins."""
+    """Register the services of installed packages, once; services registered by code win."""
     with _lock:
         if ENTRY_POINTS in _loaded:
             return

@@ -24,7 +24,7 @@ def _published(entry: Interaction) -> bool:
 def _transactions(log: InteractionLog) -> Iterator[tuple[Interaction, Interaction, list[Interaction]]]:
     """Yield beginning and end of each transaction, and what its task published meanwhile on other services.
 
-    Doubles tell of ``begin``, ``commit`` and ``rollback`` with the number of the transaction.
+    Doubles record ``begin``, ``commit`` and ``rollback`` with the number of the transaction.
     """
     running: dict[tuple[str, object], tuple[Interaction, list[Interaction]]] = {}
     for entry in log:
@@ -41,7 +41,7 @@ def _transactions(log: InteractionLog) -> Iterator[tuple[Interaction, Interactio
 
 
 def no_publish_on_rollback(log: InteractionLog) -> Iterator[str]:
-    """Nothing is published inside a transaction that is rolled back later: nobody could take it back."""
+    """Nothing is published inside a transaction that is rolled back later, because a message cannot be taken back."""
     for begin, end, published in _transactions(log):
         if end.operation == "rollback":
             for entry in published:
@@ -50,7 +50,7 @@ def no_publish_on_rollback(log: InteractionLog) -> Iterator[str]:
 
 
 def commit_before_publish(log: InteractionLog) -> Iterator[str]:
-    """What is published in a transaction is published once that is committed, not before."""
+    """Messages of a transaction are published after it is committed, not before."""
     for begin, end, published in _transactions(log):
         for entry in published:
             if entry.state == "returned":

@@ -24,9 +24,9 @@ class Selector:
     """A pattern for interactions; make it with `select`.
 
     Attributes:
-        pattern: ``"service.operation"``, where ``*`` stands for any text; without a dot any service's operation.
+        pattern: ``"service.operation"``, where ``*`` matches any text; without a dot any service's operation.
             A second double of a service is found by its own name too.
-        arguments: what arguments must equal, by name; any object with ``__eq__`` is a matcher.
+        arguments: the values that arguments must equal, by name; any object with ``__eq__`` is a matcher.
         where: a further condition.
     """
 
@@ -35,7 +35,7 @@ class Selector:
     where: Callable[[Interaction], object] | None = None
 
     def __call__(self, entry: Interaction) -> bool:
-        """Tell whether *entry* is meant."""
+        """Return whether *entry* matches."""
         service, dot, operation = self.pattern.rpartition(".")
         if not fnmatchcase(entry.operation, operation):
             return False
@@ -89,7 +89,7 @@ def select(pattern: Selects, /, *, where: Callable[[Interaction], object] | None
     Args:
         pattern: see `Selector`.
         where: a further condition over the `Interaction`.
-        **arguments: what arguments of the call must equal.
+        **arguments: the values that arguments of the call must equal.
     """
     if isinstance(pattern, Selector):
         if not arguments and where is None:

@@ -92,14 +92,14 @@ def _write(spec: dict[str, Any], facts: dict[str, Any]) -> None:
 
 
 def _forget(spec: dict[str, Any]) -> None:
-    """Let nobody find this server any more, unless another one has been put in its place."""
+    """Remove the record of this server, unless another one has replaced it."""
     with contextlib.suppress(OSError, ValueError), open(spec["pointer"], encoding="utf-8") as file:
         if json.load(file)["folder"] == spec["folder"]:
             os.unlink(spec["pointer"])
 
 
 def _serve(listener: socket.socket, server: subprocess.Popen[bytes]) -> None:
-    """Return when nobody uses the server any more, or when it has ended."""
+    """Return when the server has no users any more, or when it has ended."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     users: set[socket.socket] = set()

@@ -249,7 +249,7 @@ class Sweep:
         )
 
     def moved(self) -> bool:
-        """Tell whether any batch has suspects."""
+        """Return whether any batch has suspects."""
         return (
             joined(self._views) != self._seen
             or moved(self._words, self._blocks, self._store_seen)

@@ -67,7 +67,7 @@ class Anatomy:
     """Answers "which states has this object?" and remembers the answer per type.
 
     Args:
-        is_first_party: tells whether a module name is watched deeply.
+        is_first_party: returns whether a module name is watched deeply.
     """
 
     def __init__(self, is_first_party: Callable[[str], bool]) -> None:

@@ -48,7 +48,7 @@ WHOLE: Final = "<items>"
 
 
 def same_items(before: tuple[Any, ...] | list[Any], after: tuple[Any, ...] | list[Any]) -> bool:
-    """Tell whether two sequences hold the identical objects in the same order."""
+    """Return whether two sequences hold the identical objects in the same order."""
     return len(before) == len(after) and all(map(is_, before, after))
 
 
@@ -90,7 +90,7 @@ class ObjectState:
     def views(self) -> list[memoryview]:
         """Live views that move whenever the store does, as far as there are any.
 
-        What they cover need not be compared otherwise: see `rest`.
+        State that they cover need not be compared otherwise: see `rest`.
         """
         keyed = self.keyed
         return [tag_of(keyed)] if HAS_TAGS and keyed is not None and self.taggable else []
@@ -132,7 +132,7 @@ class ObjectState:
         return value
 
     def agrees(self, one: Any, other: Any) -> bool:
-        """Tell whether two values of a slot are the same for restoring."""
+        """Return whether two values of a slot are the same for restoring."""
         if is_same_value(one, other):
             return True
         if type(one) is not tuple or type(other) is not tuple or len(one) != len(other):
@@ -310,13 +310,13 @@ class DictState(ObjectState):
 
 
 def _keeps_order(before: dict[Any, Any], after: dict[Any, Any]) -> bool:
-    """Tell whether the surviving keys of *before* come first and in order in *after*."""
+    """Return whether the surviving keys of *before* come first and in order in *after*."""
     survivors = iter(after)
     return all(key is now or key == now for key, now in zip(before, survivors, strict=False))
 
 
 def key_text(key: Hashable) -> str:
-    """Return *key* as it is written between brackets."""
+    """Return the text of *key* between brackets."""
     from isolation_core.contamination._rendering import bounded_repr
 
     return bounded_repr(key)

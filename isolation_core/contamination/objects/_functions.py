@@ -102,8 +102,8 @@ _DICT_OF_FUNCTION: Final = FunctionType.__dict__["__dict__"]
 def _attributes_of(function: Any) -> dict[str, Any] | None:
     """Return the ``__dict__`` of a function if it has one, without making one.
 
-    Asking for it makes it. Ten thousand test functions would each get a dict,
-    only because somebody looked.
+    Reading the attribute creates the dict: ten thousand test functions would each
+    get one, only because they were compared.
     """
     if HAS_WORDS and not any(words_of(function, FUNCTION_WORDS)[-8:]):
         return None

@@ -107,7 +107,7 @@ class ObjectGraph:
     """The table of watched objects.
 
     Args:
-        is_first_party: tells whether a module name is watched deeply.
+        is_first_party: returns whether a module name is watched deeply.
     """
 
     def __init__(self, is_first_party: Callable[[str], bool]) -> None:
@@ -163,7 +163,7 @@ class ObjectGraph:
                 self.add_foreign_class(f"{name}.{key}", value)
 
     def add_distant_module(self, name: str, module: types.ModuleType) -> None:
-        """Watch the attributes of a module nobody under test imports, and nothing below them."""
+        """Watch the attributes of a module that no code under test imports, and nothing below them."""
         self._add_root(name, module, [names.ShallowModuleState(module)])
 
     def add_foreign_class(self, label: str, cls: type) -> None:
@@ -182,7 +182,7 @@ class ObjectGraph:
         self._write_batches()
 
     def drop_root(self, key: Hashable) -> Node | None:
-        """Let go of a root and of everything only it leads to; return it if it was watched."""
+        """Release a root and everything that only it leads to; return it if it was watched."""
         node = self._roots.pop(key, None)
         if node is not None:
             self._release(node)
@@ -475,7 +475,7 @@ class ObjectGraph:
         }
 
     def settle(self) -> None:
-        """Watch what was added since the last time and let go of what was removed."""
+        """Watch objects that were added since the last call, and release removed ones."""
         if not self._unsettled:
             return
         unsettled, self._unsettled = self._unsettled, {}

@@ -24,7 +24,7 @@ class WatchedModules:
         territory: what is first-party.
 
     Attributes:
-        territories: what is first-party, by the frames that are open; the outermost one first.
+        territories: the first-party rules of the open frames; the outermost one first.
         graph: the object graph.
         imported: names of modules that were imported by name since the last search.
     """
@@ -37,7 +37,7 @@ class WatchedModules:
         self._seen: object = None
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether the module called *name* was there at the last search."""
+        """Return whether the module called *name* was there at the last search."""
         return name in self._known
 
     @property
@@ -46,11 +46,11 @@ class WatchedModules:
         return self.territories[0]
 
     def includes(self, name: str) -> bool:
-        """Tell whether any frame watches the module called *name* deeply."""
+        """Return whether any frame watches the module called *name* deeply."""
         return any(territory.includes(name) for territory in self.territories)
 
     def _is_users(self, name: str, module: Any) -> bool:
-        """Tell whether a module is the user's own code: watched, or at least not installed."""
+        """Return whether a module is the user's own code: watched, or at least not installed."""
         return self.includes(name) or self.territory.is_users(name, module)
 
     def widen(self, territory: Territory) -> None:
@@ -62,7 +62,7 @@ class WatchedModules:
             self._seen = None
 
     def _moved(self) -> bool:
-        """Tell whether ``sys.modules`` may have changed since the last time it was asked."""
+        """Return whether ``sys.modules`` may have changed since the last time it was asked."""
         now: object = bytes(tag_of(sys.modules)) if HAS_TAGS else identical(tuple(sys.modules.values()))
         moved, self._seen = now != self._seen, now
         return moved

@@ -110,7 +110,7 @@ class ModuleState(_NamespaceState):
 
 
 def _is_import(namespace: dict[str, Any], difference: Difference) -> bool:
-    """Tell whether a difference is a submodule that appeared on its package."""
+    """Return whether a difference is a submodule that appeared on its package."""
     after = difference.after
     if difference.before is not MISSING or type(after) is not types.ModuleType:
         return False
@@ -156,7 +156,7 @@ class ShallowModuleState(ModuleState):
 
 
 def callable_type(value: object) -> bool:
-    """Tell whether *value* is code: a function, a class, a method; asked of its type only."""
+    """Return whether *value* is code: a function, a class, a method; asked of its type only."""
     kind = type(value)
     return issubclass(kind, type) or "__call__" in dir_of_type(kind)
 
@@ -214,7 +214,7 @@ class ClassState(_NamespaceState):
             yield difference
 
     def _inherits(self, difference: Difference) -> bool:
-        """Tell whether the bases give the same object for the name."""
+        """Return whether the bases give the same object for the name."""
         for base in _TYPE_MRO.__get__(self.holder)[1:]:
             namespace = _CLASS_PROXY.__get__(base)
             if difference.key in namespace:
@@ -259,7 +259,7 @@ def _is_foreign_descriptor(value: object) -> bool:
 
 
 def is_lazy_attribute(kind: type, name: str) -> bool:
-    """Tell whether *name* is a caching descriptor on *kind*: a value in the instance is its cache."""
+    """Return whether *name* is a caching descriptor on *kind*: a value in the instance is its cache."""
     for base in _TYPE_MRO.__get__(kind):
         namespace = _CLASS_PROXY.__get__(base)
         if name in namespace:
@@ -338,7 +338,7 @@ class AttributesState(_NamesState):
 
 
 class LocalState(_NamesState):
-    """What a ``threading.local`` holds for the thread that looks."""
+    """The attributes of a ``threading.local`` in the current thread."""
 
     __slots__ = ()
     kind = "thread-local"
@@ -478,7 +478,7 @@ class WeakState(ObjectState):
     """The members of a ``WeakSet``, ``WeakKeyDictionary`` or ``WeakValueDictionary``.
 
     Only the weak references are kept, so members still die when their owner
-    drops them; a member that died is no change and is never put back.
+    drops them; a member that died is not a change and is never put back.
     """
 
     __slots__ = ("_store",)

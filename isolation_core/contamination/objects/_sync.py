@@ -2,7 +2,7 @@
 
 Events, semaphores, locks and queues at the top of a module are as shared as
 any list, and a lock of asyncio remembers the loop it first had to wait in.
-Nobody who waits on one of them is ever disturbed: then it is told, and left.
+An object with a waiting thread or task is never touched: it is only reported.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _WAITING: Final = ("_waiters", "_getters", "_putters")
 
 
 class _Remark(str):
-    """Text that stands for a value in reports, without quotes."""
+    """Text that replaces a value in reports, without quotes."""
 
     __slots__ = ()
 
@@ -89,7 +89,7 @@ class PrimitiveState(AttributesState):
         return ((name, value) for name, value in snapshot.items() if name != "_loop")
 
     def _is_awaited(self) -> bool:
-        """Tell whether a thread or task waits on it: then it is in use by something that lives."""
+        """Return whether a thread or task waits on it, so that it is in use."""
         condition = self._namespace.get("_cond")
         inner = condition.__dict__ if condition is not None else {}
         return any(holder.get(name) for holder in (self._namespace, inner) for name in _WAITING)
@@ -233,7 +233,7 @@ class CounterState(_ReadState):
 
 
 class MemoryFileState(_ReadState):
-    """What is in an `io.StringIO` or `io.BytesIO`, and the position in it; of a large one only the position."""
+    """Content and position of an `io.StringIO` or `io.BytesIO`; of a large one only the position."""
 
     __slots__ = ()
     kind = "container"

@@ -19,7 +19,7 @@ _LOOP: Final = "asyncio.get_event_loop()"
 class EventLoopProbe(KeyedProbe):
     """Which policy makes event loops, and which loop is set while none is running.
 
-    The policy is made at the first use of asyncio, by whoever comes first: it
+    The policy is created at the first use of asyncio, whichever test that is: it
     is made right away here, so that the first user is not blamed for it.
     """
 

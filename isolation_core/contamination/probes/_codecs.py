@@ -59,7 +59,7 @@ class _Codecs:
 
 
 class CodecsProbe(ListsProbe):
-    """What ``codecs.register`` and ``codecs.register_error`` added."""
+    """Search functions of ``codecs.register`` and handlers of ``codecs.register_error``."""
 
     kind = "codec"
     code = "REG003"

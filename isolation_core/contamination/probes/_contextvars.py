@@ -24,7 +24,7 @@ _OTHERS: Final = frozenset(
 
 
 class _View:
-    """A context: an immutable table shared with whoever copied it."""
+    """A context: an immutable table that is shared with its copies."""
 
     __slots__ = ("context", "parts", "thread")
 

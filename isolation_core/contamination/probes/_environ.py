@@ -37,7 +37,7 @@ _REBOUND: Final = _Rebound()
 
 
 class _State:
-    """The variables, decoded by nobody, and where the C level disagrees with them."""
+    """The variables, not decoded, and those for which the C level has another value."""
 
     __slots__ = ("below", "data", "mapping")
 

@@ -1,4 +1,4 @@
-"""What runs at the end: `atexit` callbacks and finalizers."""
+"""Callbacks that run at the end of the process: `atexit` and finalizers."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ class FinalizersProbe(KeyedProbe):
     """Finalizers (`weakref.finalize`) the project's own code left on objects that are still alive.
 
     A library's finalizer looks after the library's own object (a temporary
-    folder, a pool) and stays. One on an object that somebody else's clean-up
-    is about to let go of stays as well and runs then: only a finalizer of an
+    folder, a pool) and stays. One on an object that another clean-up is about
+    to release stays as well and runs then: only a finalizer of an
     object that a module or a class holds directly is detached.
     """
 
@@ -192,7 +192,7 @@ class FinalizersProbe(KeyedProbe):
 
 
 def _is_namespace(holder: Any) -> bool:
-    """Tell whether *holder* is the namespace of an imported module, or a class."""
+    """Return whether *holder* is the namespace of an imported module, or a class."""
     if type(holder) is not dict:
         return isinstance(holder, type)
     name = holder.get("__name__")

@@ -55,11 +55,11 @@ class Guards:
         self._image = b""
 
     def invalidate(self) -> None:
-        """Have the probes be asked the next time: what they said last was not what was believed."""
+        """Have the probes asked the next time, because their last answer was not accepted."""
         self._known = None
 
     def nothing_moved(self) -> bool:
-        """Tell whether every reading is what it was."""
+        """Return whether every reading is unchanged."""
         known, image = self._known, self._image
         if known is None or moved(self._words, self._blocks, self._seen):
             return False

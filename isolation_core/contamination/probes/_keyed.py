@@ -1,4 +1,4 @@
-"""What the built-in probes share: keyed comparison, ordered lists, module attributes."""
+"""Shared parts of the built-in probes: keyed comparison, ordered lists, module attributes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ATOMS: Final = frozenset({int, str, bytes, bool, type(None)})
 
 
 def same_items(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    """Tell whether two tuples hold the identical objects, running no user code."""
+    """Return whether two tuples hold the identical objects, running no user code."""
     return len(before) == len(after) and all(map(is_, before, after))
 
 
@@ -49,9 +49,9 @@ class KeyedProbe(Probe):
     """A probe that expands its snapshots to keys only once something moved.
 
     `capture` may return anything that is cheap to compare; `entries` turns it
-    into a mapping. `diff` tells everything that is not unchanged, so that a
-    step and the step back cancel each other whatever happened between; what is
-    tolerated is left out when the sum of the steps is judged, by `agrees`.
+    into a mapping. `diff` yields every step, so that a step and the step back
+    cancel each other whatever happened between; tolerated changes are left out
+    when the sum of the steps is judged, by `agrees`.
     """
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
@@ -60,11 +60,11 @@ class KeyedProbe(Probe):
         return mapping
 
     def unchanged(self, key: Hashable, one: Any, other: Any) -> bool:
-        """Tell whether *one* and *other* are the same value."""
+        """Return whether *one* and *other* are the same value."""
         return is_same_value(one, other)
 
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
-        """Tell whether the step from *one* to *other* is nobody's fault and may stay."""
+        """Return whether the step from *one* to *other* is harmless and may stay."""
         return False
 
     def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
@@ -180,7 +180,7 @@ class Order:
         self.items = items
 
     def agrees(self, other: Order) -> bool:
-        """Tell whether the items both have come in the same order in both."""
+        """Return whether the items both have come in the same order in both."""
         mine, theirs = list(_labels(self.items)), list(_labels(other.items))
         common = set(mine) & set(theirs)
         return [label for label in mine if label in common] == [label for label in theirs if label in common]
@@ -321,7 +321,7 @@ def reorder(holder: list[Any], items: tuple[Any, ...]) -> None:
 
 
 def _labels(items: Iterable[Any]) -> Iterator[tuple[Hashable, int]]:
-    """Yield identity and ordinal of each item: equal items are told apart by counting."""
+    """Yield identity and ordinal of each item: equal items are distinguished by counting."""
     seen: dict[Hashable, int] = {}
     for item in items:
         identity = identity_of(item)
@@ -338,7 +338,7 @@ def identity_of(item: Any) -> Hashable:
 
 
 def same_item(one: Any, other: Any) -> bool:
-    """Tell whether two items are the same: identity, equal builtin atoms, or tuples of such."""
+    """Return whether two items are the same: identity, equal builtin atoms, or tuples of such."""
     if is_same_value(one, other):
         return True
     if type(one) is not tuple or type(other) is not tuple or len(one) != len(other):

@@ -35,7 +35,7 @@ class _Spot:
 
     Attributes:
         path: where the object was found.
-        pristine: the value of an object nobody has touched.
+        pristine: the value of an untouched object.
         follows: whether the object comes and goes with an item of a list.
     """
 
@@ -69,7 +69,7 @@ class _Spot:
 
 
 class _Filters(ListSnapshot):
-    """The filters of a handler, told and put back as one."""
+    """The filters of a handler, reported and restored as one."""
 
     __slots__ = ()
 
@@ -94,8 +94,8 @@ class LoggingProbe(ListsProbe):
 
     One `gc.get_referents` call lists what every logger, handler list, filter
     list, handler and formatter refers to; identical references mean that
-    nothing changed. Only otherwise is the tree read. A logger that is new is
-    fine as long as nobody gave it anything.
+    nothing changed. Only otherwise is the tree read. A new logger is fine
+    as long as it has no level, handler or filter.
     """
 
     kind = "logging"
@@ -348,7 +348,7 @@ def _read_loggers(loggers: Iterable[Any]) -> list[Any]:
 
 
 def _replaces_lists(logging: Any) -> bool:
-    """Tell whether `Logger.removeHandler` replaces the list of handlers, as it does from 3.14.10 on (gh-79366).
+    """Return whether `Logger.removeHandler` replaces the list of handlers, as it does from 3.14.10 on (gh-79366).
 
     Then it is another list after each phase of each test in which a plugin
     adds a handler and removes it, and binding the old one again would only
@@ -366,7 +366,7 @@ def _stores(owner: Any, space: dict[str, Any]) -> tuple[Any, ...]:
     """Return what the collector must be asked for to see the attributes of *owner*.
 
     Attributes live in the namespace dict or, from Python 3.13 on, inside the
-    object for as long as nobody needs a real dict.
+    object until a real dict is needed.
     """
     seen = set(map(id, gc.get_referents(space)))
     return (space,) if all(id(value) in seen for value in space.values()) else (owner, space)

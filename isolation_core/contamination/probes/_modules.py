@@ -1,4 +1,4 @@
-"""``sys.modules``: fakes, replaced and removed modules. Real imports are no difference."""
+"""``sys.modules``: fakes, replaced and removed modules. Real imports are not a difference."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class ModulesProbe(KeyedProbe):
 
     A module that was really imported stays: taking it out would give its
     classes a second identity at the next import. A fake goes: it has no
-    ``__spec__``, or one of another module. What was removed or replaced comes
-    back, as attribute of its package too.
+    ``__spec__``, or one of another module. A module that was removed or replaced
+    comes back, as attribute of its package too.
 
     """
 
@@ -143,7 +143,7 @@ def _name_of(module: Any) -> Any:
 
 
 def is_real_module(name: Any, module: Any) -> bool:
-    """Tell whether *module* is what the import system found under *name*."""
+    """Return whether *module* is the module that the import system found under *name*."""
     spec = _spec_of(module)
     if spec is None:
         return name == "__mp_main__" or _is_part_of_extension(name, module)
@@ -152,7 +152,7 @@ def is_real_module(name: Any, module: Any) -> bool:
 
 
 def _is_part_of_extension(name: Any, module: Any) -> bool:
-    """Tell whether *module* is one of those a compiled module makes for itself, such as ``pyexpat.errors``."""
+    """Return whether *module* is one of those a compiled module makes for itself, such as ``pyexpat.errors``."""
     if _OF_CYTHON.fullmatch(str(name)) and type(module) is types.ModuleType:
         # Shared by everything Cython has compiled: without it the next import makes the types a second time.
         return True

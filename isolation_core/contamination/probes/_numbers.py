@@ -38,7 +38,7 @@ class _Context:
         self.traps = self._copy.traps
 
     def holds(self, context: Any) -> bool:
-        """Tell whether this is still true of *context*."""
+        """Return whether this is still true of *context*."""
         return context is self.context and _READ(context) == self.fields and context.traps == self.traps
 
     def expand(self, path: str) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class _State:
 class RandomProbe(KeyedProbe):
     """The generator behind the functions of `random`.
 
-    Drawing numbers is no fault, so a difference is a note; it is put back all
+    Drawing numbers is not a fault, so a difference is a note; it is put back all
     the same, for the next test draws what it would draw alone. A plugin that
     seeds the generator before every test is left to do so.
     """

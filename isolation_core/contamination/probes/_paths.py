@@ -94,7 +94,7 @@ def _state(holder: Any) -> ListSnapshot:
 class ImporterCacheProbe(KeyedProbe):
     """Finders put into ``sys.path_importer_cache`` by hand.
 
-    What the import system caches there by itself is no difference.
+    Entries that the import system caches by itself are not a difference.
     """
 
     kind = "importer-cache"

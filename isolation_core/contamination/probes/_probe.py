@@ -1,9 +1,9 @@
 """The probe protocol: one kind of process state, captured, compared, put back.
 
 A probe is written as keyed state: a snapshot maps keys to values, a difference
-names one key, and restoring sets one key. That is what lets nested barriers,
-fixtures that arrive late and imports share one log of differences: whoever
-owns a difference undoes exactly its keys, whatever else moved in between.
+names one key, and restoring sets one key. This lets nested barriers,
+fixtures that arrive late and imports share one log of differences: the owner
+of a difference undoes exactly its keys, whatever else moved in between.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Guard:
         values: C functions that return builtin atoms, or tuples and lists of such; compared by value.
         objects: C functions that return iterables of anything; compared item by item, by identity.
         attributes: namespaces with names in them, whose values must be the same objects.
-        dicts: dicts nobody may have written to. Not those of instances, whose attributes may live elsewhere.
+        dicts: dicts that must not have been written to. Not those of instances, whose attributes may live elsewhere.
         lists: lists and sets whose items must be the same.
         memory: views of memory that must not change.
     """
@@ -52,12 +52,12 @@ class Probe(ABC):
     Attributes:
         kind: stable word used in reports, ``ignore=`` and configuration.
         code: stable code of its findings.
-        severity: what a difference amounts to unless it says otherwise.
+        severity: the severity of a difference unless it has its own.
         cost: order of magnitude of one `capture`, in microseconds; cheap probes run first.
         process_wide: whether the state is shared by the whole process; state of
             one task (context variables) is compared even while barriers overlap.
         moved_by_runners: whether runners change it between two tests as a matter of course.
-        tells_imports: whether it sees that modules were imported, which is no fault.
+        tells_imports: whether it sees that modules were imported, which is not a fault.
         restores_targets: whether undoing it puts state of other kinds back as well, as stopping a patch
             does: it comes first.
         dies_with_context: whether running in a copied context is its undoing.
@@ -82,14 +82,14 @@ class Probe(ABC):
         """
 
     def guard(self) -> Guard | None:
-        """Return readings that stand for `capture` as it was just called, if there are any.
+        """Return readings that can replace the last call of `capture`, or None.
 
         While no reading of any probe has moved, `capture` is not called again.
         """
         return None
 
     def same(self, before: Any, after: Any) -> bool:
-        """Tell whether two snapshots are the same; must not call user code."""
+        """Return whether two snapshots are the same; must not call user code."""
         return before is after or not any(True for _ in self.diff(before, after))
 
     def diff(self, before: Any, after: Any) -> Iterable[Difference]:
@@ -114,7 +114,7 @@ class Probe(ABC):
         """
 
     def agrees(self, key: Hashable, one: Any, other: Any) -> bool:
-        """Tell whether two values of *key* are the same for restoring; must not call user code."""
+        """Return whether two values of *key* are the same for restoring; must not call user code."""
         if is_same_value(one, other):
             return True
         if type(one) is not type(other) or type(one) not in (tuple, list) or len(one) != len(other):
@@ -122,7 +122,7 @@ class Probe(ABC):
         return all(self.agrees(key, mine, yours) for mine, yours in zip(one, other, strict=True))
 
     def finish(self) -> None:
-        """Called once after a batch of `restore`, for caches that must be told."""
+        """Called once after a batch of `restore`, for caches that must be invalidated."""
 
     def describe(self, key: Hashable) -> str:
         """Return the path of *key*, pasteable into Python where possible."""

@@ -40,7 +40,7 @@ class _Folder:
                 pass
 
     def is_open(self) -> bool:
-        """Tell whether the descriptor is still the one we opened."""
+        """Return whether the descriptor is still the one we opened."""
         # Somebody who closes ranges of descriptors has closed ours as well,
         # and its number may mean another file by now.
         try:
@@ -77,7 +77,7 @@ class _Folder:
 
 
 class CwdProbe(KeyedProbe):
-    """The working directory, also when somebody deleted it.
+    """The working directory, also if it was deleted.
 
     Attributes:
         descriptors: the file descriptors the probe holds; an audit of
@@ -129,8 +129,8 @@ class CwdProbe(KeyedProbe):
 class UmaskProbe(KeyedProbe):
     """The mask of permission bits new files do not get.
 
-    The only way to read it is to set it. Setting it to what it was last time
-    is no window for other threads as long as nobody changed it.
+    The only way to read it is to set it. Setting it to its last known value
+    opens no window for other threads as long as it did not change.
     """
 
     kind = "umask"

@@ -20,7 +20,7 @@ def register_probe(probe: Probe) -> Probe:
         probe: an instance of a `Probe` subclass; its ``kind`` must be new.
 
     Returns:
-        The probe itself, so that the call can stand in an assignment.
+        The probe itself, so that the call can be used in an assignment.
 
     Raises:
         ConfigurationError: if the kind is taken by another probe.

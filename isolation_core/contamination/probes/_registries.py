@@ -149,7 +149,7 @@ _MODULES: Final = tuple(
 
 
 class _Entry:
-    """Key of one entry of one table; *name* None stands for the table itself."""
+    """Key of one entry of one table; *name* None means the table itself."""
 
     __slots__ = ("name", "table")
 
@@ -166,7 +166,7 @@ class _Entry:
 
 
 class _Plan:
-    """What there is to look at, given which modules are imported."""
+    """The tables and attributes to compare, given which modules are imported."""
 
     __slots__ = ("csv", "getters", "limits", "modules", "numbers", "objects", "stamp", "tables")
 
@@ -237,7 +237,7 @@ class _Registries:
         self.dialects = {name: plan.csv.get_dialect(name) for name in dialects}
 
     def moved(self) -> bool:
-        """Tell whether a table, or what is in it, may be another one by now."""
+        """Return whether a table, or its content, may have been replaced."""
         if HAS_TAGS:
             return self.watch.moved()
         return _image(tuple([get(name) for get, name in self.plan.getters])) != self.image
@@ -253,7 +253,7 @@ class RegistriesProbe(ListsProbe):
     """Known tables and settings of standard-library modules that are imported already.
 
     Nothing is imported for the look, and a module that appears brings its own
-    state along: that is no difference.
+    state along: that is not a difference.
     """
 
     kind = "registry"

@@ -33,7 +33,7 @@ class SignalsProbe(KeyedProbe):
     """Handlers of the signals Python can set.
 
     A handler that was installed from C reads as None: a change from or to it
-    is told, and never overwritten.
+    is reported, and never overwritten.
     """
 
     kind = "signal"
@@ -181,7 +181,7 @@ class SignalMaskProbe(KeyedProbe):
 
 
 def _loop_is_running() -> bool:
-    """Tell whether an event loop runs in this thread: the descriptor is then its own."""
+    """Return whether an event loop runs in this thread: the descriptor is then its own."""
     for name in ("_asyncio", "asyncio.events"):
         module: Any = sys.modules.get(name)
         if module is not None:

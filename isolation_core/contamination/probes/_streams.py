@@ -40,7 +40,7 @@ class StreamsProbe(SlotsProbe):
 
 
 class StreamSettingsProbe(KeyedProbe):
-    """What `io.TextIOWrapper.reconfigure` changes on the standard streams."""
+    """Settings of the standard streams that `io.TextIOWrapper.reconfigure` changes."""
 
     kind = "stream-settings"
     code = "STD002"

@@ -1,4 +1,4 @@
-"""What happens to a warning: filters, hooks, and which were shown already."""
+"""The treatment of warnings: filters, hooks, and the registry of shown ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILTERS: Final = "warnings.filters"
 
 
 def forget_shown_warnings() -> None:
-    """Tell the interpreter that filters changed; without it, C code keeps its old verdicts."""
+    """Notify the interpreter that filters changed; without it, C code keeps its old verdicts."""
     for name in ("_filters_mutated_lock_held", "_filters_mutated"):
         bump = getattr(warnings, name, None)
         if bump is None:
@@ -47,7 +47,7 @@ class _Warnings:
 
 
 def _alike(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    """Tell whether two looks differ only in what `WarningsProbe` tolerates."""
+    """Return whether two looks differ only in what `WarningsProbe` tolerates."""
     return len(before) == len(after) and all(map(_is_alike, before, after))
 
 

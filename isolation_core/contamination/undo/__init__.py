@@ -1,1 +1,1 @@
-"""The undo log: what moved at each boundary, whose it is, and how it is taken back."""
+"""The undo log: the differences at each boundary, their owners, and the rollback."""

@@ -68,7 +68,7 @@ def _is_drawn_from(probe: RandomProbe, before: Any, after: Any) -> bool:
 
 
 def is_advanced(before: Any, after: Any) -> bool:
-    """Tell whether the state *after* of a Mersenne twister is *before* with some numbers drawn.
+    """Return whether the state *after* of a Mersenne twister is *before* with some numbers drawn.
 
     Args:
         before: what ``getstate()`` gave.

@@ -20,8 +20,8 @@ class Entry:
         before: the value the step started from.
         after: the value it led to.
         depth: depth of the frame it was promoted to, or None.
-        owner: who did it, when that is not whoever undoes it.
-        target: the value to restore; differs from *before* when somebody wider wrote in between.
+        owner: the polluter, if another owner undoes it.
+        target: the value to restore; differs from *before* if a wider owner wrote in between.
         decision: what the undo policy says about it; None: it is undone and reported.
     """
 
@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def stays(self) -> bool:
-        """Whether the value is left as it is."""
+        """Whether the value is kept."""
         return self.decision is not None and self.decision.fate != "undone"
 
     @classmethod

@@ -1,10 +1,10 @@
-"""Imports are not contamination: what a new module does while it is executed is baseline.
+"""Imports are not contamination: changes that a new module makes while it is executed are baseline.
 
 A decorator registers a handler in ``app.registry`` when ``app.plugins.mail`` is
 first imported, in the middle of some test. Undoing that at the end of the test
 would lose the registration for good, because the module stays imported. So the
-execution of a new module is bracketed: what had moved before belongs to the
-test, what moves during it belongs to the process.
+execution of a new module is bracketed: changes before it belong to the
+test, changes during it belong to the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ImportWatch:
     Args:
         before: called before the outermost new module of a chain is executed.
         after: called with its name when it has been executed, also if that failed.
-        is_new: tells whether a module of that name is new to the process.
+        is_new: returns whether a module of that name is new to the process.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ImportWatch:
         self._local = threading.local()
 
     def install(self) -> None:
-        """Stand in front of the other finders."""
+        """Put the finder in front of the others."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
 

@@ -16,7 +16,7 @@ _ENOUGH: Final = 0.5
 
 
 def merge_reloads(entries: Iterable[Entry], owner: str, scope: str) -> tuple[list[Entry], list[Change]]:
-    """Split *entries* into those to be told one by one and one change for each reloaded module."""
+    """Split *entries* into those reported one by one and one change for each reloaded module."""
     entries = list(entries)
     rebound: dict[int, list[Entry]] = {}
     for entry in entries:
@@ -48,7 +48,7 @@ def merge_reloads(entries: Iterable[Entry], owner: str, scope: str) -> tuple[lis
 
 
 def _is_made_again(entry: Entry) -> bool:
-    """Tell whether a definition was replaced by another one of the same name."""
+    """Return whether a definition was replaced by another one of the same name."""
     if entry.slot.namespace() is None:
         return False
     before, after = entry.before, entry.after

@@ -180,11 +180,11 @@ def _write(view: View, entries: list[Entry]) -> None:
 
 
 def _same_holder(one: Entry, other: Entry) -> bool:
-    """Tell whether *other* is a different slot of the object of *one*."""
+    """Return whether *other* is a different slot of the object of *one*."""
     return one is not other and one.slot.holder is other.slot.holder
 
 
 def _reordered(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    """Tell whether keys that are in both come in another order."""
+    """Return whether keys that are in both come in another order."""
     older, newer = {id(key) for key in before}, {id(key) for key in after}
     return [id(key) for key in before if id(key) in newer] != [id(key) for key in after if id(key) in older]

@@ -22,7 +22,7 @@ class Frame:
     """One open barrier, as the tracker sees it.
 
     Attributes:
-        owner: who is responsible for what happens in it.
+        owner: the name under which its changes are reported.
         scope: word for the width of the frame, such as ``"function"``.
         parent: the frame it is nested in.
         depth: nesting depth; entries promoted to a smaller depth are not ours.
@@ -98,7 +98,7 @@ class Frame:
 
 
 def join(frames: list[Frame]) -> None:
-    """Make *frames*, and whoever overlaps with them already, one cohort."""
+    """Make *frames*, and those that overlap with them already, one cohort."""
     cohort: set[Frame] = set()
     for frame in frames:
         cohort |= frame.cohort or {frame}

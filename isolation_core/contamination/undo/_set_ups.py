@@ -1,4 +1,4 @@
-"""Wide set-ups: what a fixture that outlives a test wrote, and whose every look in the middle of it is.
+"""Wide set-ups: values written by a fixture that outlives a test, and the owner of each snapshot during its set-up.
 
 A wide fixture that is first requested inside a test runs while the test's
 frame is open. Everything it does, from its first line to its last, belongs to
@@ -38,7 +38,7 @@ class Promotion:
     Attributes:
         frame: the frame of the scope it belongs to.
         since: how many frames had been opened when it began.
-        steps: what moved while it ran: value before the first step and after the last, by slot.
+        steps: changes while it ran: value before the first step and after the last, by slot.
     """
 
     __slots__ = ("frame", "since", "steps")
@@ -67,7 +67,7 @@ class Promotions:
             self._under_way.remove(promotion)
 
     def depth(self, innermost: Frame | None) -> int | None:
-        """Return the depth that a look belongs to by default, or None: to whoever is open.
+        """Return the depth that a snapshot belongs to by default, or None: to the open frames.
 
         Args:
             innermost: the frame opened last. One that was opened inside the set-up owns what
@@ -88,7 +88,7 @@ class Promotions:
 
 
 class LiveSetUps:
-    """What the wide fixtures that are alive wrote in their set-ups."""
+    """Values that live wide fixtures wrote in their set-ups."""
 
     def __init__(self) -> None:
         self._by_holder: dict[Hashable, Promotion] = {}
@@ -148,7 +148,7 @@ def leave_to_scope(case: Case) -> None:
 
 
 def _is_below(state: ObjectState, own: object) -> bool:
-    """Tell whether *state* belongs to *own*, or to something that nothing but *own* refers to."""
+    """Return whether *state* belongs to *own*, or to something that nothing but *own* refers to."""
     for _ in range(64):
         node = state.node
         if node.value is own:
@@ -160,7 +160,7 @@ def _is_below(state: ObjectState, own: object) -> bool:
 
 
 def _has_step(slot: Slot, value: Any, before: Any, after: Any) -> bool:
-    """Tell whether *value* has what the step from *before* to *after* made of *slot*."""
+    """Return whether *value* contains the step from *before* to *after* of *slot*."""
     if slot.agrees(before, after) or slot.agrees(value, after):
         return True
     if type(value) is not tuple or type(before) is not tuple or type(after) is not tuple:

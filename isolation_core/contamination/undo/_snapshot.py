@@ -45,7 +45,7 @@ class View:
         return self.modules.territory
 
     def fits(self, territory: Territory, probes: tuple[Probe, ...], *, heap: bool) -> bool:
-        """Tell whether it is a snapshot of exactly this."""
+        """Return whether it is a snapshot of exactly this."""
         mine = self.territory
         return (
             self.heap == heap

@@ -68,12 +68,12 @@ def _any(slot: Slot, sought: str) -> bool:
 
 
 def counts_up(slot: Slot) -> bool:
-    """Tell whether the code that owns *slot* counts it upward and hands the number out."""
+    """Return whether the code that owns *slot* counts it upward and hands the number out."""
     return _any(slot, "counters")
 
 
 def asks_first(slot: Slot) -> bool:
-    """Tell whether the code that owns *slot* writes it only after it asked whether it is there."""
+    """Return whether the code that owns *slot* writes it only after it asked whether it is there."""
     return _any(slot, "lazies")
 
 
@@ -85,5 +85,5 @@ def value_in(slot: Slot, raw: Any) -> Any:
 
 
 def is_own_name(slot: ObjectSlot, module_name: str | None) -> bool:
-    """Tell whether no code in the module *module_name*, that of the test, assigns to the name of *slot*."""
+    """Return whether no code in the module *module_name*, that of the test, assigns to the name of *slot*."""
     return module_name is None or str(slot.key) not in syntax_of(module_name).assigned

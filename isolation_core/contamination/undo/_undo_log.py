@@ -2,7 +2,7 @@
 
 There is one snapshot of everything, not one per barrier. A boundary looks at
 the process once, appends what moved to the log, and believes the new state.
-A frame (an open barrier) remembers its position in the log; what is behind
+A frame (an open barrier) remembers its position in the log; entries behind
 that position when it closes happened inside it. Undoing is walking that part
 of the log, so it costs what changed and not what is watched.
 
@@ -63,12 +63,12 @@ class Tracker:
     def enter(
         self, frame: Frame, *, territory: Territory, probes: tuple[Probe, ...], heap: bool = True, quiet: bool = False
     ) -> None:
-        """Open *frame*: what moved until now is not its doing.
+        """Open *frame*: earlier changes do not belong to it.
 
         Args:
             frame: the frame, not open yet.
-            territory: what it watches deeply.
-            probes: what else it watches.
+            territory: the modules it watches deeply.
+            probes: further state it watches.
             heap: whether module state is watched.
             quiet: whether nothing but the runner's own code has run since the
                 last look: then that look serves as this frame's first.
@@ -126,11 +126,11 @@ class Tracker:
                 self._quarantine.disable(probe, error)
 
     def leave(self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None = None) -> None:
-        """Close *frame*: log what moved, undo its part, and tell whom it concerns.
+        """Close *frame*: log changes, undo its part, and deliver the findings.
 
         While another frame is open that overlaps with it, only the state of
         its own task is compared. The shared state waits for the last of them,
-        and what changed is then delivered to all: they cannot be told apart.
+        and changes are then delivered to all, because their owner is ambiguous.
         """
         with self._lock:
             local = self._leave_local(frame, restore=restore, ignored=ignored)
@@ -176,7 +176,7 @@ class Tracker:
                 self._rest()
 
     def is_innermost(self, frame: Frame) -> bool:
-        """Tell whether no frame was opened after *frame* and is still open."""
+        """Return whether no frame was opened after *frame* and is still open."""
         return bool(self._open) and self._open[-1] is frame
 
     def depth_around(self, frame: Frame | None) -> int:
@@ -246,7 +246,7 @@ class Tracker:
         Args:
             depth: depth of the frame the entries are promoted to, `BASELINE`
                 for the process; None: to the set-up that is under way, else
-                they are left to whoever is open. This is the one place that decides.
+                they are left to the open frames. This is the one place that decides.
             settle: whether to watch new children at once.
             entering: whether a frame is being opened.
             test_module: name of the module whose test the look is for; see `ObjectGraph.scan`.
@@ -289,7 +289,7 @@ class Tracker:
             frame: the frame of the scope that the set-up in the block belongs to.
             holder: what lives from now on, to be released by `tear_down`: until then no narrower
                 frame takes back what moved in the block. None: nothing does.
-            hooks: see `checkpoint`: who is responsible for what moved before the block.
+            hooks: see `checkpoint`: the owner of changes before the block.
         """
         with self._lock:
             self.checkpoint(hooks=hooks)
@@ -358,10 +358,10 @@ class Tracker:
         """Watch *value*, as deep as it goes.
 
         Args:
-            key: what to give to `forget_value`.
+            key: the key for `forget_value`.
             label: text of the value in reports.
             value: the object; see `ObjectGraph.add_value`.
-            keep: whether changes are told and not undone.
+            keep: whether changes are reported and not undone.
         """
         with self._lock:
             if self._view is not None and self._view.heap:
@@ -371,7 +371,7 @@ class Tracker:
                     self._view.kept.add(label)
 
     def forget_value(self, key: object) -> None:
-        """Let go of the value watched under *key*."""
+        """Release the value watched under *key*."""
         with self._lock:
             if self._view is not None:
                 gone = self._view.graph.drop_root(key)

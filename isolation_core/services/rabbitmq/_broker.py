@@ -553,7 +553,7 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def _is_cycle(queue: str, deaths: list[dict[str, Any]], reason: str) -> bool:
-    """Tell whether a message would come round again though nobody ever rejected it: it is dropped then."""
+    """Return whether a message would come round again though nobody ever rejected it: it is dropped then."""
     if reason == "rejected":
         return False
     for death in deaths:

@@ -28,7 +28,7 @@ class Binding:
 
 
 def fits(kind: str, binding: Binding, routing_key: str, headers: Mapping[str, Any]) -> bool:
-    """Tell whether a message goes along *binding* of an exchange of type *kind*."""
+    """Return whether a message goes along *binding* of an exchange of type *kind*."""
     if kind == "direct":
         return binding.key == routing_key
     if kind == "topic":

@@ -312,7 +312,7 @@ def _loop_runs() -> bool:
 
 
 def _ending(error: BaseException | None) -> bool:
-    """Tell whether the event loop is being shut down: nothing more may be started in it."""
+    """Return whether the event loop is being shut down: nothing more may be started in it."""
     if error is None or isinstance(error, (Exception, KeyboardInterrupt, SystemExit)):
         return False
     task = None if is_trio() else asyncio.current_task()

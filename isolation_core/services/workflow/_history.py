@@ -111,7 +111,7 @@ class Event:
         return f"{self.type.value}({facts})"
 
     def same_command(self, other: Event) -> bool:
-        """Tell whether both are the same decision; payloads and times may differ."""
+        """Return whether both are the same decision; payloads and times may differ."""
         return (
             self.type is other.type
             and self.refers_to == other.refers_to

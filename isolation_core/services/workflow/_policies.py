@@ -96,7 +96,7 @@ class RetryPolicy:
             return limit
 
     def retries(self, error: BaseException) -> bool:
-        """Tell whether *error* is one that is retried at all."""
+        """Return whether *error* is one that is retried at all."""
         if isinstance(error, ApplicationError) and (
             error.non_retryable or error.type in self.non_retryable_error_types
         ):
