@@ -159,6 +159,7 @@ class Barrier:
         self._fixtures: FixtureSet | None = None
         self._wanted = tuple(fixtures)
         self._is_async = False
+        self._lends_loop = False
         self._services: MockContext | None = None
         self._frame: Frame | None = None
         self._token: Token[Barrier | None] | None = None
@@ -233,6 +234,27 @@ class Barrier:
     def is_async(self) -> bool:
         """Whether it was opened with ``async with``."""
         return self._is_async
+
+    @property
+    def lends_loop(self) -> bool:
+        """Whether asynchronous fixtures may live in an event loop that ends before it; see `lend_loop`."""
+        return self._lends_loop
+
+    def lend_loop(self) -> Callable[[], Awaitable[None]]:
+        """Let `afixture` set up asynchronous fixtures in the caller's loop, although it was opened with ``with``.
+
+        For runners that open a barrier around a test whose event loop they do not own.
+
+        Returns:
+            What must be awaited in that loop before it ends: it tears the fixtures down.
+        """
+        self._lends_loop = True
+
+        async def end() -> None:
+            if self._fixtures is not None:
+                await self._fixtures.atear_down()
+
+        return end
 
     @property
     def fixtures(self) -> FixtureSet:

@@ -23,6 +23,8 @@ def watch_tasks(test: unittest.TestCase, barrier: Barrier) -> None:
     if isinstance(test, unittest.IsolatedAsyncioTestCase):
         # Cleanups run newest first: the first one to be added has the last word.
         test.addAsyncCleanup(_look, barrier)
+        # Fixtures of `afixture` live in the loop of the test, and end with it.
+        test.addAsyncCleanup(barrier.lend_loop())
 
 
 async def _look(barrier: Barrier) -> None:

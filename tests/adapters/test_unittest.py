@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -10,12 +11,14 @@ import sys
 import textwrap
 import types
 import unittest
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 from isolation_unittest import IsolationMixin, isolate_suite
 
+from isolation_core import managed_fixture
 from isolation_core._baseline import Baseline, set_baseline
 from isolation_core.config import Settings, use_settings
 from isolation_core.findings import Change, Leak
@@ -388,6 +391,39 @@ class TestAsync:
         assert leak.path.endswith("Case.poll()")
         assert leak.owner.endswith("test_1")
         assert leak.created_at is not None and leak.created_at.startswith(f"{__file__}:")
+
+    def test_async_fixtures_live_in_the_loop_of_the_test(self, journal: Journal) -> None:
+        """``await self.isolation.afixture(...)`` works, task groups included; teardown is in the same loop."""
+        order: list[str] = []
+
+        @managed_fixture(name="loop_of_the_test")
+        async def loop_of_the_test() -> AsyncIterator[asyncio.AbstractEventLoop]:
+            loop = asyncio.get_running_loop()
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.sleep_forever)
+                yield loop
+                assert asyncio.get_running_loop() is loop
+                order.append("fixture")
+                group.cancel_scope.cancel()
+
+        @managed_fixture(name="on_top")
+        def on_top(loop_of_the_test: asyncio.AbstractEventLoop) -> Iterator[asyncio.AbstractEventLoop]:
+            yield loop_of_the_test
+            order.append("on top")
+
+        class Case(IsolationMixin, unittest.IsolatedAsyncioTestCase):
+            async def asyncSetUp(self) -> None:
+                self.loop = await self.isolation.afixture(loop_of_the_test)
+
+            async def test_it(self) -> None:
+                assert self.loop is asyncio.get_running_loop()
+                assert await self.isolation.afixture(on_top) is self.loop
+                order.append("test")
+
+        result = run_cases(Case)
+        assert result.wasSuccessful(), result.errors
+        assert order == ["test", "on top", "fixture"]
+        assert findings(journal) == []
 
     def test_a_clean_async_test_is_clean(self, journal: Journal) -> None:
         """The event loop of an async test and its helpers are not leaks."""
