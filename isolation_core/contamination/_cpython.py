@@ -306,9 +306,9 @@ def moved(words: list[memoryview], blocks: list[memoryview], seen: tuple[bytes, 
     """Return whether the *words* of some stores, or else their *blocks*, differ from what was *seen*.
 
     A block is only touched if all words read as they did when its view was
-    made: then it was not let go of. Both happen in one call into C that runs
-    no Python code, allocates nothing the collector knows and never gives the
-    interpreter's lock away, so nobody can resize anything in between.
+    made: then it was not freed. Both happen in one call into C that runs
+    no Python code, allocates nothing the collector knows and never releases the
+    interpreter's lock, so no thread can resize anything in between.
     """
     return any(map(ne, map(joined, (words, blocks)), seen))
 

@@ -17,7 +17,7 @@ class Slot(ABC):
     Two slots are equal if they are of the same holder and have equal keys.
 
     Args:
-        holder: what knows how to write the key.
+        holder: the object that can write the key.
         key: which of its keys.
     """
 
@@ -53,7 +53,7 @@ class Slot(ABC):
     @property
     @abstractmethod
     def severity(self) -> Severity:
-        """What a change amounts to unless the change says otherwise."""
+        """The severity of a change unless the change has its own."""
 
     @property
     @abstractmethod
@@ -72,7 +72,7 @@ class Slot(ABC):
 
     @property
     def tells_imports(self) -> bool:
-        """Whether a change means that a module was imported, which is no finding."""
+        """Whether a change means that a module was imported, which is not a finding."""
         return False
 
     # -- where it is -----------------------------------------------------------
@@ -110,7 +110,7 @@ class Slot(ABC):
 
     @abstractmethod
     def agrees(self, one: Any, other: Any) -> bool:
-        """Tell whether two values are the same for restoring."""
+        """Return whether two values are the same for restoring."""
 
     def rebased(self, value: Any, before: Any, after: Any) -> Any:
         """Return *value* as it would be had only the step from *before* to *after* been made to it."""

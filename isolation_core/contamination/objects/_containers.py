@@ -2,8 +2,8 @@
 
 An object has as many states as it has independent stores: a ``dict`` subclass
 with attributes has its items and its ``__dict__``; a class has its namespace.
-A state reads its store into a plain snapshot, tells two snapshots apart by
-identity, and puts single slots back *into the same object*. It never runs user
+A state reads its store into a plain snapshot, compares two snapshots by
+identity, and restores single slots *in the same object*. It never runs user
 code to read: every access goes through the builtin type's own methods or
 descriptors, so a ``__getattr__`` that lies or an ``__eq__`` that raises is
 never reached.

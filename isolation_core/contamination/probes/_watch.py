@@ -20,7 +20,7 @@ class ProbeWatch:
 
     Args:
         probes: the probes.
-        quarantine: what becomes of a probe that raises.
+        quarantine: the treatment of probes that raise.
 
     Attributes:
         given: the probes.
@@ -101,7 +101,7 @@ class ProbeWatch:
                 self._quarantine.disable(probe, error)
 
     def accept(self, targets: Mapping[Slot, Any]) -> dict[Slot, Any]:
-        """Finish what was written to some slots, and accept their state as it is now.
+        """Finish after some slots were written, and accept their present state.
 
         Args:
             targets: the slots, with what was written there.

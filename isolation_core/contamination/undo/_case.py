@@ -1,4 +1,4 @@
-"""What the undo policy is asked about: everything that moved in one barrier."""
+"""The input of the undo policy: all changes of one barrier."""
 
 from __future__ import annotations
 

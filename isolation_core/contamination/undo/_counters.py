@@ -1,9 +1,9 @@
-"""Numbers that count up, and generators that were drawn from: nobody wants the old value back.
+"""Numbers that count up, and random generators that were used: their old values are not wanted.
 
 A number that was handed out may be the key of a row, the name of a file or the
 identity of an object that lives on. Wound back, it is handed out a second time.
-So a counter keeps its value. A tally that nobody hands out (``calls += 1``) is
-state like any other. A generator of random numbers goes on after it was used,
+So a counter keeps its value. A tally that is not handed out (``calls += 1``) is
+state like any other. A generator of random numbers continues after it was used,
 and is put back after it was seeded.
 """
 
@@ -71,7 +71,7 @@ def is_advanced(before: Any, after: Any) -> bool:
     """Return whether the state *after* of a Mersenne twister is *before* with some numbers drawn.
 
     Args:
-        before: what ``getstate()`` gave.
+        before: the result of ``getstate()``.
         after: the same, later.
     """
     if type(before) is not tuple or type(after) is not tuple or before[0] != after[0]:

@@ -1,4 +1,4 @@
-"""One decision of the undo policy: what is done about one change, under which rule, and why."""
+"""One decision of the undo policy: the treatment of one change, its rule, and the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CODE_OF: Final = {
 
 @frozen
 class Decision:
-    """What is done about one change.
+    """The treatment of one change.
 
     Attributes:
         fate: see `Fate`.
@@ -40,7 +40,7 @@ class Decision:
 
     @classmethod
     def undone(cls, rule: str, reason: str) -> Decision:
-        """Return the decision to undo something silently, because it is no finding."""
+        """Return the decision to undo something silently, because it is not a finding."""
         return cls("undone", CODE_OF[rule], reason)
 
     @classmethod

@@ -22,7 +22,7 @@ class Entry:
         depth: depth of the frame it was promoted to, or None.
         owner: the polluter, if another owner undoes it.
         target: the value to restore; differs from *before* if a wider owner wrote in between.
-        decision: what the undo policy says about it; None: it is undone and reported.
+        decision: the decision of the undo policy; None: it is undone and reported.
     """
 
     __slots__ = ("after", "before", "decision", "depth", "failed", "owner", "restored", "severity", "slot", "target")

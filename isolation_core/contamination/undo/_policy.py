@@ -2,8 +2,8 @@
 
 Without a rule that says otherwise a change is undone and reported. The rules
 below name the exceptions. Each looks at all changes that one barrier found,
-because a deed is undone whole or not at all: what it decides for one change it
-decides for those that belong with it. The first rule that decides a change wins.
+because a group of changes is undone whole or not at all: a decision for one change
+holds for those that belong with it. The first rule that decides a change wins.
 
 Nothing here runs where nothing moved.
 """
@@ -30,7 +30,7 @@ _RULES: Final[tuple[Rule, ...]] = (
 
 
 def decide(case: Case) -> None:
-    """Decide about all changes of *case*; what no rule decides is undone and reported."""
+    """Decide about all changes of *case*; those without a decision are undone and reported."""
     for rule in _RULES:
         if next(case.undecided(), None) is None:
             return

@@ -32,10 +32,10 @@ def undo(
 ) -> list[Change]:
     """Undo what the part of *log* behind *position* says *frame* has done, and describe it.
 
-    Entries of wider frames are stepped over, and undone around. What they
-    need, and what is left of this frame's own, stays in the log. What would
-    take the set-up of a live wide fixture back is kept, and becomes the
-    doing of the frame that *protector* names.
+    Entries of wider frames are skipped, and undone around. Entries that they
+    need, and those left of this frame's own, stay in the log. Entries whose undo
+    would take the set-up of a live wide fixture back are kept, and belong to the
+    frame that *protector* names from then on.
     """
     tail = log[position:]
     if not tail:
@@ -161,7 +161,7 @@ def _concerns(frame: Frame, entry: Entry, ignored: Callable[[str, str], bool] | 
 
 
 def _write(view: View, entries: list[Entry]) -> None:
-    """Write the targets of *entries*; what does not have its old value afterwards is unrecoverable."""
+    """Write the targets of *entries*; slots without their old value afterwards are unrecoverable."""
     # Newest first within one turn.
     for entry in sorted(reversed(entries), key=lambda entry: entry.slot.turn):  # noqa: C414 - stable
         try:

@@ -34,7 +34,7 @@ class Frame:
             block assigns are its own, not contamination.
         restores: whether it puts back what moved.
         hooks_depth: depth of the owner of what the runner's hooks did before the frame opened:
-            `BASELINE` is the process, which is nobody's fault. None: no hooks ran, or nobody knows.
+            `BASELINE` is the process, which no test is blamed for. None: no hooks ran, or it is unknown.
         own: the test class or module whose set-up happens in it, if there is one.
         deliver: takes what changed, when that is known.
     """

@@ -33,12 +33,12 @@ class HttpDouble(ServiceDouble):
     """Answers HTTP requests by routes: those of its own client, and those that reach its `transport`.
 
     Strict in both directions: a request that no route answers is an error, and
-    a route that nobody asked, or not often enough, is a problem at the end.
+    a route that was requested never, or not often enough, is a problem at the end.
 
     Args:
-        context: what it belongs to; None: that of the current barrier.
-        name: what the log calls it.
-        base_url: what relative URLs of its own client are joined to.
+        context: the context it belongs to; None: that of the current barrier.
+        name: its name in the log.
+        base_url: the base of relative URLs of its own client.
     """
 
     service: ClassVar[str] = ServiceType.HTTP
@@ -74,14 +74,14 @@ class HttpDouble(ServiceDouble):
     ) -> Route:
         """Add a route; the first one that matches a request, and is not used up, answers it.
 
-        What is not given matches anything. Values may be anything that compares equal, such as
+        Arguments that are not given match anything. Values may be any object that compares equal, such as
         `unittest.mock.ANY`, and, for host, parameters and headers, compiled patterns.
 
         Args:
             method: such as ``"GET"``.
-            url: whole, or only a path; ``{name}`` stands for one segment of the path, ``*`` for any text;
+            url: whole, or only a path; ``{name}`` matches one segment of the path, ``*`` any text;
                 parameters in it are asked for too. Or a compiled pattern for the whole URL.
-            name: what messages call it.
+            name: its name in messages.
             scheme: ``"http"`` or ``"https"``.
             host: the host.
             port: the port.
@@ -91,7 +91,7 @@ class HttpDouble(ServiceDouble):
             json: the body, as JSON.
             content: the body.
             data: fields of a form that must be there, among others.
-            when: called with the request; tells whether it matches.
+            when: called with the request; returns whether it matches.
 
         Returns:
             The route; say with `Route.respond` what it answers. Without that, status 200 and nothing else, once.
@@ -204,7 +204,7 @@ class HttpDouble(ServiceDouble):
 
     @property
     def transport(self) -> httpx.MockTransport:
-        """What to give to an ``httpx.Client`` or ``httpx.AsyncClient``: ``httpx.AsyncClient(transport=...)``.
+        """The transport for an ``httpx.Client`` or ``httpx.AsyncClient``: ``httpx.AsyncClient(transport=...)``.
 
         Raises:
             MissingClientError: if httpx is not installed.

@@ -1,4 +1,4 @@
-"""What is wrong with requests and routes."""
+"""Errors of requests and routes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RoutesNotCalledError(IsolationError, AssertionError):
     """Routes, or responses of routes, were never asked for.
 
     Attributes:
-        missing: what was not, one sentence each.
+        missing: unused routes and unread responses, one sentence each.
     """
 
     def __init__(self, missing: Sequence[str]) -> None:

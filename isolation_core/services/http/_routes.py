@@ -28,7 +28,7 @@ class Call:
     Attributes:
         request: what came.
         response: what it got; None if that was an exception.
-        captured: what the ``{names}`` in the URL of the route stood for.
+        captured: the values of the ``{names}`` in the URL of the route.
     """
 
     request: Any
@@ -40,12 +40,12 @@ class Route:
     """Answers the requests it matches. Made by `HttpDouble.route`.
 
     Responses are used up one after the other; `reusable` lets the last one
-    answer forever. What is not used up at the end is a problem, unless
+    answer forever. Answers that are left at the end are a problem, unless
     `optional`.
 
     Attributes:
-        name: what messages call it.
-        calls: what it answered, in order.
+        name: its name in messages.
+        calls: the requests it answered, in order.
     """
 
     def __init__(
@@ -278,7 +278,7 @@ class Route:
 
 
 def _compiled(path: str) -> re.Pattern[str]:
-    """Return what matches a path in which ``{name}`` stands for one segment and ``*`` for any text."""
+    """Return a pattern for a path in which ``{name}`` matches one segment and ``*`` any text."""
     pieces = re.split(r"(\{\w+\}|\*)", path)
     text = "".join(
         f"(?P<{piece[1:-1]}>[^/]+)" if piece[:1] == "{" else ".*" if piece == "*" else re.escape(piece)

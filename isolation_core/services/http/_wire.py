@@ -146,11 +146,11 @@ class TrackedStream:
             yield chunk
 
     def close(self) -> None:
-        """Note that nobody is going to read on."""
+        """Record that the body is not going to be read further."""
         self.closed = True
 
     async def aclose(self) -> None:
-        """Note that nobody is going to read on."""
+        """Record that the body is not going to be read further."""
         self.closed = True
 
 

@@ -19,7 +19,7 @@ __all__ = ["Cluster", "Transactional", "offsets_of"]
 
 @define(eq=False)
 class Transactional:
-    """What the transaction coordinator knows of one transactional id.
+    """The state of one transactional id in the transaction coordinator.
 
     Attributes:
         transactional_id: the id.
@@ -120,7 +120,7 @@ class Cluster:
         *,
         event: bool = False,
     ) -> Message:
-        """Append one message and tell the readers."""
+        """Append one message and wake the readers."""
         producer_id = None
         if transactional is not None:
             transactional.partitions[log] = None
@@ -144,7 +144,7 @@ class Cluster:
     # -- transactions ------------------------------------------------------------------
 
     def initialise(self, transactional_id: str) -> tuple[Transactional, int]:
-        """Let a producer take over *transactional_id*: what the last one left open is aborted, and it is fenced."""
+        """Let a producer take over *transactional_id*: the last one is fenced and its open transaction aborted."""
         found = self.transactional.get(transactional_id)
         if found is None:
             found = Transactional(transactional_id, 1000 + len(self.transactional))
@@ -178,8 +178,8 @@ def offsets_of(offsets: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Of
     """Check and convert what is to be committed.
 
     Raises:
-        ValueError: as the client does for what is no mapping of partitions to offsets.
-        TypeError: as the client does for keys that are no partitions, and metadata that is no text.
+        ValueError: as in the client, for anything but a mapping of partitions to offsets.
+        TypeError: as in the client, for keys that are not partitions, and metadata that is not text.
     """
     if not isinstance(offsets, Mapping) or not offsets:
         raise ValueError(offsets)

@@ -45,7 +45,7 @@ class KafkaConsumer(ClientObject):
         enable_auto_commit: commit what was handed out, every *auto_commit_interval_ms* and when partitions go.
         auto_commit_interval_ms: on the virtual clock.
         partition_assignment_strategy: the first one counts: ``"range"``, ``"roundrobin"`` or the client's classes.
-        max_poll_interval_ms: who does not read for so long, on the virtual clock, is put out of the group.
+        max_poll_interval_ms: a member that does not read for so long, on the clock, leaves the group.
         max_poll_records: the limit of `getmany`.
         isolation_level: ``"read_uncommitted"`` or ``"read_committed"``.
         **options: the client's other ones, accepted without effect.
@@ -152,7 +152,7 @@ class KafkaConsumer(ClientObject):
         await self.stop()
 
     def problems(self) -> tuple[str, ...]:
-        """Tell of having been started and not stopped."""
+        """Return a problem if it was started and not stopped."""
         if self._started and not self._closed and not self._hidden:
             of = f" of the group {self._group.name!r}" if self._group else ""
             return (f"a consumer{of} was started and not stopped",)
@@ -210,7 +210,7 @@ class KafkaConsumer(ClientObject):
 
     @operation
     def partitions_for_topic(self, topic: str) -> set[int] | None:
-        """Return the numbers of the partitions of *topic*; None if there is no such topic."""
+        """Return the numbers of the partitions of *topic*; None if the topic does not exist."""
         logs = self._cluster.topics.get(topic)
         return None if logs is None else {log.partition for log in logs}
 
@@ -456,7 +456,7 @@ class KafkaConsumer(ClientObject):
 
     @operation
     async def committed(self, partition: TopicPartition) -> int | None:
-        """Return the committed offset of *partition*, whoever committed it; None without one."""
+        """Return the committed offset of *partition*, by any member; None without one."""
         if self._group is None:
             raise kafka_error("IllegalOperation", "Requires group_id")
         self._require_started()

@@ -31,8 +31,8 @@ class KafkaDouble(ServiceDouble):
     """A Kafka cluster in memory.
 
     Args:
-        context: what it belongs to; None: that of the current barrier.
-        name: what the log calls it.
+        context: the context it belongs to; None: that of the current barrier.
+        name: its name in the log.
         partitions: how many a topic gets that is created by use.
         auto_create: False: sending to or reading from an unknown topic is an error.
     """
@@ -101,7 +101,7 @@ class KafkaDouble(ServiceDouble):
 
     @operation
     async def consume(self, topic: str, group: str | None = None, *, timeout: float | None = None) -> ConsumerRecord:
-        """Return the next event of *topic*; waits until there is one. What `send_event` wrote as JSON is decoded.
+        """Return the next event of *topic*; waits until there is one. JSON that `send_event` wrote is decoded.
 
         Args:
             topic: from its beginning.
@@ -131,7 +131,7 @@ class KafkaDouble(ServiceDouble):
         Args:
             topic: its name.
             partitions: how many.
-            retention_ms: what is older, on the virtual clock, is gone.
+            retention_ms: the age, on the clock, at which messages are deleted.
 
         Raises:
             TopicAlreadyExistsError: the client's.

@@ -18,7 +18,7 @@ __all__ = ["Group"]
 class Group:
     """One consumer group.
 
-    A rebalance is carried out by whoever notices first that one is due: in the
+    A rebalance is carried out by the first call that detects that one is due: in the
     client a background task does it, here no task outlives a call.
 
     Attributes:
@@ -70,7 +70,7 @@ class Group:
                 self.leave(member)
 
     async def settle(self) -> None:
-        """Return when no rebalance is due: carries it out, or waits for whoever does."""
+        """Return when no rebalance is due: carries it out, or waits for the call that does."""
         self.catch_up()
         while self.unsettled:
             if self._running:
@@ -101,7 +101,7 @@ class Group:
             await consumer._receive(shares[member], self.generation)
 
     def commit(self, member: str | None, generation: int, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit for *member*, or for nobody in particular if the group has no members.
+        """Commit for *member*, or without a member if the group has none.
 
         Raises:
             CommitFailedError: the client's, if the member is not of this generation any more.

@@ -22,8 +22,8 @@ class Message:
         timestamp: milliseconds since the epoch.
         producer_id: of the transactional producer, or None.
         aborted: its transaction was aborted.
-        control: a marker, which nobody is given.
-        event: what `send_event` was given, as JSON.
+        control: a marker, which is never handed out.
+        event: the argument of `send_event`, as JSON.
     """
 
     offset: int

@@ -1,4 +1,4 @@
-"""What the clients' constructors take beside what has an effect here."""
+"""Options of the clients' constructors that have no effect here."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def check_subscription(topics: Any, pattern: Any, listener: Any) -> re.Pattern[s
     """Return the compiled pattern of a subscription.
 
     Raises:
-        TypeError: as the client does for none or both of topics and pattern, and for what is no listener.
-        ValueError: as the client does for what is no pattern.
+        TypeError: as in the client, for none or both of topics and pattern, and for an invalid listener.
+        ValueError: as in the client, for an invalid pattern.
     """
     if not (topics or pattern):
         raise TypeError("You should provide either `topics` or `pattern`")

@@ -25,7 +25,7 @@ __all__ = ["Delivery", "KafkaProducer"]
 
 
 class Delivery:
-    """What `KafkaProducer.send` gives where there is no asyncio: awaitable, done already."""
+    """The result of `KafkaProducer.send` without asyncio: awaitable, done already."""
 
     def __init__(self, metadata: RecordMetadata | None) -> None:
         self._metadata = metadata
@@ -59,7 +59,7 @@ class KafkaProducer(ClientObject):
         double: the cluster.
         key_serializer: run over each key.
         value_serializer: run over each value.
-        acks: of 0, 1, -1 and ``"all"``; with 0 nobody is told where a message is: what `send` gives is then None.
+        acks: one of 0, 1, -1 and ``"all"``; with 0 the offset is unknown, and the future of `send` yields None.
         compression_type: checked, without effect.
         enable_idempotence: checked against *acks*, without effect.
         partitioner: called as ``partitioner(key, all_partitions, available)``; by default the client's.
@@ -304,7 +304,7 @@ class KafkaProducer(ClientObject):
         await self.stop()
 
     def problems(self) -> tuple[str, ...]:
-        """Tell of an open transaction, and of having been started and not stopped."""
+        """Return a problem for an open transaction, and one if it was started and not stopped."""
         if not self._started or self._closed:
             return ()
         found = (f"a transaction of {self._transactional_id!r} is open",) if self._in_transaction else ()

@@ -1,4 +1,4 @@
-"""What can be a record, and how large the client takes it to be."""
+"""The valid records, and their sizes as the client computes them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class OffsetAndMetadata(NamedTuple):
 
 
 class OffsetAndTimestamp(NamedTuple):
-    """What a search by time finds."""
+    """The result of a search by time."""
 
     offset: int
     timestamp: int | None
@@ -44,7 +44,7 @@ class RecordMetadata(NamedTuple):
 
 @dataclass
 class ConsumerRecord:
-    """A message as it is read."""
+    """A message as a consumer reads it."""
 
     topic: str
     partition: int

@@ -24,7 +24,7 @@ TYPES: Final = frozenset({"direct", "fanout", "topic", "headers"})
 
 @define
 class Properties:
-    """What travels with a body, as AMQP has it; *expiration* in milliseconds, as text."""
+    """The AMQP properties of a message; *expiration* in milliseconds, as text."""
 
     headers: dict[str, Any] = field(factory=dict)
     content_type: str | None = None
@@ -69,7 +69,7 @@ class Holder(Protocol):
 
 @define(eq=False)
 class Consumer:
-    """Somebody who takes messages as they come.
+    """A consumer, which takes messages as they arrive.
 
     Attributes:
         tag: its name on its channel.
@@ -133,7 +133,7 @@ class BrokerQueue:
 
     @property
     def priorities(self) -> int:
-        """The highest priority it tells apart."""
+        """The highest priority it distinguishes."""
         return int(self.arguments.get("x-max-priority", 0))
 
 
@@ -142,7 +142,7 @@ def _position(message: Stored) -> tuple[int, int]:
 
 
 class Broker:
-    """Everything but connections. It awaits nothing; whoever waits does so on the clock.
+    """The broker without connections. It awaits nothing; its callers wait on the clock.
 
     Args:
         clock: for the life of messages and queues.
@@ -342,7 +342,7 @@ class Broker:
         return list(found.values())
 
     def publish(self, message: Stored, queues: Iterable[BrokerQueue]) -> bool:
-        """Put a message into *queues*; tells whether all of them took it."""
+        """Put a message into *queues*; return whether all of them took it."""
         taken = True
         for queue in queues:
             taken &= self._enqueue(queue, evolve(message))
@@ -553,7 +553,7 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def _is_cycle(queue: str, deaths: list[dict[str, Any]], reason: str) -> bool:
-    """Return whether a message would come round again though nobody ever rejected it: it is dropped then."""
+    """Return whether a message would cycle without a rejection, so that it has to be dropped."""
     if reason == "rejected":
         return False
     for death in deaths:

@@ -21,7 +21,7 @@ __all__ = ["Channel", "Connection"]
 
 
 class Callbacks(dict[Callable[..., Any], None]):
-    """What is called when something happens, in order of `add`."""
+    """Callbacks of an event, in order of `add`."""
 
     def add(self, callback: Callable[..., Any], *_: object, **__: object) -> None:
         """Call *callback* too."""
@@ -32,7 +32,7 @@ class Callbacks(dict[Callable[..., Any], None]):
         self.pop(callback, None)
 
     def tell(self, double: RabbitMQDouble, *args: object) -> None:
-        """Call them all; what is awaitable is awaited beside the caller."""
+        """Call them all; awaitable results are awaited in tasks beside the caller."""
         for callback in tuple(self):
             result = callback(*args)
             if isawaitable(result):
@@ -156,7 +156,7 @@ class Channel(ClientObject):
 
     @property
     def broker(self) -> Broker:
-        """What it talks to."""
+        """The connection it belongs to."""
         return self._rabbit.broker
 
     @property
@@ -293,7 +293,7 @@ class Channel(ClientObject):
 
     @operation
     async def close(self, exc: BaseException | None = None) -> None:
-        """Close it: what is not acknowledged goes back to its queues. Doing it again changes nothing."""
+        """Close it: unacknowledged messages return to their queues. Closing again changes nothing."""
         self._close(exc)
 
     # -- for the rest of the package -----------------------------------------------------
@@ -304,7 +304,7 @@ class Channel(ClientObject):
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[Broker]:
-        """Ask the broker something: what it refuses closes the channel, or even the connection."""
+        """Call the broker: a refusal closes the channel, or even the connection."""
         self._require_open()
         try:
             yield self.broker

@@ -25,12 +25,12 @@ __all__ = ["RabbitMQDouble"]
 class RabbitMQDouble(ServiceDouble):
     """A RabbitMQ broker in memory: all that is published can be consumed, by the rules of the real one.
 
-    `open_connection` stands for ``aio_pika.connect``. For tests that need no connections of their own,
+    `open_connection` replaces ``aio_pika.connect``. For tests that need no connections of their own,
     the double itself declares, publishes and consumes.
 
     Args:
-        context: what it belongs to; None: that of the current barrier.
-        name: what the log calls it.
+        context: the context it belongs to; None: that of the current barrier.
+        name: its name in the log.
 
     Attributes:
         broker: exchanges and queues.
@@ -48,7 +48,7 @@ class RabbitMQDouble(ServiceDouble):
         self._own: Channel | None = None
 
     def next_id(self) -> str:
-        """Return an id nobody else has: message ids, consumer tags."""
+        """Return a unique id, for messages and consumer tags."""
         self._ids += 1
         return f"{self._ids:032x}"
 

@@ -84,7 +84,7 @@ class Exchange(_Entity):
         Raises:
             DeliveryError: a queue that rejects what it has no room for is full.
             PublishError: no queue wants it, on a channel with *on_return_raises*.
-            ChannelNotFoundEntity: there is no such exchange; the channel is closed then.
+            ChannelNotFoundEntity: if the exchange does not exist; the channel is then closed.
         """
         channel = self.channel
         if self.internal:
@@ -263,7 +263,7 @@ class Queue(_Entity):
 
     @operation
     async def cancel(self, consumer_tag: str, timeout: float | None = None, nowait: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Have a consumer called no more; what it has already it may still acknowledge."""
+        """Stop calling a consumer; it may still acknowledge messages that it already has."""
         self._cancel(consumer_tag)
         return None if nowait else frame("Basic.CancelOk", consumer_tag=consumer_tag)
 
@@ -275,7 +275,7 @@ class Queue(_Entity):
 
     @operation
     async def purge(self, no_wait: bool = False, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
-        """Drop what is ready in it; what is delivered stays with whom it was delivered to."""
+        """Drop ready messages; delivered ones stay with their consumers."""
         found = self._find()
         count = len(found.ready)
         found.ready.clear()
@@ -300,7 +300,7 @@ class Queue(_Entity):
 
 
 class QueueIterator(ClientObject):
-    """See `Queue.iterator`. Messages it holds and nobody took go back when it is closed."""
+    """See `Queue.iterator`. Messages that it holds and that were not taken are returned when it is closed."""
 
     label: ClassVar[str] = "iterator"
 

@@ -45,7 +45,7 @@ def amqp_class(name: str) -> type[BaseException]:
 
 @define
 class Frame:
-    """What the broker answers, where pamqp is not installed."""
+    """The answers of the broker, if pamqp is not installed."""
 
     name: str
     values: dict[str, Any] = field(factory=dict)

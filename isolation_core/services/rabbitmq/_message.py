@@ -1,4 +1,4 @@
-"""Messages: what is published where aio-pika is not installed, and what is delivered."""
+"""Messages: those to publish if aio-pika is not installed, and those that are delivered."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _milliseconds(expiration: float | timedelta | datetime | None, now: float) -
 
 
 def properties_of(message: Any, now: float) -> Properties:
-    """Return what travels with *message*, a message of aio-pika or of ours; *now* in seconds since the epoch."""
+    """Return the properties of *message*, of aio-pika's class or ours; *now* in seconds since the epoch."""
     return Properties(
         headers=dict(message.headers or {}),
         content_type=message.content_type,

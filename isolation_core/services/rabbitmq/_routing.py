@@ -60,7 +60,7 @@ def topic_fits(pattern: str, key: str) -> bool:
 
 
 def _through(parts: list[str], places: set[int]) -> set[int]:
-    """Add what is reached by letting ``#`` stand for nothing."""
+    """Add the states reached if ``#`` matches nothing."""
     found = set(places)
     for place in sorted(places):
         while place < len(parts) and parts[place] == "#":

@@ -33,14 +33,14 @@ _running: ContextVar[ActivityExecution] = ContextVar("isolation_core_activity")
 
 @frozen
 class ActivityInfo:
-    """What an activity may know about itself.
+    """The facts that an activity can read about itself.
 
     Attributes:
         activity: its name.
         workflow_id: the workflow that scheduled it.
         attempt: the number of this attempt, from 1.
         scheduled_at: when it was scheduled, in virtual seconds since the epoch.
-        heartbeat_details: what the last heartbeat, of this or an earlier attempt, carried.
+        heartbeat_details: the details of the last heartbeat, of this or an earlier attempt.
     """
 
     activity: str
@@ -105,7 +105,7 @@ class ActivityExecution:
 
     @property
     def info(self) -> ActivityInfo:
-        """What the activity may know about itself."""
+        """The facts that the activity can read about itself."""
         at = self._clock.start + self._scheduled_at
         return ActivityInfo(self.name, self._workflow_id, self.attempt, at, self._details)
 
@@ -135,7 +135,7 @@ class ActivityExecution:
             before: set when the attempt that was started before this one has begun.
 
         Returns:
-            What is set when this one has.
+            The event that is set when this attempt has ended.
         """
         self._turn = before, anyio.Event()
         self._stop("schedule_to_start")

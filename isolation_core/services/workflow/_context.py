@@ -1,4 +1,4 @@
-"""What the code of a workflow is given: every way to wait, to act, and to be asked."""
+"""The context of workflow code: every way to wait, to act, and to answer."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class WorkflowContext:
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether somebody asked this workflow to cancel itself."""
+        """Whether cancellation of this workflow was requested."""
         return self._machine.cancel_requested
 
     def now(self) -> float:
@@ -213,7 +213,7 @@ class WorkflowContext:
             workflow: its name, or the function it is registered with.
             *arguments: what it gets.
             id: its id; by default made from this workflow's.
-            parent_close_policy: what happens to it when this workflow ends first.
+            parent_close_policy: its fate if this workflow ends first.
             run_timeout: how long it may take, in virtual seconds.
             retry: when it is run again after a failure; by default never.
 

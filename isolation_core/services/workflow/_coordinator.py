@@ -95,11 +95,11 @@ class Run:
 
     @property
     def history(self) -> History:
-        """What happened so far."""
+        """The events so far."""
         return History(self.workflow, self.events)
 
     def error(self) -> WorkflowFailedError:
-        """Return the error that stands for its end."""
+        """Return the error that represents its end."""
         kinds: dict[WorkflowStatus, type[WorkflowFailedError]] = {
             WorkflowStatus.CANCELED: WorkflowCancelledError,
             WorkflowStatus.TERMINATED: WorkflowTerminatedError,

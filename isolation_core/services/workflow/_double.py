@@ -36,8 +36,8 @@ class WorkflowCoordinatorDouble(ServiceDouble):
     async, and run in tasks of the loop that the double ends when it is closed.
 
     Args:
-        context: what it belongs to; None: that of the current barrier.
-        name: what the log calls it.
+        context: the context it belongs to; None: that of the current barrier.
+        name: its name in the log.
         max_concurrent_activities: how many attempts of activities run at once; None: any number.
     """
 
@@ -78,7 +78,7 @@ class WorkflowCoordinatorDouble(ServiceDouble):
 
         Args:
             function: ``async def workflow(ctx, ...)``.
-            name: what it is started by; by default the name of the function.
+            name: the name to start it by; by default that of the function.
 
         Returns:
             The function, unchanged.
@@ -100,7 +100,7 @@ class WorkflowCoordinatorDouble(ServiceDouble):
 
         Args:
             function: any callable, sync or async; a mock will do.
-            name: what workflows call it; by default the name of the function.
+            name: its name in workflows; by default that of the function.
 
         Returns:
             The function, unchanged.
@@ -168,10 +168,10 @@ class WorkflowCoordinatorDouble(ServiceDouble):
 
         Args:
             workflow: the name it is registered by, or the function.
-            *arguments: what it gets after its context: copies, as if they went over a wire.
+            *arguments: its arguments after the context: copies, as if they were sent over a wire.
             id: its id; by default made up, the same for the same seed.
             id_reuse_policy: whether the id of an ended workflow may be used again.
-            id_conflict_policy: what happens if a workflow with this id runs.
+            id_conflict_policy: how to treat a running workflow with this id.
             run_timeout: how long a run may take, in virtual seconds.
             retry: when it is run again after a failure; by default never.
             start_signal: a signal to send with the start, also to a workflow that runs already.
@@ -268,7 +268,7 @@ class WorkflowCoordinatorDouble(ServiceDouble):
 
     @operation
     async def describe_workflow(self, workflow_id: str, *, run_id: str | None = None) -> WorkflowDescription:
-        """Return how a workflow stands, by default its latest run.
+        """Return the status of a workflow, by default of its latest run.
 
         Raises:
             WorkflowNotFoundError: if it was never started.
@@ -280,7 +280,7 @@ class WorkflowCoordinatorDouble(ServiceDouble):
     async def list_workflows(
         self, *, workflow: str | None = None, status: WorkflowStatus | str | None = None
     ) -> list[WorkflowDescription]:
-        """Return every run, in order of their start, or those of a workflow, or those that stand like *status*."""
+        """Return every run, in order of their start, or those of a workflow, or those with *status*."""
         self._ready()
         wanted = None if status is None else WorkflowStatus(status)
         return [
@@ -337,7 +337,7 @@ class WorkflowCoordinatorDouble(ServiceDouble):
         replay(workflow, history)
 
     def replay_all(self) -> None:
-        """`replay` every run there was: what is not deterministic in the code comes out."""
+        """`replay` every run, to find code that is not deterministic."""
         for run in self._engine.runs:
             if run.events:
                 self.replay(run.history)
@@ -348,7 +348,7 @@ class WorkflowCoordinatorDouble(ServiceDouble):
         return CoordinatorTimeoutError(text) if kind == "timeout" else CoordinatorUnavailableError(text, kind=kind)
 
     def problems(self) -> tuple[str, ...]:
-        """Return which workflows still run, which signals nobody received, and which failures nobody saw."""
+        """Return which workflows still run, and which signals and failures were never received."""
         found = list(super().problems())
         for run in self._engine.runs:
             if run.running:
@@ -364,7 +364,7 @@ class WorkflowCoordinatorDouble(ServiceDouble):
     # -- end ---------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Forget every workflow, activity and run; what runs is ended."""
+        """Forget every workflow, activity and run; end those that run."""
         super().reset()
         self._halt()
         self._functions.clear()

@@ -1,4 +1,4 @@
-"""What can go wrong with workflows and activities; the names are those of the field."""
+"""Errors of workflows and activities; the names are those of the field."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class WorkflowTimedOutError(WorkflowFailedError, TimeoutError):
 
 
 class ActivityError(WorkflowError):
-    """An activity failed for good; what its last attempt raised is the ``__cause__``.
+    """An activity failed for good; the exception of its last attempt is the ``__cause__``.
 
     Attributes:
         activity: its name.
@@ -182,7 +182,7 @@ class WorkflowAlreadyStartedError(WorkflowError):
 
 
 class WorkflowNotFoundError(WorkflowError, LookupError):
-    """There is no such workflow, or it has ended already.
+    """The workflow does not exist, or it has ended already.
 
     Attributes:
         workflow_id: the id asked for.
@@ -198,7 +198,7 @@ class NotRegisteredError(WorkflowError, LookupError):
 
     Attributes:
         kind: ``"workflow"`` or ``"activity"``.
-        name: what was asked for.
+        name: the requested name.
         known: the registered names.
     """
 
@@ -260,7 +260,7 @@ class NonDeterminismError(WorkflowError):
     Attributes:
         event_id: the event at which they part.
         expected: the event of the history, as text; None if the history ends there.
-        actual: what the code did instead, as text; None if it did nothing.
+        actual: the command of the code instead, as text; None if it gave none.
     """
 
     def __init__(self, workflow_type: str, event_id: int, *, expected: str | None, actual: str | None) -> None:

@@ -13,8 +13,8 @@ class Future:
 
     Attributes:
         done: whether the outcome is known.
-        label: what it is the outcome of.
-        patient: whether one that is cancelled still waits for the outcome: what it stands for cleans up.
+        label: the name of its operation.
+        patient: whether a cancelled one still waits for the outcome, because its operation cleans up.
     """
 
     def __init__(self, label: str, *, on_cancel: Callable[[], object] | None = None, patient: bool = False) -> None:
@@ -42,7 +42,7 @@ class Future:
 
     @property
     def error(self) -> BaseException | None:
-        """What it failed with."""
+        """The error it failed with."""
         return self._error
 
     def when_done(self, callback: Callable[[], object]) -> None:
@@ -61,7 +61,7 @@ class Future:
         self._settle(None, error)
 
     def cancel(self, error: BaseException) -> None:
-        """Give up waiting: whoever awaits it gets *error*, unless it is patient."""
+        """Give up waiting: the awaiting code gets *error*, unless it is patient."""
         if not self.done:
             if self._on_cancel is not None:
                 self._on_cancel()

@@ -1,4 +1,4 @@
-"""What starting a workflow gives: a handle to it."""
+"""The handle that starting a workflow returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["WorkflowDescription", "WorkflowHandle"]
 
 @frozen
 class WorkflowDescription:
-    """How a run stands.
+    """The status of a run.
 
     Attributes:
         workflow_id: its workflow's id.
@@ -30,7 +30,7 @@ class WorkflowDescription:
         attempt: by the retry policy of the workflow, from 1.
         parent_id: the id of the workflow that started it as a child.
         pending_activities: names of activities that are scheduled or running, with the number of the attempt.
-        unreceived_signals: how many signals of each name nobody has taken.
+        unreceived_signals: how many signals of each name were not received.
         history_length: how many events there are.
     """
 
@@ -92,10 +92,10 @@ class WorkflowHandle:
         await self._coordinator.terminate_workflow(self.workflow_id, reason)
 
     async def describe(self) -> WorkflowDescription:
-        """Return how it stands."""
+        """Return its status."""
         return await self._coordinator.describe_workflow(self.workflow_id, run_id=self.run_id)
 
     @property
     def history(self) -> History:
-        """What happened in this run so far."""
+        """The events of this run so far."""
         return self._coordinator.history(self.workflow_id, run_id=self.run_id)

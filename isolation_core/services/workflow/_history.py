@@ -71,7 +71,7 @@ _DECIDING = ("activity", "workflow", "seconds", "workflow_id", "signal", "marker
 
 
 def copied(value: Any) -> Any:
-    """Return a copy of a payload, for the history must not change with it; what cannot be copied is shared."""
+    """Return a copy of a payload, on which later changes have no effect; objects that cannot be copied are shared."""
     try:
         return copy.deepcopy(value)
     except Exception:
@@ -149,7 +149,7 @@ class History(Sequence[Event]):
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The kinds of events, in order: what most tests want to compare."""
+        """The kinds of events, in order, for comparisons in tests."""
         return tuple(event.type.value for event in self)
 
     def to_json(self) -> str:

@@ -171,7 +171,7 @@ class Machine:
             self._looking(validator, arguments)
 
     def end(self) -> None:
-        """Stop running: what still waits is closed."""
+        """Stop running: coroutines that still wait are closed."""
         self.closed = True
         self._ready.clear()
         for routine in tuple(self._routines):
@@ -182,7 +182,7 @@ class Machine:
 
     @property
     def unreceived(self) -> dict[str, int]:
-        """How many signals of each name nobody has taken."""
+        """How many signals of each name were not received."""
         return {name: len(waiting) for name, waiting in self.signals.items() if waiting}
 
     def receive(self, name: str) -> Future:

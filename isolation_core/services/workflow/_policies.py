@@ -21,7 +21,7 @@ __all__ = [
 
 
 class WorkflowStatus(StrEnum):
-    """How a run stands."""
+    """The status of a run."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -41,7 +41,7 @@ class IdReusePolicy(StrEnum):
 
 
 class IdConflictPolicy(StrEnum):
-    """What starting does while a workflow with the same id runs."""
+    """The effect of a start while a workflow with the same id runs."""
 
     FAIL = "fail"
     USE_EXISTING = "use_existing"
@@ -49,7 +49,7 @@ class IdConflictPolicy(StrEnum):
 
 
 class ParentClosePolicy(StrEnum):
-    """What happens to a child that still runs when its parent ends."""
+    """The fate of a child that still runs when its parent ends."""
 
     TERMINATE = "terminate"
     REQUEST_CANCEL = "request_cancel"
@@ -66,9 +66,9 @@ class RetryPolicy:
 
     Attributes:
         initial_interval: seconds before the second attempt.
-        backoff_coefficient: what the interval is multiplied with after each attempt.
+        backoff_coefficient: the factor of the interval after each attempt.
         maximum_interval: its upper limit, by default a hundred times the first.
-        maximum_attempts: how many attempts in all; 0 is no limit.
+        maximum_attempts: how many attempts in all; 0 means without limit.
         non_retryable_error_types: names of exception classes (or `ApplicationError.type`) never retried.
     """
 
