@@ -486,6 +486,25 @@ class UnknownOperationError(IsolationError, AttributeError):
         super().__init__(message or f"{target} has no attribute {attribute!r}.{hint}")
 
 
+class UnknownArgumentError(IsolationError, TypeError):
+    """A selector names an argument that the operations it means do not have.
+
+    Attributes:
+        pattern: the operations that were meant.
+        argument: the name that was given.
+        suggestion: the nearest name there is, if one is near.
+        known: the names there are.
+    """
+
+    def __init__(self, pattern: str, argument: str, suggestion: str | None, known: Sequence[str]) -> None:
+        self.pattern = pattern
+        self.argument = argument
+        self.suggestion = suggestion
+        self.known = tuple(known)
+        hint = f" Did you mean {suggestion!r}?" if suggestion else ""
+        super().__init__(f"{pattern} has no argument {argument!r}.{hint} Known: {', '.join(self.known) or 'none'}.")
+
+
 class UnknownServiceError(IsolationError, LookupError):
     """No service is known under this name.
 

@@ -204,9 +204,9 @@ class Clock:
             signal.set()
 
     def _catch_up(self) -> None:
-        """Run what became due while no loop ran."""
+        """Run what became due while no loop ran, or is due at this very moment."""
         now = self.now()
-        if (due := self._next_due()) is not None and due <= now and self._armed is None:
+        if (due := self._next_due()) is not None and due <= now:
             self._run_due(now)
         else:
             self._arm()
@@ -214,7 +214,11 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Return when *seconds* have passed; a checkpoint at least."""
         await self.enter()
+        due = self.now() + max(seconds, 0.0)
         await anyio.sleep(max(seconds, 0.0))
+        # What is due at this very moment has happened when the sleep is over.
+        self._reach(due)
+        self.touch()
 
     async def wait(self, condition: Callable[[], T | None], *, timeout: float | None = None) -> T:
         """Return what *condition* gives as soon as that is not None.

@@ -18,7 +18,7 @@ from isolation_core.mocks import MockRegistry, current_registry
 from isolation_core.services._clock import Clock, VirtualClock
 from isolation_core.services._faults import FaultPlan
 from isolation_core.services._interactions import InteractionLog
-from isolation_core.services._operations import Operable, known_operations
+from isolation_core.services._operations import Operable
 from isolation_core.services._provenance import sender_of
 from isolation_core.services._registry import service_spec
 
@@ -193,9 +193,8 @@ class MockContext:
                 value=double.name,
             )
         self._doubles[double.name] = double
-        operations = known_operations(type(double))
-        for known in {str(double.service), double.name}:
-            self.log.known.setdefault(known, set()).update(operations)
+        for known in (str(double.service), double.name):
+            self.log.doubles.setdefault(known, {})[type(double)] = None
         self._endings[double] = partial(self._end, double), f"the service {double.name!r}"
 
     def _release(self, double: ServiceDouble) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from isolation_core.errors import ConfigurationError, UnusedFaultError
+from isolation_core.services._queries import known_of
 from isolation_core.services._selectors import Selector, Selects, select
 
 if TYPE_CHECKING:
@@ -157,7 +158,10 @@ class FaultPlan:
             if not fits:
                 raise ConfigurationError(f"{name}={value!r} can never hold: calls are counted from 1", name=name)
         selector = select(pattern, where=where, **arguments)
-        selector.check(self._context.log.known)
+        known = known_of(self._context.log)
+        selector.check(known, certain=False)
+        if after is not None:
+            select(after).check(known, certain=False)
         rule = FaultRule(
             selector,
             action,

@@ -11,10 +11,13 @@ import inspect
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from isolation_core.services._queries import Queries
 from isolation_core.services._snapshots import SNAPSHOTS, Snapshot
+
+if TYPE_CHECKING:
+    from isolation_core.services._operations import Operable
 
 __all__ = ["Interaction", "InteractionLog", "State"]
 
@@ -113,13 +116,13 @@ class InteractionLog(Queries):
         dropped: how many were let go.
     """
 
-    __slots__ = ("_entries", "_sequence", "dropped", "known")
+    __slots__ = ("_entries", "_sequence", "doubles", "dropped")
 
     def __init__(self, *, limit: int = LIMIT) -> None:
         self._entries: deque[Interaction] = deque(maxlen=limit)
         self._sequence = 0
         self.dropped = 0
-        self.known: dict[str, set[str]] = {}
+        self.doubles: dict[str, dict[type[Operable], None]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable
-from functools import cached_property
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, cached_property
 from types import FunctionType, MethodType
 from typing import (
     TYPE_CHECKING,
@@ -190,8 +190,10 @@ class _OperableType(type):
         return instance
 
 
-_names_of_package: Final[dict[str, set[str]]] = {}
+_clients_of_package: Final[dict[str, list[type[Operable]]]] = {}
 _OURS: Final = __name__.rpartition(".")[0] + "."
+_EVENTS: Final = ("begin", "commit", "rollback")
+"""Events that rules ask for; a double may have them or not."""
 
 
 def _package_of(cls: type[Any]) -> str | None:
@@ -200,21 +202,38 @@ def _package_of(cls: type[Any]) -> str | None:
     return package if package.startswith(_OURS) else None
 
 
-def known_operations(cls: type[Operable]) -> set[str]:
-    """Return the names of all operations of a double's class and of the client objects it hands out.
+@cache
+def known_operations(cls: type[Operable]) -> Mapping[str, frozenset[str] | None]:
+    """Return all operations of a double's class and of the client objects it hands out, with their parameters.
 
     Client objects are known of built-in services, each of which is a package of its own, and of doubles
     derived from them.
 
     Args:
         cls: the class of a double.
+
+    Returns:
+        For each name those of its parameters; None: it takes any.
     """
-    found = set(cls._operation_names)
+    classes = [cls]
     for base in cls.__mro__:
         for module in vars(base).get("_client_modules", ()):
             importlib.import_module(module)
-        found |= _names_of_package.get(_package_of(base) or "", set())
+        classes += _clients_of_package.get(_package_of(base) or "", ())
+    found: dict[str, frozenset[str] | None] = dict.fromkeys((*_EVENTS, *getattr(cls, "events", ())))
+    for each in classes:
+        for operation in each._operations.values():
+            parameters = _parameters_of(operation)
+            known = found.get(operation.name, frozenset())
+            found[operation.name] = None if parameters is None or known is None else known | parameters
     return found
+
+
+def _parameters_of(operation: Operation[Any, Any]) -> frozenset[str] | None:
+    parameters = operation.signature.parameters.values()
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return None
+    return frozenset(each.name for each in parameters)
 
 
 class Operable(metaclass=_OperableType):
@@ -246,7 +265,7 @@ class Operable(metaclass=_OperableType):
         cls._operation_names = frozenset(each.name for each in cls._operations.values())
         package = _package_of(cls)
         if package is not None:
-            _names_of_package.setdefault(package, set()).update(cls._operation_names)
+            _clients_of_package.setdefault(package, []).append(cls)
         # The specification of the mocks: the bodies under their names, nothing else.
         functions = {name: each.function for name, each in cls._operations.items()}
         cls._shape_class = type(cls.__name__, (), functions)

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from isolation_core.errors import InteractionOrderError
 from isolation_core.services._rendering import as_jsonl, as_mermaid, timeline
-from isolation_core.services._selectors import Selects, select
+from isolation_core.services._selectors import Known, Selects, select
 
 if TYPE_CHECKING:
     from isolation_core.services._interactions import Interaction
+    from isolation_core.services._operations import Operable
 
-__all__ = ["Queries"]
+__all__ = ["Queries", "known_of"]
+
+
+def known_of(log: Queries) -> dict[str, dict[str, frozenset[str] | None]]:
+    """Return the operations of the doubles of *log*, with their parameters, and what happened beside."""
+    from isolation_core.services._operations import known_operations
+
+    known: dict[str, dict[str, frozenset[str] | None]] = {}
+    for name, classes in log.doubles.items():
+        for each in classes:
+            known.setdefault(name, {}).update(known_operations(each))
+    for entry in log:
+        # Events, and operations of client objects of doubles that users wrote, are known once they happened.
+        for name in (entry.service, entry.double):
+            known.setdefault(name, {}).setdefault(entry.operation, None)
+    return known
 
 
 class Queries(ABC):
@@ -26,7 +42,7 @@ class Queries(ABC):
 
     __slots__ = ()
 
-    known: dict[str, set[str]]
+    doubles: dict[str, dict[type[Operable], None]]
 
     @abstractmethod
     def __iter__(self) -> Iterator[Interaction]: ...
@@ -50,13 +66,8 @@ class Queries(ABC):
             selector.check(self._known())
         return found
 
-    def _known(self) -> Mapping[str, set[str]]:
-        known = {service: set(operations) for service, operations in self.known.items()}
-        for entry in self:
-            # Events and the operations of client objects are known once they happened.
-            known.setdefault(entry.service, set()).add(entry.operation)
-            known.setdefault(entry.double, set()).add(entry.operation)
-        return known
+    def _known(self) -> Known:
+        return known_of(self)
 
     # -- assertions ----------------------------------------------------------------
 

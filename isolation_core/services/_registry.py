@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from isolation_core.services._context import MockContext
     from isolation_core.services._double import ServiceDouble
 
-__all__ = ["ServiceBuilder", "ServiceSpec", "known_services", "register_service", "service_spec", "unregister_service"]
+__all__ = [
+    "ServiceBuilder",
+    "ServiceSpec",
+    "known_services",
+    "operations_of",
+    "register_service",
+    "service_spec",
+    "unregister_service",
+]
 
 ServiceBuilder = Callable[..., "ServiceDouble"]
 """Called as ``builder(context, name=..., **options)``; a `ServiceDouble` class is one."""
@@ -50,12 +58,17 @@ class ServiceSpec:
     depends_on: tuple[str, ...] = field(default=(), converter=_names, kw_only=True)
     capabilities: frozenset[str] = field(default=frozenset(), converter=_words, kw_only=True)
 
+    def load(self) -> ServiceBuilder:
+        """Return the builder, imported if need be."""
+        if not isinstance(self.builder, str):
+            return self.builder
+        module, _, attribute = self.builder.partition(":")
+        builder: ServiceBuilder = getattr(importlib.import_module(module), attribute)
+        return builder
+
     def build(self, context: MockContext, *, name: str | None = None, **options: Any) -> ServiceDouble:
         """Make the double; it belongs to *context*."""
-        builder = self.builder
-        if isinstance(builder, str):
-            module, _, attribute = builder.partition(":")
-            builder = getattr(importlib.import_module(module), attribute)
+        builder = self.load()
         double: ServiceDouble = builder(context, name=name or self.name, **options)
         return double
 
@@ -148,6 +161,17 @@ def service_spec(name: str, *, wanted_by: str | None = None) -> ServiceSpec:
         known = known_services()
         raise UnknownServiceError(name, known, nearest(name.lower(), known), wanted_by=wanted_by)
     return spec
+
+
+def operations_of(name: str) -> Mapping[str, frozenset[str] | None]:
+    """Return the operations of a registered service with their parameters, as far as they can be known unmade."""
+    from isolation_core.services._operations import Operable, known_operations
+
+    try:
+        builder = service_spec(name).load()
+    except ImportError:
+        return {}
+    return known_operations(builder) if isinstance(builder, type) and issubclass(builder, Operable) else {}
 
 
 def _load_entry_points() -> None:

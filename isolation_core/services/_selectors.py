@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from isolation_core._suggest import nearest
-from isolation_core.errors import UnknownOperationError
+from isolation_core.errors import UnknownArgumentError, UnknownOperationError
+from isolation_core.services._registry import known_services, operations_of
 
 if TYPE_CHECKING:
     from isolation_core.services._interactions import Interaction
 
-__all__ = ["Selector", "Selects", "select"]
+__all__ = ["Known", "Selector", "Selects", "select"]
 
 _MISSING = object()
+
+Known = Mapping[str, Mapping[str, frozenset[str] | None]]
+"""For each service the names of its operations with those of their parameters; None: it takes any."""
 
 
 @frozen
@@ -55,28 +59,48 @@ class Selector:
         more = " where ..." if self.where is not None else ""
         return f"{self.pattern}({shown}){more}" if shown else f"{self.pattern}{more}"
 
-    def check(self, known: Mapping[str, set[str]]) -> None:
+    def check(self, known: Known, *, certain: bool = True) -> None:
         """Refuse a pattern that can never match because it is misspelled.
 
         Args:
-            known: operations by service.
+            known: parameters by operation by service, of the doubles there are.
+            certain: True: there will be no further doubles, so a service nobody knows is an error;
+                False: only if a similar one is known.
 
         Raises:
-            UnknownOperationError: with a did-you-mean.
+            UnknownOperationError: for a service or operation that does not exist, with a did-you-mean.
+            UnknownArgumentError: for an argument that none of the operations has, likewise.
         """
         service, _, operation = self.pattern.rpartition(".")
-        if set("*?[") & set(self.pattern) or not known:
+        if service and not any(fnmatchcase(name, service) for name in known):
+            known = self._not_made(service, known, certain=certain)
+        operations: dict[str, frozenset[str] | None] = {}
+        for name, those in known.items():
+            if not service or fnmatchcase(name, service):
+                operations.update(those)
+        if not operations:
             return
-        if service and service not in known:
-            close = nearest(service, known)
-            if close:
-                raise UnknownOperationError(self.pattern, service, close)
-            return
-        operations = known[service] if service else set().union(*known.values())
-        if operation not in operations:
-            close = nearest(operation, operations)
+        meant = [each for each in operations if fnmatchcase(each, operation)]
+        if not meant:
+            close = nearest(operation.strip("*?"), operations)
             if close:
                 raise UnknownOperationError(service or "any service", operation, close)
+            return
+        for argument in self.arguments:
+            parameters = [operations[each] for each in meant]
+            if not any(each is None or argument in each for each in parameters):
+                names = sorted(frozenset[str]().union(*(each or () for each in parameters)))
+                raise UnknownArgumentError(self.pattern, argument, nearest(argument, names), names)
+
+    def _not_made(self, service: str, known: Known, *, certain: bool) -> Known:
+        """Return the operations of services that match and have no double here."""
+        registered = known_services()
+        found = {name: operations_of(name) for name in registered if fnmatchcase(name, service)}
+        if not found:
+            close = nearest(service.strip("*?"), {*known, *registered})
+            if close or (certain and known):
+                raise UnknownOperationError(self.pattern, service, close)
+        return found
 
 
 Selects = str | Selector

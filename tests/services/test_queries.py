@@ -8,12 +8,13 @@ from unittest.mock import ANY
 import anyio
 import pytest
 
-from isolation_core.errors import InteractionOrderError, UnknownOperationError
+from isolation_core.errors import InteractionOrderError, UnknownArgumentError, UnknownOperationError
 from isolation_core.services import (
     InteractionLog,
     MockContext,
     ServiceDouble,
     debug_cross_service_interactions,
+    fail,
     operation,
     select,
 )
@@ -66,7 +67,6 @@ async def test_calls_are_found_by_name_and_arguments() -> None:
     assert [entry.arguments["data"] for entry in log.calls("queue.*", topic="orders")] == [1]
     assert len(log.calls("queue.send", topic=ANY, data=2)) == 1
     assert len(log.calls("send", where=lambda entry: entry.service == "store")) == 2
-    assert log.calls("queue.send", nothing=1) == []
 
 
 async def test_a_misspelled_pattern_is_an_error() -> None:
@@ -77,6 +77,28 @@ async def test_a_misspelled_pattern_is_an_error() -> None:
     with pytest.raises(UnknownOperationError, match="Did you mean 'queue'"):
         log.calls("queu.send")
     log.assert_never("queue.break_")
+    for pattern, meant in (("queu.*", "queue"), ("queue.sned*", "send"), ("*.sendd", "send"), ("kafak.send*", "kafka")):
+        with pytest.raises(UnknownOperationError, match=f"Did you mean '{meant}'"):
+            log.assert_never(pattern)
+        with pytest.raises(UnknownOperationError, match=f"Did you mean '{meant}'"):
+            log.assert_in_order(pattern)
+    with pytest.raises(UnknownOperationError):
+        log.assert_never("nothing_like_it.*")
+    log.assert_never("kafka.send_event")  # a service that this context never made
+
+
+async def test_a_misspelled_argument_is_an_error() -> None:
+    """An argument that none of the operations has says what was meant, in queries and in rules of faults."""
+    context = await played()
+    with pytest.raises(UnknownArgumentError, match="Did you mean 'topic'"):
+        context.log.assert_never("queue.send", topc="orders")
+    with pytest.raises(UnknownArgumentError, match="Did you mean 'topic'"):
+        context.log.assert_in_order(select("*.send", topc="orders"))
+    with pytest.raises(UnknownArgumentError, match="Did you mean 'topic'"):
+        context.faults.add("queue.send", fail(), topc="orders")
+    with pytest.raises(UnknownArgumentError, match="Did you mean 'topic'"):
+        context.faults.add("queue.send", fail(), after=select("queue.send", topc="orders"))
+    context.log.assert_never("queue.send", topic="nowhere")
 
 
 async def test_order_across_services() -> None:

@@ -50,10 +50,6 @@ class KafkaDouble(ServiceDouble):
         super().__init__(context, name=name)
         self._options = (partitions, auto_create)
         self._callback_task: int | None = None  # the task in which a rebalance listener runs
-        # What its producers and consumers can do may be named in queries and fault rules, too.
-        known = self.context.log.known[str(self.service)]
-        for client in (KafkaProducer, KafkaConsumer):
-            known.update(each.name for each in client._operations.values())
         self._begin()
 
     def _begin(self) -> None:

@@ -13,7 +13,7 @@ from isolation_core.services._context import MockContext
 from isolation_core.services._double import ServiceDouble
 from isolation_core.services._operations import operation
 from isolation_core.services._types import ServiceType
-from isolation_core.services.redis._clients import Connected, RedisLock, RedisPipeline, RedisPubSub, require_asyncio
+from isolation_core.services.redis._clients import Connected, require_asyncio
 from isolation_core.services.redis._commands import client_operations
 from isolation_core.services.redis._prefix import Prefix, prefixed_client_class
 from isolation_core.services.redis._virtual import connection_class, fake_server, lock_class, required
@@ -63,9 +63,6 @@ class RedisDouble(Connected, ServiceDouble):
         self, context: MockContext | None = None, *, name: str | None = None, url: str | None = None, **options: Any
     ) -> None:
         super().__init__(context, name=name)
-        # Rules and queries may name what the objects it hands out do, before there is one.
-        known = self.context.log.known.setdefault(str(self.service), set())
-        known.update(name for cls in (RedisPipeline, RedisPubSub, RedisLock) for name in cls._operations)
         self._options = options
         self._url = url
         self._passing: list[Any] = []
