@@ -55,7 +55,7 @@ def note_use(mock: Any, state: Any) -> None:
         outer = outer.parent
     barrier = current_barrier()
     if here is not None and (barrier is None or here.opened_in is barrier or here.entered_in is barrier):
-        home.note_foreign_use(mock, here.owner)
+        home.note_foreign_use(mock, here.owner, borrower=here, strict=here.strict)
     elif barrier is not None and home.opened_in not in (None, barrier, *barrier.ancestors()):
         # A barrier without mocks of its own.
-        home.note_foreign_use(mock, barrier.owner)
+        home.note_foreign_use(mock, barrier.owner, strict=barrier.mode == "strict")

@@ -77,7 +77,7 @@ class MockRegistry:
 
     __slots__ = (
         "__weakref__", "_built", "_closed", "_lifecycle", "_lost", "_mocks", "_patchers", "_prune_at", "_running",
-        "_token", "_told", "entered_in", "leaks", "opened_in", "owner", "parent", "pending",
+        "_token", "_told", "borrowed", "entered_in", "leaks", "opened_in", "owner", "parent", "pending",
         "record", "strict", "timeout",
     )  # fmt: skip
 
@@ -93,6 +93,7 @@ class MockRegistry:
         self.owner = owner
         self.strict = strict
         self.record = record
+        self.borrowed: Callable[[dict[str, Any]], object] | None = None  # receives uses of mocks of others in here
         self.timeout = timeout
         self.parent: MockRegistry | None = current_registry.get()
         self.leaks: tuple[Leak, ...] = ()
@@ -286,11 +287,19 @@ class MockRegistry:
 
     # -- use by others ---------------------------------------------------------
 
-    def note_foreign_use(self, mock: Any, user: str) -> None:
+    def note_foreign_use(
+        self, mock: Any, user: str, *, borrower: MockRegistry | None = None, strict: bool = False
+    ) -> None:
         """Report that *mock* is used in the barrier of *user*, which is not inside this one.
 
+        Args:
+            mock: the mock of this registry.
+            user: the owner of the barrier it is used in.
+            borrower: the registry of that barrier, if it has one.
+            strict: whether that barrier is strict.
+
         Raises:
-            ForeignMockUseError: if the registry or the mock is strict.
+            ForeignMockUseError: if the mock, its registry or the barrier it is used in is strict.
         """
         name, made_at = _root_name(mock), place_text(_root(mock)._isolation_state.made_at)
         key = id(_root(mock)), user
@@ -298,11 +307,14 @@ class MockRegistry:
             self._told = set()
         if key not in self._told and self.record is not None:
             self._told.add(key)
-            self.record(
-                "cross-scenario", what="mock", path=name, owner=self.owner, user=user, operation="call",
-                made_at=made_at, used_at=place_text(caller()), discarded=False,
-            )  # fmt: skip
-        if self.strict or mock._isolation_state.strict:
+            facts = {
+                "what": "mock", "path": name, "owner": self.owner, "user": user, "operation": "call",
+                "made_at": made_at, "used_at": place_text(caller()), "discarded": False,
+            }  # fmt: skip
+            self.record("cross-scenario", **facts)
+            if borrower is not None and borrower.borrowed is not None:
+                borrower.borrowed(facts)
+        if self.strict or strict or mock._isolation_state.strict:
             raise ForeignMockUseError(name, owner=self.owner, user=user, made_at=made_at)
 
     # -- closing ---------------------------------------------------------------

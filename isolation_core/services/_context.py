@@ -99,6 +99,7 @@ class MockContext:
                 _ = barrier.mocks
                 strict = barrier.mode == "strict" if strict is None else strict
             mocks = MockRegistry(self.owner, strict=bool(strict), record=self._record, running=_users)
+        mocks.borrowed = self.foreign_uses.append
         self.mocks = mocks
         self._doubles: dict[str, ServiceDouble] = {}
         self._endings: dict[object, tuple[Callable[[], object], str | None]] = {}

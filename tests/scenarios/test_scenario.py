@@ -151,15 +151,15 @@ async def test_use_from_another_scenario(strict: bool) -> None:
             if strict:
                 with pytest.raises(ForeignMockUseError, match="of scenario 'first' was used by scenario 'second'"):
                     await mocks["store"].put(line)
+                with pytest.raises(ForeignMockUseError, match="of scenario 'first' was used by scenario 'second'"):
+                    await theirs.put("foreign")
             else:
                 await mocks["store"].put(line)
-            await theirs.put("foreign")
+                await theirs.put("foreign")
         done.set()
-    sides = [(use["owner"], use["user"], use["path"]) for use in second.context.foreign_uses]
-    assert sides == [("scenario 'first'", "scenario 'second'", "store.line")]
-    assert ("scenario 'first'", "scenario 'second'", "store.put") in [
-        (use["owner"], use["user"], use["path"]) for use in made[0].context.foreign_uses
-    ]
+    expected = [("scenario 'first'", "scenario 'second'", path) for path in ("store.line", "store.put")]
+    for scenario in (second, made[0]):
+        assert [(use["owner"], use["user"], use["path"]) for use in scenario.context.foreign_uses] == expected
 
 
 async def test_what_belongs_to_the_barrier_may_be_used_in_a_scenario() -> None:

@@ -15,7 +15,7 @@ from isolation_core.services.kafka._assignors import assignor_name
 from isolation_core.services.kafka._cluster import offsets_of
 from isolation_core.services.kafka._errors import kafka_class, kafka_error
 from isolation_core.services.kafka._log import Message
-from isolation_core.services.kafka._options import CONSUMER_OPTIONS, check_limit, check_options, check_subscription
+from isolation_core.services.kafka._options import CONSUMER_OPTIONS, check_limit, check_subscription
 from isolation_core.services.kafka._records import record_of
 from isolation_core.services.kafka._structs import (
     ConsumerRecord,
@@ -48,7 +48,7 @@ class KafkaConsumer(ClientObject):
         max_poll_interval_ms: a member that does not read for so long, on the clock, leaves the group.
         max_poll_records: the limit of `getmany`.
         isolation_level: ``"read_uncommitted"`` or ``"read_committed"``.
-        **options: the client's other ones, accepted without effect.
+        **options: the client's other ones, which have no effect in memory; ``group_instance_id`` is refused.
     """
 
     label = "consumer"
@@ -69,7 +69,7 @@ class KafkaConsumer(ClientObject):
         isolation_level: str = "read_uncommitted",
         **options: Any,
     ) -> None:
-        check_options("AIOKafkaConsumer", options, CONSUMER_OPTIONS)
+        CONSUMER_OPTIONS.check(options)
         if isolation_level not in {"read_uncommitted", "read_committed"}:
             raise ValueError(f"Incorrect isolation level {isolation_level}")
         check_limit("max_poll_records", max_poll_records, verb="should be")

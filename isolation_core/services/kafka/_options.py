@@ -4,63 +4,38 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
 from typing import Any, Final
 
-from isolation_core._suggest import did_you_mean
+from isolation_core.services._options import Options
 
 __all__ = [
     "CONSUMER_OPTIONS",
     "PRODUCER_OPTIONS",
     "check_delivery",
     "check_limit",
-    "check_options",
     "check_subscription",
 ]
 
-_COMMON: Final = frozenset(
-    {
-        "loop",
-        "bootstrap_servers",
-        "client_id",
-        "metadata_max_age_ms",
-        "request_timeout_ms",
-        "api_version",
-        "retry_backoff_ms",
-        "security_protocol",
-        "ssl_context",
-        "connections_max_idle_ms",
-        "sasl_mechanism",
-        "sasl_plain_password",
-        "sasl_plain_username",
-        "sasl_kerberos_service_name",
-        "sasl_kerberos_domain_name",
-        "sasl_oauth_token_provider",
-    }
+_COMMON: Final = (
+    "loop bootstrap_servers client_id metadata_max_age_ms request_timeout_ms api_version retry_backoff_ms "
+    "security_protocol ssl_context connections_max_idle_ms sasl_mechanism sasl_plain_password sasl_plain_username "
+    "sasl_kerberos_service_name sasl_kerberos_domain_name sasl_oauth_token_provider "
 )
-PRODUCER_OPTIONS: Final = _COMMON | {"acks", "compression_type", "max_batch_size", "linger_ms", "enable_idempotence"}
-CONSUMER_OPTIONS: Final = _COMMON | {
-    "group_instance_id",
-    "fetch_max_wait_ms",
-    "fetch_max_bytes",
-    "fetch_min_bytes",
-    "max_partition_fetch_bytes",
-    "check_crcs",
-    "rebalance_timeout_ms",
-    "session_timeout_ms",
-    "heartbeat_interval_ms",
-    "consumer_timeout_ms",
-    "exclude_internal_topics",
-    "client_rack",
-}
-
-
-def check_options(client: str, given: Iterable[str], known: frozenset[str]) -> None:
-    """Raise TypeError, as the client does, for an option that it does not have."""
-    for name in given:
-        if name not in known:
-            hint = did_you_mean(name, known, before="; ")
-            raise TypeError(f"{client}.__init__() got an unexpected keyword argument {name!r}{hint}")
+PRODUCER_OPTIONS: Final = Options(
+    "AIOKafkaProducer.__init__",
+    modelled="key_serializer value_serializer acks compression_type enable_idempotence partitioner max_request_size "
+    "transactional_id transaction_timeout_ms",
+    harmless=_COMMON + "max_batch_size linger_ms",
+)
+CONSUMER_OPTIONS: Final = Options(
+    "AIOKafkaConsumer.__init__",
+    modelled="group_id key_deserializer value_deserializer auto_offset_reset enable_auto_commit "
+    "auto_commit_interval_ms partition_assignment_strategy max_poll_interval_ms max_poll_records isolation_level",
+    harmless=_COMMON
+    + "fetch_max_wait_ms fetch_max_bytes fetch_min_bytes max_partition_fetch_bytes check_crcs rebalance_timeout_ms "
+    "session_timeout_ms heartbeat_interval_ms consumer_timeout_ms exclude_internal_topics client_rack",
+    refused={"group_instance_id": None},
+)
 
 
 def check_delivery(acks: int | str | None, compression: str | None, *, exactly_once: bool) -> None:

@@ -12,7 +12,7 @@ from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
 from isolation_core.services.kafka._cluster import Transactional, offsets_of
 from isolation_core.services.kafka._errors import kafka_error
-from isolation_core.services.kafka._options import PRODUCER_OPTIONS, check_delivery, check_options
+from isolation_core.services.kafka._options import PRODUCER_OPTIONS, check_delivery
 from isolation_core.services.kafka._records import check_headers, check_parts, record_size
 from isolation_core.services.kafka._structs import RecordMetadata, TopicPartition
 
@@ -66,7 +66,7 @@ class KafkaProducer(ClientObject):
         max_request_size: in bytes.
         transactional_id: makes it transactional.
         transaction_timeout_ms: on the virtual clock; then the transaction is aborted and the producer fenced.
-        **options: the client's other ones, accepted without effect.
+        **options: the client's other ones, which have no effect in memory.
     """
 
     label = "producer"
@@ -86,7 +86,7 @@ class KafkaProducer(ClientObject):
         transaction_timeout_ms: int = 60000,
         **options: Any,
     ) -> None:
-        check_options("AIOKafkaProducer", options, PRODUCER_OPTIONS)
+        PRODUCER_OPTIONS.check(options)
         check_delivery(acks, compression_type, exactly_once=enable_idempotence or transactional_id is not None)
         super().__init__(double)
         self._cluster = double._cluster

@@ -8,11 +8,13 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import anyio
 from attrs import frozen
 
+from isolation_core.errors import ConfigurationError
 from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
 from isolation_core.services.nats._errors import nats_error
@@ -171,6 +173,7 @@ class Subscription(ClientObject):
         self._sid = sid
         self._cb = cb
         self._max = max_msgs
+        self._limits = (512 * 1024, 128 * 1024 * 1024)
         self._pending: deque[Msg] = deque()
         self._busy = 0
         self._internal = False
@@ -200,7 +203,12 @@ class Subscription(ClientObject):
 
     def _receive(self, message: Msg) -> None:
         self.delivered += 1
-        self._pending.append(message)
+        messages, size = self._limits
+        if 0 < messages <= len(self._pending) or 0 < size <= self.pending_bytes + len(message.data):
+            slow = nats_error("SlowConsumerError", message.subject, message.reply, self._sid, self)
+            self._connection._nats.background.start(partial(self._connection._failed, slow), "nats error callback")
+        else:
+            self._pending.append(message)
         if self._max and self.delivered >= self._max:
             self._drop_interest()
         if self._cb is not None and not self._busy:
@@ -326,7 +334,17 @@ class Connection(ClientObject):
 
     label: ClassVar[str] = "connection"
 
-    def __init__(self, double: NatsDouble, number: int, *, internal: bool = False, **callbacks: Any) -> None:
+    def __init__(
+        self,
+        double: NatsDouble,
+        number: int,
+        *,
+        internal: bool = False,
+        no_echo: bool = False,
+        inbox_prefix: str | bytes = b"_INBOX",
+        drain_timeout: float = 30,
+        **callbacks: Any,
+    ) -> None:
         super().__init__(double)
         self._nats = double
         self._internal = internal
@@ -334,6 +352,9 @@ class Connection(ClientObject):
         self._subscriptions: dict[int, Subscription] = {}
         self._sids = 0
         self._inboxes = 0
+        self._prefix = inbox_prefix.decode() if isinstance(inbox_prefix, bytes) else inbox_prefix
+        self._drain_timeout = drain_timeout
+        self.no_echo = no_echo
         self.client_id = number
         self.is_closed = False
         self.is_draining = False
@@ -365,7 +386,8 @@ class Connection(ClientObject):
         if draining and self.is_draining:
             raise nats_error("ConnectionDrainingError")
 
-    async def _failed(self, error: Exception) -> None:
+    async def _failed(self, error: BaseException) -> None:
+        assert isinstance(error, Exception)
         self.last_error = error
         if (callback := self._callbacks.get("error_cb")) is not None:
             await callback(error)
@@ -397,7 +419,7 @@ class Connection(ClientObject):
                     sent[key] = value.strip()
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
-        return self._nats.deliver(subject, bytes(payload), reply, sent)
+        return self._nats.deliver(subject, bytes(payload), reply, sent, self)
 
     @operation
     async def subscribe(
@@ -407,8 +429,8 @@ class Connection(ClientObject):
         cb: Callback | None = None,
         future: object = None,
         max_msgs: int = 0,
-        pending_msgs_limit: int = 0,
-        pending_bytes_limit: int = 0,
+        pending_msgs_limit: int = 512 * 1024,
+        pending_bytes_limit: int = 128 * 1024 * 1024,
     ) -> Subscription:
         """Subscribe: with a coroutine function to call, or to be read from.
 
@@ -416,12 +438,19 @@ class Connection(ClientObject):
             subject: ``*`` stands for one token, ``>`` at the end for one or more.
             queue: of those with the same one, only one gets a message.
             cb: called with one message after the other.
-            future: not supported.
-            max_msgs: not used by the client either; see `Subscription.unsubscribe`.
-            pending_msgs_limit: not needed.
-            pending_bytes_limit: not needed.
+            future: refused: the client's own way of waiting for one message.
+            max_msgs: end it after so many messages.
+            pending_msgs_limit: how many messages may wait; what comes then is dropped, with ``SlowConsumerError``.
+            pending_bytes_limit: likewise for their size.
         """
-        return self._subscribe(subject, queue, cb)
+        if future is not None:
+            raise ConfigurationError(
+                "subscribe(future=...) is not modelled; use next_msg(), or a callback that sets it", name="future"
+            )
+        subscription = self._subscribe(subject, queue, cb)
+        subscription._max = max_msgs
+        subscription._limits = pending_msgs_limit, pending_bytes_limit
+        return subscription
 
     def _subscribe(self, subject: str, queue: str = "", cb: Callback | None = None) -> Subscription:
         check_subscribe(subject, queue)
@@ -462,7 +491,7 @@ class Connection(ClientObject):
     def new_inbox(self) -> str:
         """Return a subject nobody else uses."""
         self._inboxes += 1
-        return f"_INBOX.{self.client_id}.{self._inboxes}"
+        return f"{self._prefix}.{self.client_id}.{self._inboxes}"
 
     @operation
     async def flush(self, timeout: float = 10) -> None:
@@ -477,9 +506,10 @@ class Connection(ClientObject):
         self._require_open()
         subscriptions = tuple(self._subscriptions.values())
         self.is_draining = True
-        for each in subscriptions:
-            if each._cb is not None:
-                await each._drain()
+        with anyio.move_on_after(self._drain_timeout):
+            for each in subscriptions:
+                if each._cb is not None:
+                    await each._drain()
         await self._close()
 
     @operation
@@ -504,8 +534,10 @@ class Connection(ClientObject):
     @operation
     def jetstream(self, /, **options: Any) -> JetStream:
         """Return the JetStream of the server."""
+        from isolation_core.services.nats._double import JETSTREAM_OPTIONS
         from isolation_core.services.nats._jetstream import JetStream
 
+        JETSTREAM_OPTIONS.check(options)
         return JetStream(self)
 
     def problems(self) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from isolation_core.services._background import Background
 from isolation_core.services._double import ServiceDouble
 from isolation_core.services._operations import operation
+from isolation_core.services._options import Options
 from isolation_core.services._types import ServiceType
 from isolation_core.services.nats._client import Callback, Connection, Msg, Subscription, body_of, matching
 from isolation_core.services.nats._errors import nats_class, nats_error
@@ -17,7 +18,22 @@ if TYPE_CHECKING:
     from isolation_core.services._context import MockContext
     from isolation_core.services.nats._jetstream import JetStream
 
-__all__ = ["NatsDouble"]
+__all__ = ["CONNECT_OPTIONS", "JETSTREAM_OPTIONS", "NatsDouble"]
+
+
+# Where a server is, how to log in and how to come back to it says nothing in memory.
+CONNECT_OPTIONS: Final = Options(
+    "nats.connect",
+    modelled="error_cb disconnected_cb closed_cb reconnected_cb no_echo inbox_prefix drain_timeout",
+    harmless="discovered_server_cb name pedantic verbose allow_reconnect connect_timeout reconnect_time_wait "
+    "max_reconnect_attempts ping_interval max_outstanding_pings dont_randomize flusher_queue_size tls tls_hostname "
+    "tls_handshake_first user password token signature_cb user_jwt_cb user_credentials nkeys_seed nkeys_seed_str "
+    "pending_size flush_timeout ws_connection_headers reconnect_to_server_handler lame_duck_mode_cb "
+    "skip_subject_validation",
+)
+JETSTREAM_OPTIONS: Final = Options(
+    "Client.jetstream", harmless="timeout publish_async_max_pending", refused={"prefix": "$JS.API", "domain": None}
+)
 
 
 class NatsDouble(ServiceDouble):
@@ -54,14 +70,15 @@ class NatsDouble(ServiceDouble):
 
     @operation
     async def open_connection(self, /, servers: object = None, **options: Any) -> Connection:
-        """Open a connection, as ``nats.connect`` does; of the options, the callbacks are used.
+        """Open a connection, as ``nats.connect`` does; it connects the double too.
 
-        It connects the double too.
+        Raises:
+            TypeError: for an option that nats-py does not have.
         """
+        CONNECT_OPTIONS.check(options)
         self.is_connected = True
         self._connections += 1
-        callbacks = {name: value for name, value in options.items() if name.endswith("_cb") and value is not None}
-        return Connection(self, self._connections, **callbacks)
+        return Connection(self, self._connections, **options)
 
     def _connection(self) -> Connection:
         self._require_connected()
@@ -76,13 +93,17 @@ class NatsDouble(ServiceDouble):
         found, self._acknowledgement = self._acknowledgement, None
         return found
 
-    def deliver(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str] | None) -> int:
+    def deliver(
+        self, subject: str, data: bytes, reply: str, headers: Mapping[str, str] | None, sender: Connection | None = None
+    ) -> int:
         """Give a message to everybody who asks for it, and to the stream that keeps it; returns to how many."""
         clients = [each for each in self._clients.values() if isinstance(each, Connection)]
         groups: dict[tuple[str, str], list[Subscription]] = {}
         chosen: list[Subscription] = []
         for client in clients:
             for each in matching(list(client._subscriptions.values()), subject):
+                if client is sender and client.no_echo:
+                    continue
                 if each.queue:
                     groups.setdefault((each.queue, each.subject), []).append(each)
                 else:
@@ -137,6 +158,7 @@ class NatsDouble(ServiceDouble):
         """Return the JetStream of the server."""
         from isolation_core.services.nats._jetstream import JetStream
 
+        JETSTREAM_OPTIONS.check(options)
         return JetStream(self._connection())
 
     # -- for those who use it ------------------------------------------------------

@@ -12,7 +12,7 @@ _BASES: Final[dict[str, str | type[BaseException]]] = {
     "Error": Exception, "TimeoutError": "Error", "NoRespondersError": "Error", "ConnectionClosedError": "Error",
     "ConnectionDrainingError": "Error", "BadSubscriptionError": "Error", "BadSubjectError": "Error",
     "BadHeaderError": "Error", "MaxPayloadError": "Error", "NotJSMessageError": "Error", "MsgAlreadyAckdError": "Error",
-    "NoServersError": "Error", "StaleConnectionError": "Error",
+    "NoServersError": "Error", "SlowConsumerError": "Error", "StaleConnectionError": "Error",
 }  # fmt: skip
 _JETSTREAM: Final[dict[str, str]] = {
     "Error": "", "APIError": "Error", "ServiceUnavailableError": "APIError", "ServerError": "APIError",

@@ -211,7 +211,16 @@ class Stream:
     @property
     def size(self) -> int:
         """How many bytes are in it."""
-        return sum(len(each.data) + len(each.subject) for each in self.entries.values())
+        return sum(self._stored(each.subject, each.data, each.headers) for each in self.entries.values())
+
+    def _stored(self, subject: str, data: bytes, headers: Mapping[str, str] | None) -> int:
+        """Return how many bytes the server counts for a message: what it writes, not what it was given."""
+        lines = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items()) if headers else 0
+        size = len(subject.encode()) + len(data) + (lines + 12 if lines else 0)
+        if self.config["storage"] == "memory":
+            return size + 16
+        # A record of the file store: length, sequence, time, length of the subject and of headers, a checksum.
+        return size + 22 + 8 + (4 if lines else 0)
 
     def last_of(self, subject: str) -> Entry | None:
         """Return the newest message of *subject*."""
@@ -240,7 +249,7 @@ class Stream:
             raise api_error(400, 10054, "message size exceeds maximum allowed")
         if config["discard"] == "new" and 0 < config["max_msgs"] <= len(self.entries):
             raise api_error(503, 10077, "maximum messages exceeded")
-        if config["discard"] == "new" and 0 < config["max_bytes"] < self.size + len(data) + len(subject):
+        if config["discard"] == "new" and 0 < config["max_bytes"] < self.size + self._stored(subject, data, headers):
             raise api_error(503, 10077, "maximum bytes exceeded")
         self.last_seq += 1
         entry = Entry(self.last_seq, subject, data, dict(headers) if headers else None, self.clock.time())

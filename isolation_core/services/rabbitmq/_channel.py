@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from isolation_core.services.rabbitmq._double import RabbitMQDouble
 
 __all__ = ["Channel", "Connection"]
+
+
+_log: Final = logging.getLogger("aio_pika.tools")
 
 
 class Callbacks(dict[Callable[..., Any], None]):
@@ -34,7 +38,13 @@ class Callbacks(dict[Callable[..., Any], None]):
     def tell(self, double: RabbitMQDouble, *args: object) -> None:
         """Call them all; awaitable results are awaited in tasks beside the caller."""
         for callback in tuple(self):
-            result = callback(*args)
+            try:
+                result = callback(*args)
+            except Exception as error:
+                # As in aio-pika: what called goes on. The double tells of it at the end.
+                _log.error("Callback %r error: %s: %s", callback, type(error).__name__, error)
+                double.background.errors.append(error)
+                continue
             if isawaitable(result):
 
                 async def wait(result: Any = result) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from isolation_core.services._background import Background
 from isolation_core.services._double import ServiceDouble
 from isolation_core.services._operations import operation
+from isolation_core.services._options import Options
 from isolation_core.services._types import ServiceType
 from isolation_core.services.rabbitmq._broker import Broker
 from isolation_core.services.rabbitmq._channel import Channel, Connection
@@ -19,7 +20,17 @@ from isolation_core.services.rabbitmq._message import IncomingMessage, Message
 if TYPE_CHECKING:
     from isolation_core.services._context import MockContext
 
-__all__ = ["RabbitMQDouble"]
+__all__ = ["CONNECT_OPTIONS", "RabbitMQDouble"]
+
+
+# Where a server is, and how to log in, says nothing in memory.
+CONNECT_OPTIONS: Final = Options(
+    "aio_pika.connect",
+    harmless="host port login password virtualhost ssl loop ssl_options ssl_context timeout client_properties name "
+    "heartbeat auth channel_max frame_max interleave happy_eyeballs_delay reconnect_interval fail_fast "
+    "connection_timeout",
+    refused={"connection_class": None},
+)
 
 
 class RabbitMQDouble(ServiceDouble):
@@ -56,10 +67,13 @@ class RabbitMQDouble(ServiceDouble):
 
     @operation
     async def open_connection(self, /, url: str | None = None, **options: Any) -> Connection:
-        """Open a connection, as ``aio_pika.connect`` and ``connect_robust`` do; arguments are logged and not needed.
+        """Open a connection, as ``aio_pika.connect`` and ``connect_robust`` do; it connects the double too.
 
-        It connects the double too.
+        Raises:
+            TypeError: for an option that aio-pika does not have.
+            ConfigurationError: for one that is not modelled: ``connection_class``.
         """
+        CONNECT_OPTIONS.check(options)
         self.is_connected = True
         self._connections += 1
         return Connection(self, self._connections)
