@@ -24,7 +24,6 @@ from isolation_core._ambient import current_barrier, open_barriers, task_barrier
 from isolation_core._baseline import mark_known
 from isolation_core._modes import Mode
 from isolation_core._opening import PLAIN, Opening
-from isolation_core._teardown import both
 from isolation_core._watched import check_kinds, territory_of
 from isolation_core.contamination import default_probes
 from isolation_core.contamination._first_party import Territory
@@ -35,6 +34,7 @@ from isolation_core.errors import ConfigurationError, ContaminationError
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import Journal, get_journal
 from isolation_core.lifecycle import Lifecycle
+from isolation_core.lifecycle._teardown import both
 
 if TYPE_CHECKING:
     from isolation_core.fixtures._override import Override

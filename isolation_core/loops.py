@@ -6,7 +6,7 @@ that have none.
 """
 
 from isolation_core._drive import is_trio
-from isolation_core._owner import Owner
-from isolation_core._portal import Portal, RemoteLoop
+from isolation_core.lifecycle._owner import Owner
+from isolation_core.lifecycle._portal import Portal, RemoteLoop
 
 __all__ = ["Owner", "Portal", "RemoteLoop", "is_trio"]

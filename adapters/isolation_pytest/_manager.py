@@ -65,7 +65,6 @@ class ManagedFixtures:
         self._item: pytest.Item | None = None
         self._barrier: Barrier | None = None
         self._problems: dict[tuple[str, ...], Exception | None] = {}
-        self._body_error: BaseException | None = None
         self.counts = {"reused": 0, "rebuilt": 0}
         add_holder(self)
 

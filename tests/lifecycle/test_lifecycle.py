@@ -1511,19 +1511,19 @@ class TestDropped:
 
 
 class TestInsight:
-    def test_active_nodes_and_pending_cleanups(self, play: Play) -> None:
-        """Active nodes and pending cleanups are described as plain data."""
+    def test_active_nodes(self, play: Play) -> None:
+        """Active nodes are described as plain data."""
         seen: list[Any] = []
 
         def body(life: Lifecycle) -> None:
             life.add_cleanup(lambda: None, name="pool", timeout=3)
             life.record_use("a", "test_one")
             life.record_use("a", "test_one")
-            seen.extend([life.active(), life.pending_cleanups(), repr(life)])
+            seen.extend([life.active(), repr(life)])
 
         nodes = make("a", log=[], scope="module", group="storage"), make("b", "a", log=[], shape="async generator")
         life = play(*nodes, body=body, timeout=7)
-        active, pending, text = seen
+        active, text = seen
         assert [each["name"] for each in active] == ["a", "b"]
         assert active[0].pop("age") >= 0
         assert active[0] == {
@@ -1538,11 +1538,6 @@ class TestInsight:
             "timeout": 7,
             "defined_at": nodes[0].defined_at,
         }
-        assert [(each["name"], each["node"], each["timeout"]) for each in pending] == [
-            ("pool", False, 3),
-            ("b", True, 7),
-            ("a", True, 7),
-        ]
         assert text == "<Lifecycle of the test, open, 3 to clean up>"
         assert life.active() == []
         assert life.values == {}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from isolation_core._bindings import replay
 from isolation_core._drive import (
     cancelled_here,
     current_task,
@@ -25,16 +24,18 @@ from isolation_core._drive import (
     run_to_the_end,
     withdraw,
 )
-from isolation_core._owner import Owner, silent_crash
 from isolation_core._shapes import start_async
-from isolation_core._teardown import Entry, Outcome, Run, caused_by
-from isolation_core.errors import SetupError, SetupTimeout
+from isolation_core.errors import CleanupError, SetupError, SetupTimeout
+from isolation_core.lifecycle import _sync
+from isolation_core.lifecycle._bindings import replay
+from isolation_core.lifecycle._owner import Owner, silent_crash
+from isolation_core.lifecycle._state import LifecycleState
+from isolation_core.lifecycle._teardown import Entry, Outcome, Run, caused_by
 
 if TYPE_CHECKING:
     from isolation_core.graph import Node
-    from isolation_core.lifecycle import Lifecycle
 
-__all__ = ["finish", "set_up", "tear_down"]
+__all__ = ["set_up", "take_down", "tear_down"]
 
 
 class _Signal:
@@ -54,45 +55,45 @@ class _Signal:
 # --- set-up ------------------------------------------------------------------
 
 
-async def set_up(life: Lifecycle, nodes: list[Node], *, late: bool) -> None:
+async def set_up(state: LifecycleState, nodes: list[Node], *, late: bool) -> None:
     """Do what `Lifecycle.aset_up` says with *nodes*."""
     if late:
-        await _set_up_late(life, nodes)
+        await _set_up_late(state, nodes)
         return
     task = current_task()
-    if life._body_scope is None:
+    if state.body_scope is None:
         # Around everything, the body too: how a node that fails in the
         # background of a task of its own stops the body.
         scope = anyio.CancelScope()
         scope.__enter__()
-        life._body_scope, life._body_task = scope, task
-    if life.max_concurrency > 1:
-        await _Concurrently(life, nodes).set_up()
+        state.body_scope, state.body_task = scope, task
+    if state.max_concurrency > 1:
+        await _Concurrently(state, nodes).set_up()
         return
     for node in nodes:
         began = perf_counter()
         try:
             if not node.is_async:
-                entry = life._start_inline(node)
+                entry = state.start_inline(node)
             elif node.own_task:
-                entry = await _start_in_owner(life, node)
+                entry = await _start_in_owner(state, node)
             else:
-                entry = await _start_here(life, node, task)
+                entry = await _start_here(state, node, task)
         except BaseException as error:
-            life._setup_failed(node, error, began, nodes)
+            state.setup_failed(node, error, began, nodes)
             raise
-        life._bind(entry)
+        state.bind(entry)
 
 
-async def _start_here(life: Lifecycle, node: Node, task: object) -> Entry:
+async def _start_here(state: LifecycleState, node: Node, task: object) -> Entry:
     """Set an asynchronous *node* up in this *task*, which will tear it down too."""
-    arguments = life._arguments(node)
+    arguments = state.arguments(node)
     context = copy_context()
     began = perf_counter()
     if node.kind == "async" and node.setup_timeout is None:
         value, finish = await run_in(context, start_async(node.kind, node.factory, arguments, node.name))
         entry = Entry(node.name, finish, node.timeout, node=node, context=context)
-        life._adopt(entry, value, began)
+        state.adopt(entry, value, began)
         return entry
     # Entered before the set-up and changed for the teardown: see Owner, whose
     # second scope is only needed here for a set-up with a deadline.
@@ -124,46 +125,46 @@ async def _start_here(life: Lifecycle, node: Node, task: object) -> Entry:
     else:
         entry.scope = (scope, around)
         entry.task = task
-    life._adopt(entry, value, began)
+    state.adopt(entry, value, began)
     return entry
 
 
-async def _set_up_late(life: Lifecycle, nodes: list[Node]) -> None:
-    if life._starting is None:
-        life._starting = {}
-    starting: dict[str, anyio.Event] = life._starting
+async def _set_up_late(state: LifecycleState, nodes: list[Node]) -> None:
+    if state.starting is None:
+        state.starting = {}
+    starting: dict[str, anyio.Event] = state.starting
     for node in nodes:
         # Two tasks of the body may ask for the same node at the same time.
         while (pending := starting.get(node.name)) is not None:
             await pending.wait()
-        if node.name in life.values:
+        if node.name in state.values:
             continue
-        if life._failed is not None and (failure := life._failed.get(node.name)) is not None:
+        if state.failed is not None and (failure := state.failed.get(node.name)) is not None:
             raise SetupError(node.name, f"the set-up of {node.name!r} failed before: {failure!r}") from failure
         starting[node.name] = anyio.Event()
         began = perf_counter()
         try:
             if not node.is_async:
-                entry = life._start_inline(node)
+                entry = state.start_inline(node)
             elif node.kind == "async":
                 # Nothing stays open, so the task of the caller will do.
-                entry = await _start_here(life, node, None)
+                entry = await _start_here(state, node, None)
             else:
-                entry = await _start_in_owner(life, node)
+                entry = await _start_in_owner(state, node)
         except BaseException as error:
-            life._setup_failed(node, error, began, nodes)
-            if _is_cancellation(error) and life._failed is not None:
+            state.setup_failed(node, error, began, nodes)
+            if _is_cancellation(error) and state.failed is not None:
                 # Whoever asked gave up waiting; the node itself has not failed.
-                del life._failed[node.name]
+                del state.failed[node.name]
             raise
         finally:
             starting.pop(node.name).set()
-        life._bind(entry)
+        state.bind(entry)
 
 
-async def _start_in_owner(life: Lifecycle, node: Node) -> Entry:
+async def _start_in_owner(state: LifecycleState, node: Node) -> Entry:
     began = perf_counter()
-    owner = _make_owner(life, node, copy_context(), _ignore)
+    owner = _make_owner(state, node, copy_context(), _ignore)
     try:
         await owner.settled.wait()
     except BaseException:
@@ -171,22 +172,22 @@ async def _start_in_owner(life: Lifecycle, node: Node) -> Entry:
         held_off: list[BaseException] = []
         await _shielded(owner.settled.wait(), held_off)
         if owner.up:
-            _adopt_owner(life, owner, began)
+            _adopt_owner(state, owner, began)
         await request_again(len(held_off))
         raise
     if owner.failure is not None:
         raise owner.failure
-    return _adopt_owner(life, owner, began)
+    return _adopt_owner(state, owner, began)
 
 
 def _ignore(_: Owner) -> None:
     pass
 
 
-def _make_owner(life: Lifecycle, node: Node, context: Context, notify: Callable[[Owner], None]) -> Owner:
+def _make_owner(state: LifecycleState, node: Node, context: Context, notify: Callable[[Owner], None]) -> Owner:
     # The callbacks hold what they need and not the lifecycle: one that is
     # dropped while open has to be collectable to warn about it.
-    on_event, body_scope = life._on_event, life._body_scope
+    on_event, body_scope = state.on_event, state.body_scope
 
     def on_crash(owner: Owner) -> None:
         if on_event is not None:
@@ -194,22 +195,22 @@ def _make_owner(life: Lifecycle, node: Node, context: Context, notify: Callable[
         if body_scope is not None:
             body_scope.cancel()
 
-    owner = Owner(node, life._arguments(node), context, notify=notify, on_crash=on_crash)
+    owner = Owner(node, state.arguments(node), context, notify=notify, on_crash=on_crash)
     owner.spawn()
     return owner
 
 
-def _adopt_owner(life: Lifecycle, owner: Owner, began: float) -> Entry:
+def _adopt_owner(state: LifecycleState, owner: Owner, began: float) -> Entry:
     entry = Entry(owner.node.name, None, owner.node.timeout, node=owner.node, context=owner.context, owner=owner)
-    life._adopt(entry, owner.value, began)
+    state.adopt(entry, owner.value, began)
     return entry
 
 
 class _Concurrently:
     """Sets nodes up as soon as what they need is up, never level by level."""
 
-    def __init__(self, life: Lifecycle, nodes: list[Node]) -> None:
-        self.life = life
+    def __init__(self, state: LifecycleState, nodes: list[Node]) -> None:
+        self.state = state
         self.nodes = nodes
         self.base = copy_context()
         self.signal = _Signal()
@@ -241,7 +242,7 @@ class _Concurrently:
         # In the order of the graph, so that it does not depend on timing which
         # of two nodes that set one variable has the last word.
         for node in self.nodes:
-            self.life._bind(self.entries[node.name])
+            self.state.bind(self.entries[node.name])
 
     def _start_next(self) -> bool:
         """Start one node if there is one to start."""
@@ -249,7 +250,7 @@ class _Concurrently:
             return False
         for name in self.sorter.get_ready():
             heapq.heappush(self.ready, self.places[name])
-        if not self.ready or len(self.flying) >= self.life.max_concurrency:
+        if not self.ready or len(self.flying) >= self.state.max_concurrency:
             return False
         node = self.nodes[self.ready[0]]
         if self.flying and not (node.concurrent and all(owner.node.concurrent for owner, _ in self.flying.values())):
@@ -259,10 +260,10 @@ class _Concurrently:
         try:
             context = self._context_for(node)
             if node.is_async:
-                self.flying[node.name] = _make_owner(self.life, node, context, self._note), began
+                self.flying[node.name] = _make_owner(self.state, node, context, self._note), began
             else:
                 # Blocking as it is, it would gain nothing from a task.
-                self._done(self.life._start_inline(node, context))
+                self._done(self.state.start_inline(node, context))
         except BaseException as error:
             self._failed(node, error, began)
         return True
@@ -270,7 +271,7 @@ class _Concurrently:
     def _context_for(self, node: Node) -> Context:
         """Return a context with the variables set by what *node* needs, and by nothing else."""
         context = self.base.copy()
-        needed = self.life.graph.closure(node.name)
+        needed = self.state.graph.closure(node.name)
         for other in self.nodes:
             if other.name in needed and (set_there := self.entries[other.name].context) is not None:
                 context.run(replay, self.base, set_there)
@@ -285,15 +286,15 @@ class _Concurrently:
         for name in [name for name in self.settled if name in self.flying]:
             owner, began = self.flying.pop(name)
             if owner.up:
-                self._done(_adopt_owner(self.life, owner, began))
+                self._done(_adopt_owner(self.state, owner, began))
             elif owner.failure is not None:
                 self._failed(owner.node, owner.failure, began)
             else:
                 assert owner.cancelled
                 reason = "its set-up was cancelled, because another one failed"
-                if self.life._skipped is not None:
-                    self.life._skipped[name] = reason
-                self.life._emit("node_skipped", node=name, reason=reason)
+                if self.state.skipped is not None:
+                    self.state.skipped[name] = reason
+                self.state.emit("node_skipped", node=name, reason=reason)
 
     def _done(self, entry: Entry) -> None:
         self.entries[entry.name] = entry
@@ -302,7 +303,7 @@ class _Concurrently:
     def _failed(self, node: Node, error: BaseException, began: float) -> None:
         self.failures.append(error)
         waiting = [other for other in self.nodes if other.name not in self.flying]
-        self.life._setup_failed(node, error, began, waiting)
+        self.state.setup_failed(node, error, began, waiting)
 
     async def _give_up(self) -> None:
         for owner, _ in self.flying.values():
@@ -325,10 +326,10 @@ class _Concurrently:
 # --- teardown ----------------------------------------------------------------
 
 
-async def tear_down(life: Lifecycle, body_error: BaseException | None) -> None:
+async def tear_down(state: LifecycleState, body_error: BaseException | None) -> None:
     """Do what `Lifecycle.atear_down` says."""
-    life._state = "closing"
-    outcome = Outcome(life.owner, body_error, life._describe)
+    state.phase = "closing"
+    outcome = Outcome(state.owner, body_error, state.describe)
     outcome.task = current_task()
     held_off = outcome.held_off
     # Like those that arrive later, requests that brought us here are taken back
@@ -336,13 +337,13 @@ async def tear_down(life: Lifecycle, body_error: BaseException | None) -> None:
     requests = withdraw()
     while True:
         try:
-            await _drain(life, outcome)
+            await _drain(state, outcome)
             break
         except BaseException as error:  # an interrupt between two cleanups
             outcome.add(None, error)
-    life._finish_closing()
-    scope, life._body_scope = life._body_scope, None
-    if scope is not None and life._body_task is outcome.task:
+    state.finish_closing()
+    scope, state.body_scope = state.body_scope, None
+    if scope is not None and state.body_task is outcome.task:
         outcome.body_error = leave(scope, outcome.body_error)
     outside = is_native(body_error) or cancelled_here()
     if outcome.crashed and outcome.body_error is not None and not outside:
@@ -371,16 +372,16 @@ async def _shielded(awaitable: Any, interruptions: list[BaseException]) -> None:
         await run_to_the_end(None, awaitable, interruptions)
 
 
-async def _drain(life: Lifecycle, outcome: Outcome) -> None:
-    stack = life._stack
+async def _drain(state: LifecycleState, outcome: Outcome) -> None:
+    stack = state.stack
     while stack:
         entry = stack[-1]
         if entry.state == "down":
             stack.pop()
         elif entry.state == "tearing down":
-            await _wait_for(life, entry, outcome)
-        elif life.max_concurrency == 1 or entry.node is None:
-            await finish(life, entry, outcome)
+            await _wait_for(state, entry, outcome)
+        elif state.max_concurrency == 1 or entry.node is None:
+            await _finish(state, entry, outcome)
         else:
             # Everything newer than the newest plain cleanup.
             newest: list[Entry] = []
@@ -388,29 +389,29 @@ async def _drain(life: Lifecycle, outcome: Outcome) -> None:
                 if each.node is None or each.state != "up":
                     break
                 newest.append(each)
-            await _FinishConcurrently(life, newest, outcome).run()
-    if life._bindings is not None:
-        life._bindings.undo()
-    if life._portal is not None:
-        portal, life._portal = life._portal, None
+            await _FinishConcurrently(state, newest, outcome).run()
+    if state.bindings is not None:
+        state.bindings.undo()
+    if state.portal is not None:
+        portal, state.portal = state.portal, None
         portal.close()
 
 
-async def _wait_for(life: Lifecycle, entry: Entry, outcome: Outcome) -> None:
+async def _wait_for(state: LifecycleState, entry: Entry, outcome: Outcome) -> None:
     """Wait for a teardown that had begun when something interrupted us."""
     run = outcome.begin(entry, None)
     if entry.owner is not None and not entry.in_portal:
         await _shielded(entry.owner.over.wait(), outcome.held_off)
         run.cut_short = _take_over(entry, outcome)
-    life._finished(entry, outcome, run)
+    state.finished(entry, outcome, run)
 
 
-async def finish(life: Lifecycle, entry: Entry, outcome: Outcome) -> None:
+async def _finish(state: LifecycleState, entry: Entry, outcome: Outcome) -> None:
     """Tear down one *entry* in this task, or wait for the task that owns it."""
     if entry.in_portal or (entry.owner is None and entry.node is not None and not entry.node.is_async):
-        life._finish(entry, outcome)
+        _sync.finish(state, entry, outcome)
         return
-    run = outcome.begin(entry, life.timeout)
+    run = outcome.begin(entry, state.timeout)
     seen = outcome.seen_by(entry)
     try:
         if entry.owner is not None:
@@ -430,7 +431,7 @@ async def finish(life: Lifecycle, entry: Entry, outcome: Outcome) -> None:
                 await _finish_anywhere(entry, awaitable, outcome, run)
     except BaseException as error:
         outcome.add(entry, error)
-    life._finished(entry, outcome, run)
+    state.finished(entry, outcome, run)
 
 
 def _take_over(entry: Entry, outcome: Outcome) -> bool:
@@ -502,8 +503,8 @@ def _settle(entry: Entry, outcome: Outcome, run: Run, scope: anyio.CancelScope, 
 class _FinishConcurrently:
     """Tears nodes down, each as soon as all that depend on it are down."""
 
-    def __init__(self, life: Lifecycle, entries: Iterable[Entry], outcome: Outcome) -> None:
-        self.life = life
+    def __init__(self, state: LifecycleState, entries: Iterable[Entry], outcome: Outcome) -> None:
+        self.state = state
         self.outcome = outcome
         self.entries = {entry.name: entry for entry in entries}
         self.signal = _Signal()
@@ -531,7 +532,7 @@ class _FinishConcurrently:
                 self._collect()
 
     def _start_next(self) -> bool:
-        if not self.ready or len(self.flying) >= self.life.max_concurrency:
+        if not self.ready or len(self.flying) >= self.state.max_concurrency:
             return False
         entry = self.entries[self.names[self.ready[0]]]
         assert entry.node is not None
@@ -542,10 +543,10 @@ class _FinishConcurrently:
             return False
         heapq.heappop(self.ready)
         if entry.owner is None or entry.in_portal:
-            self.life._finish(entry, self.outcome)
+            _sync.finish(self.state, entry, self.outcome)
             self.sorter.done(entry.name)
             return True
-        run = self.outcome.begin(entry, self.life.timeout)
+        run = self.outcome.begin(entry, self.state.timeout)
         self.flying[entry.name] = entry, run
         entry.owner.listen(self.signal.give)
         entry.owner.release(run.budget, self.outcome.seen_by(entry))
@@ -559,5 +560,33 @@ class _FinishConcurrently:
             del self.flying[name]
             run.errors, run.interrupts = len(self.outcome.errors), len(self.outcome.interrupts)
             run.cut_short = _take_over(entry, self.outcome)
-            self.life._finished(entry, self.outcome, run)
+            self.state.finished(entry, self.outcome, run)
             self.sorter.done(name)
+
+
+# --- a part of it --------------------------------------------------------------
+
+
+async def take_down(state: LifecycleState, entries: Iterable[Entry]) -> None:
+    """Tear *entries* of *state* down, shielded from cancellation; see `Lifecycle.take_down`."""
+    outcome = Outcome(state.owner, None, state.describe)
+    outcome.task = current_task()
+    for entry in _sync.newest_first(state, entries):
+        if entry.scope is not None and entry is not state.stack[-1]:
+            # Its cancel scope lies around those of all that came up later in this task.
+            outcome.add(entry, _held(entry))
+            continue
+        await _finish(state, entry, outcome)
+        _sync.forget(state, entry)
+    if outcome.held_off:
+        outcome.cancelled = outcome.held_off[0]
+        await request_again(len(outcome.held_off))
+    outcome.conclude()
+
+
+def _held(entry: Entry) -> CleanupError:
+    return CleanupError(
+        entry.name,
+        f"{entry.name!r} shares its task with what came up after it, and can only go down with the barrier; "
+        "give it a scope wider than function, or ask for it with afixture()",
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from isolation_core._teardown import Entry
+    from isolation_core.lifecycle._teardown import Entry
 
 __all__ = ["Bindings", "changes", "replay"]
 

@@ -12,8 +12,8 @@ from isolation_core._shapes import definition_site
 from isolation_core.errors import CleanupError, TeardownErrors
 
 if TYPE_CHECKING:
-    from isolation_core._owner import Owner
     from isolation_core.graph import Node
+    from isolation_core.lifecycle._owner import Owner
 
 __all__ = ["GRACE", "Entry", "Outcome", "Run", "State", "both", "caused_by"]
 

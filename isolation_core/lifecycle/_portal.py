@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 from anyio.from_thread import start_blocking_portal
 
-from isolation_core._owner import Owner
-from isolation_core._teardown import GRACE
+from isolation_core.lifecycle._owner import Owner
+from isolation_core.lifecycle._teardown import GRACE
 
 if TYPE_CHECKING:
     from isolation_core.graph import Node
