@@ -1,4 +1,4 @@
-"""``isolation run``: a script as ``python script.py`` runs it, with a barrier around it."""
+"""``isolation run``: a script or module as ``python`` runs it, with a barrier around it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import atexit
 import builtins
 import contextlib
 import importlib.machinery
+import importlib.util
 import io
 import os
 import runpy
 import sys
 import traceback
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, NoReturn, TextIO
+from typing import Final, NoReturn, TextIO
 
 import isolation_core
 from isolation_core.config import Settings, use_settings
 
-__all__ = ["INTERRUPTED", "end_by_interrupt", "run_script"]
+__all__ = ["INTERRUPTED", "end_by_interrupt", "run_module", "run_script"]
 
 INTERRUPTED: Final = 130
 """What shells show for a program that ended by SIGINT."""
@@ -31,7 +33,7 @@ _STARTERS: Final = frozenset({runpy.__file__, "<frozen runpy>"})
 class _Watch:
     """The barrier around the whole script, closed after everything the script leaves to the interpreter."""
 
-    def __init__(self, script: str, settings: Settings) -> None:
+    def __init__(self, owner: str, settings: Settings) -> None:
         from isolation_core.runner import RunnerSession
 
         self.exit_code = 0
@@ -41,7 +43,7 @@ class _Watch:
         self._session = RunnerSession(settings, runner="isolation run", root=os.getcwd(), shared=True)
         # What a script keeps in itself goes away with it and is nobody's leak.
         ignore = (*settings.ignore, "*:__main__", "*:__main__.*", "*:__main__[[]*")
-        self._barrier = self._session.make("script", os.path.basename(script), ignore=ignore)
+        self._barrier = self._session.make("script", owner, ignore=ignore)
 
     def open(self) -> None:
         """Enter the barrier; it is left when the interpreter ends."""
@@ -107,15 +109,87 @@ def run_script(script: str, args: Sequence[str], settings: Settings) -> int:
         _report(error)
         return 1
     _become_main(script, args)
+    if code is None:
+        body: Callable[[], object] = partial(runpy.run_path, os.path.abspath(script), run_name="__main__")
+    else:
+        body = partial(exec, code, sys.modules["__main__"].__dict__)
+    return _run(body, os.path.basename(script), settings)
+
+
+class _NotRunnableError(Exception):
+    """There is no such module, or it cannot be run."""
+
+
+def run_module(name: str, args: Sequence[str], settings: Settings) -> int:
+    """Run the module or package *name* with *args* as the main program of this process, as ``python -m`` does.
+
+    Args:
+        name: its full name; of a package, the module ``__main__`` in it is run.
+        args: its command line.
+        settings: how to isolate it.
+
+    Returns:
+        See `run_script`.
+
+    Raises:
+        SystemExit: raised by the module.
+    """
+    use_settings(settings)
+    main = _new_main()
+    sys.argv[:] = ["-m", *args]
+    if not sys.flags.safe_path:
+        sys.path[0] = os.getcwd()
+    try:
+        return _run(partial(_execute_module, name, main), name, settings)
+    except _NotRunnableError as error:
+        print(f"isolation run: {error}", file=sys.stderr)
+        return 1
+
+
+def _execute_module(name: str, main: types.ModuleType) -> None:
+    # Found only now: the packages around it are imported for that, inside of the barrier.
+    spec = _find_runnable(name)
+    get_code = getattr(spec.loader, "get_code", None)
+    code: types.CodeType | None = None if get_code is None else get_code(spec.name)
+    if code is None:
+        raise _NotRunnableError(f"No code object available for {spec.name}")
+    main.__dict__.update(
+        __file__=spec.origin,
+        __cached__=spec.cached,
+        __loader__=spec.loader,
+        __package__=spec.parent,
+        __spec__=spec,
+    )
+    sys.argv[0] = spec.origin or name
+    exec(code, main.__dict__)  # noqa: S102 - running a module is the purpose
+
+
+def _find_runnable(name: str) -> importlib.machinery.ModuleSpec:
+    parent = name.rpartition(".")[0]
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            parent, name = name, f"{name}.__main__"
+            spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        # That of the name itself; what a package misses when it is imported is an error of its own.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise _NotRunnableError(f"No module named {error.name}") from None
+    if spec is None:
+        hint = f"; {parent!r} is a package and cannot be run directly" if name == f"{parent}.__main__" else ""
+        raise _NotRunnableError(f"No module named {name}{hint}")
+    return spec
+
+
+def _run(body: Callable[[], object], owner: str, settings: Settings) -> int:
+    """Call *body* inside a barrier and return the exit code it amounts to; see `run_script`."""
     watch = None
     if settings.mode != "off":
-        watch = _Watch(script, settings)
+        watch = _Watch(owner, settings)
         watch.open()
     try:
-        if code is None:
-            runpy.run_path(os.path.abspath(script), run_name="__main__")
-        else:
-            exec(code, sys.modules["__main__"].__dict__)  # noqa: S102 - running a script is the purpose
+        body()
     except SystemExit as end:
         if watch is not None:
             watch.exit_code = 0 if end.code is None else 1
@@ -128,6 +202,10 @@ def run_script(script: str, args: Sequence[str], settings: Settings) -> int:
             watch.exit_code = INTERRUPTED
         _report(interrupt)
         return INTERRUPTED
+    except _NotRunnableError:
+        if watch is not None:
+            watch.exit_code = 1
+        raise
     except BaseException as error:
         if watch is not None:
             watch.exit_code = 1
@@ -155,23 +233,22 @@ def _compiled(script: str) -> types.CodeType:
 def _become_main(script: str, args: Sequence[str]) -> None:
     """Give ``__main__``, ``sys.argv`` and ``sys.path`` the values the interpreter gives a script."""
     path = _absolute(script)
-    main = types.ModuleType("__main__")
-    facts: dict[str, Any] = {
-        "__builtins__": builtins,
-        "__file__": path,
-        "__cached__": None,
-        "__loader__": importlib.machinery.SourceFileLoader("__main__", path),
-    }
-    if sys.version_info < (3, 14):
-        facts["__annotations__"] = {}
-    main.__dict__.update(facts)
-    sys.modules["__main__"] = main
+    loader = importlib.machinery.SourceFileLoader("__main__", path)
+    _new_main().__dict__.update(__file__=path, __cached__=None, __loader__=loader)
     sys.argv[:] = [script, *args]
     # The folder of the command, or the current one, stood first for us.
     if not sys.flags.safe_path:
         del sys.path[0]
         if not _is_container(script):
             sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
+
+
+def _new_main() -> types.ModuleType:
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins
+    if sys.version_info < (3, 14):
+        main.__annotations__ = {}
+    return main
 
 
 def _report(error: BaseException) -> None:

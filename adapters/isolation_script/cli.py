@@ -59,12 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         "run a script with isolation on and name on stderr what it leaves behind",
         "isolation run script.py --its-own-option",
         "isolation run --mode strict --journal .isolation script.py",
+        "isolation run -m package.module --its-own-option",
     )
     run.add_argument("--mode", help="off, report, restore (default) or strict")
     run.add_argument("--packages", metavar="NAMES", help="comma-separated packages whose module state is watched")
     run.add_argument("--ignore", action="append", metavar="KIND:GLOB", help="leave matching changes alone (repeatable)")
     run.add_argument("--journal", metavar="PATH", help="write a journal: a folder, or a file that ends in .jsonl")
-    run.add_argument("script", help="the script to run")
+    run.add_argument("-m", dest="module", action="store_true", help="SCRIPT is the name of a module, as for python -m")
+    run.add_argument("script", help="the script to run, or with -m the module")
     run.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
     run.set_defaults(action=_run)
 
@@ -120,7 +122,7 @@ def _verb(
 
 
 def _run(args: argparse.Namespace) -> int:
-    from isolation_script._run import INTERRUPTED, end_by_interrupt, run_script
+    from isolation_script._run import INTERRUPTED, end_by_interrupt, run_module, run_script
 
     settings = load_settings(
         overrides={
@@ -132,7 +134,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     if settings.unread is not None:
         print(f"isolation: settings come from {settings.source}; {settings.unread} is not read", file=sys.stderr)
-    code = run_script(args.script, args.args, settings)
+    code = (run_module if args.module else run_script)(args.script, args.args, settings)
     if code == INTERRUPTED:
         end_by_interrupt()
     return code

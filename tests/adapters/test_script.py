@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -215,6 +217,77 @@ class TestRunsAsPython:
             """,
         )
         assert run(tmp_path, file).stderr.count("== isolation ==") == 1
+
+
+SPAWNED: Final = "spawned processes"
+MODULES: Final = {
+    "what it sees": """
+        import sys
+        print(__name__, __file__, __package__, __spec__.name, __doc__, sorted(globals()))
+        print(sys.argv, sys.path[:2], sys.modules["__main__"].__file__ == __file__)
+        """,
+    "relative imports": "from . import helper\nprint(helper.__name__, __package__)",
+    "exit code": "raise SystemExit(3)",
+    "an error": "def f(): 1 / 0\nf()",
+    "its own classes": """
+        import pickle
+        class Thing: pass
+        print(type(pickle.loads(pickle.dumps(Thing()))) is Thing)
+        """,
+    SPAWNED: """
+        import multiprocessing
+        def work(n): return n * 2
+        if __name__ == "__main__":
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                print(pool.map(work, [1, 2]))
+                pool.close()
+                pool.join()
+        """,
+}
+
+
+class TestModules:
+    @pytest.mark.parametrize(
+        ("name", "target"),
+        # A spawned process does not import the __main__ of a package, and finds no functions of it.
+        [(name, target) for name in MODULES for target in ("pkg", "pkg.inner") if (name, target) != (SPAWNED, "pkg")],
+    )
+    def test_a_module_cannot_tell(self, tmp_path: Path, name: str, target: str) -> None:
+        """``isolation run -m`` gives a module or package the world that ``python -m`` gives it."""
+        folder = tmp_path / "pkg"
+        folder.mkdir()
+        for file in ("__init__", "helper"):
+            (folder / f"{file}.py").write_text("")
+        for file in ("__main__", "inner"):
+            (folder / f"{file}.py").write_text(textwrap.dedent(MODULES[name]))
+        plain, ours = python(tmp_path, "-m", target, "--mode", "x"), run(tmp_path, "-m", target, "--mode", "x")
+        code, out, err = seen(plain)
+        # The interpreter shows two lines of its own.
+        err = re.sub(r'  File "<frozen runpy>".*\n', "", err)
+        assert seen(ours) == (code, out, err)
+
+    @pytest.mark.parametrize(
+        ("target", "text"),
+        [
+            ("nope", "No module named nope"),
+            ("nope.deep", "No module named nope"),
+            ("pkg.nope", "No module named pkg.nope"),
+            ("pkg", "No module named pkg.__main__; 'pkg' is a package and cannot be run directly"),
+            ("math", "No code object available for math"),
+        ],
+    )
+    def test_what_cannot_be_run_is_an_error(self, tmp_path: Path, target: str, text: str) -> None:
+        """A module that is not there, or is no Python code, is told in one line; the exit code is 1."""
+        (tmp_path / "pkg").mkdir()
+        (tmp_path / "pkg" / "__init__.py").write_text("")
+        done = run(tmp_path, "-m", target)
+        assert (done.returncode, done.stderr.splitlines()[0]) == (1, f"isolation run: {text}")
+
+    def test_what_a_module_leaves_is_reported(self, tmp_path: Path) -> None:
+        """Findings have the module's name as their owner."""
+        (tmp_path / "tool.py").write_text("import os\nos.environ['LEFT'] = '1'\n")
+        done = run(tmp_path, "-m", "tool")
+        assert "tool (script scope)" in done.stderr and "ENV001 os.environ['LEFT']" in done.stderr
 
 
 class TestNamesLeaks:
