@@ -95,11 +95,14 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting, spelling, and the fragments of the changelog."""
+    """Check style, formatting, spelling, plain words, and the fragments of the changelog."""
     session.install("-q", *_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("codespell")
+    # Tests misspell names on purpose, in strings, to see what is suggested.
+    session.run("codespell", "--ignore-regex", r"(?<!\")\"(?!\")[^\"\n]*\"|`[^`\n]*`|\w+(?=[=.(])", "tests")
+    session.run("python", ".ci/words.py")
     session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
 
 

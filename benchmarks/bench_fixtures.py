@@ -32,7 +32,7 @@ def _best(action: Callable[[], object], *, rounds: int, times: int, clock: Calla
 
 
 def _define_many(count: int) -> None:
-    """Define *count* fixtures, each standing on up to three earlier ones."""
+    """Define *count* fixtures, each of which depends on up to three earlier ones."""
     dice = random.Random(7)
     for number in range(count):
         needs = {f"fixture_{dice.randrange(number)}" for _ in range(min(3, number))}

@@ -4,8 +4,8 @@ How the figures are taken. Suites are generated; plugins are loaded one at a
 time and by name, caches are warm, and the configurations take turns in each
 round. Per test: the CPU time of the process from one test's body to the next
 one's; of these the 10th percentile (p10) of a run, and of the runs the
-smallest. "hooked" is "restore" while a hook of somebody else runs between
-each two tests: then there is one look more, so that no test is blamed for it.
+smallest. "hooked" is "restore" while a hook of another plugin runs between
+each two tests: then there is one more comparison, so that no test is blamed for it.
 Compare p10 with p10 only: medians, shown beside it, are higher on a shared
 machine. pytest-forked works in children, so for it stands the CPU time
 of the run with its children, less that of a plain run of the same tests, by

@@ -5,7 +5,7 @@ workflow doubles, which depend on each other; every one of them is used, so
 that a table, a topic and a workflow are there to be cleaned up. What is
 counted is the CPU time of this process for start and end of a scenario,
 without its use, one scenario after another, with the collector on. "untouched"
-are scenarios whose doubles nobody used. "first" and "last" are the 10th percentiles of a
+are scenarios with unused doubles. "first" and "last" are the 10th percentiles of a
 hundred scenarios after warm-up and of the last hundred, because of the noise of
 a busy machine. Memory is what `tracemalloc`
 counts, after a collection, at a quarter of the scenarios and at the end. At

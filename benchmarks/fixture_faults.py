@@ -5,7 +5,7 @@ every teardown of twelve managed fixtures of five shapes, alone and in all combi
 synchronous code (asynchronous fixtures in a portal) and under both event loops, one after another and
 concurrently. After each run it is checked that
 
-- whatever came up went down, once, after all that stands on it, and every cleanup it registered ran;
+- every node that was set up was torn down once, after its dependents, and every cleanup it registered ran;
 - every injected error came out, and every hang was cut short and reported;
 - the run was over in bounded time.
 
@@ -267,7 +267,7 @@ def everything_in(error: BaseException | None) -> Iterator[BaseException]:
 def cases(count: int) -> Iterator[tuple[Mode, Faults]]:
     """Yield every mode with every combination of *count* faults that there can be in it."""
     for mode in MODES:
-        # Without an event loop there is nobody to cancel.
+        # Without an event loop there is nothing to cancel.
         kinds: list[Kind] = [kind for kind in KINDS if kind != "cancel" or mode.backend is not None]
         for positions in itertools.combinations(POSITIONS, count):
             for chosen in itertools.product(kinds, repeat=count):

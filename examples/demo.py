@@ -83,7 +83,7 @@ def run_suite(mode: str, *extra: str) -> Run:
             *(sys.executable, "-m", "pytest", f"--isolation={mode}", f"--isolation-journal={journal}"),
             *(f"--junit-xml={report}", "-p", "no:cacheprovider", "-p", "no:randomly", "--color=no", *extra),
         ]
-        # Settings meant for whoever runs the demo must not decide how it ends.
+        # Settings of the user's environment must not decide how the demo ends.
         ours = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_"))}
         done = subprocess.run(command, cwd=SUITE, env=ours, capture_output=True, text=True, check=False)
         run = Run(output=done.stdout + done.stderr)

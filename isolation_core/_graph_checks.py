@@ -19,8 +19,8 @@ MISSING_NAME = "ISO002"
 INVERSION = "ISO003"
 DUPLICATE = "ISO004"
 
-# A tangle of n nodes can hold exponentially many loops, and nobody reads the
-# fiftieth: each loop drawn breaks one edge, so fixing those drawn is progress.
+# A tangle of n nodes can hold exponentially many loops, and fifty are too many to
+# read: each loop drawn breaks one edge, so fixing those drawn is progress.
 _MAX_CYCLES = 20
 # Each search for a similar name looks at every name there is.
 _MAX_SUGGESTIONS = 25

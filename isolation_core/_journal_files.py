@@ -203,7 +203,7 @@ class JournalFile:
         if self._pid != os.getpid():
             self._become_child()
         elif not self._still_ours():
-            # Somebody closed our descriptor, and its number may by now be
+            # The descriptor was closed elsewhere, and its number may by now be
             # another file: that one must get neither our lines nor a close.
             self._open()
         self._send(line)

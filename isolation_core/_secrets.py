@@ -3,7 +3,7 @@
 Findings go into terminals, journals, JUnit files and baselines that many people
 read. Values are redacted where they are rendered, since only there the names
 around them are known; and every text of a finding goes through `scrub` once
-more, whoever made it.
+more, whichever part of the code made it.
 """
 
 from __future__ import annotations

@@ -383,7 +383,7 @@ class Barrier:
             holder: any hashable that stands for the resource. Until `release` is called with it, no
                 narrower barrier takes back what the block did, whatever else writes to the same place.
             after_hooks: whether only hooks of a test runner ran since the last comparison: what moved
-                before the block is then nobody's doing.
+                before the block is then not attributed to a barrier.
         """
         frame = self._frame
         if frame is None or not frame.open:

@@ -144,7 +144,7 @@ class RunnerSession:
             get_tracker().set_test_modules(test_modules)
 
     def _begin_journal(self, mode: Mode) -> None:
-        """Write the journal to a file from now on, if that is set and nobody does it yet.
+        """Write the journal to a file from now on, if that is set and not done yet.
 
         Not at the end of the process: a worker of a pool is ended without running exit handlers.
         """
@@ -253,8 +253,8 @@ class RunnerSession:
                 to the process, or to the test that a nested session runs in.
             untouched: whether nothing but code of the runner itself ran since then, which changes
                 nothing that is watched. It saves one of the two comparisons of a test.
-            subject: the test class or module whose set-up happens inside, if there is one: what
-                that sets on it is no finding.
+            subject: the test class or module whose set-up happens inside, if there is one: attributes
+                that the set-up sets on it are not findings.
             options: see `make`.
 
         Returns:

@@ -71,7 +71,7 @@ def test_no_shape_of_a_secret_is_shown(name: str, secret: str, shape: Callable[[
 
 @given(NAMES, SECRETS, st.sampled_from([shape for shape in SHAPES if isinstance(shape("a", "b"), str)]))
 def test_no_text_of_a_finding_holds_a_secret(name: str, secret: str, shape: Callable[[str, str], str]) -> None:
-    """Whoever makes a finding, its texts are scrubbed on the way in, again and again to the same text."""
+    """The texts of every finding are scrubbed on the way in, repeatedly to the same text."""
     text = f"before {shape(name, secret)} after"
     change = Change("module", text, before=text, after=text, code="MOD001", owner="test", reason=text)
     leak = Leak("task", text, code="TSK001", owner="test", reason=text)
@@ -135,7 +135,7 @@ def test_huge_text_is_searched_in_linear_time() -> None:
 
 @pytest.fixture
 def app() -> Iterator[types.ModuleType]:
-    """Return a module of ours with state of many kinds."""
+    """Return a first-party module with state of many kinds."""
     module = types.ModuleType("secrets_app")
     state = "URL = ''\nB = b''\nDB_PASSWORDS = ['x']\nSESSIONS = {}\nCONF = {'auth': {'eu': 'x'}}\n"
     source = f"{state}def f(a, password='x'): pass\n"

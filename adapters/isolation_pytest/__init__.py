@@ -15,7 +15,7 @@ __all__ = ["ManagedFixture", "as_pytest_fixture", "expose", "managed_fixture", "
 
 
 def __getattr__(name: str) -> object:
-    # pytest imports this package in every run, also where nobody has a managed fixture.
+    # pytest imports this package in every run, also in projects without managed fixtures.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from isolation_pytest import _managed

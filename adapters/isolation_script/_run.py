@@ -41,7 +41,7 @@ class _Watch:
         self._pid = os.getpid()
         # The barriers that the script opens itself are part of what is reported.
         self._session = RunnerSession(settings, runner="isolation run", root=os.getcwd(), shared=True)
-        # What a script keeps in itself goes away with it and is nobody's leak.
+        # Globals of a script end with it and are not leaks.
         ignore = (*settings.ignore, "*:__main__", "*:__main__.*", "*:__main__[[]*")
         self._barrier = self._session.make("script", owner, ignore=ignore)
 

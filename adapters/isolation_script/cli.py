@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if all is well, 1 if a report has unhealed findings and ``--check`` was
         given, 2 for wrong usage, 4 if there is no journal; ``run`` returns the
-        exit code of the script, and 1 instead of 0 in mode ``strict`` if it left
+        exit code of the script, or 1 instead of 0 in mode ``strict`` if it left
         something behind.
     """
     args = _parser().parse_args(argv)

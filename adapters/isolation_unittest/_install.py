@@ -79,7 +79,7 @@ def _isolated_run(run: Callable[..., Any]) -> Callable[..., Any]:
     def isolated_run(self: unittest.TestCase, result: unittest.TestResult | None = None) -> Any:
         current: Barrier | None = vars(self).get(_BARRIER)
         if current is not None and current.is_open:
-            # A subclass called super().run(), and we stand around both.
+            # A subclass called super().run(), and this wrapper is around both.
             return run(self, result)
         if result is None:
             return _run_alone(self)

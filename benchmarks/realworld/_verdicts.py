@@ -108,7 +108,7 @@ def _run(
     tests = (*case.polluters, case.victim) if polluters else (case.victim,)
     common = ("-q", "--tb=short", "-p", "no:cacheprovider", f"--rootdir={tree}")
     twice = 2 if case.kind == "nio" else 1
-    # The projects are not installed; those that keep their package under src/ must be told so.
+    # The projects are not installed; those with a src/ folder need it on the path.
     return environment.pytest(
         [*common, *extra, *tests],
         cwd=tree,

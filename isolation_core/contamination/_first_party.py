@@ -295,7 +295,7 @@ def _exists(name: str) -> bool:
         return _exists(above)
     try:
         return importlib.util.find_spec(name) is not None
-    except Exception:  # a finder of somebody else's, on a name that is not there
+    except Exception:  # a finder of another package, on a name that does not exist
         return False
 
 

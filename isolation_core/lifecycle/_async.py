@@ -154,7 +154,7 @@ async def _set_up_late(state: LifecycleState, nodes: list[Node]) -> None:
         except BaseException as error:
             state.setup_failed(node, error, began, nodes)
             if _is_cancellation(error) and state.failed is not None:
-                # Whoever asked gave up waiting; the node itself has not failed.
+                # The requester gave up waiting; the node itself has not failed.
                 del state.failed[node.name]
             raise
         finally:
@@ -347,7 +347,7 @@ async def tear_down(state: LifecycleState, body_error: BaseException | None) -> 
         outcome.body_error = leave(scope, outcome.body_error)
     outside = is_native(body_error) or cancelled_here()
     if outcome.crashed and outcome.body_error is not None and not outside:
-        # The scope that caused it was inside a node and is gone: nobody above
+        # The scope that caused it was inside a node and is gone: no scope above
         # is waiting for this cancellation, and the crash is among the errors.
         outcome.body_error = _without(outcome.body_error, anyio.get_cancelled_exc_class())
     # One that came together with a cancellation by a scope was folded into it.
@@ -356,7 +356,7 @@ async def tear_down(state: LifecycleState, body_error: BaseException | None) -> 
     if held_off:
         outcome.cancelled = held_off[0]
     # Those of cancel scopes stay withdrawn: a scope does not miss them, and which
-    # of them were of scopes that lie within nodes, and are gone, nobody can tell.
+    # of them were of scopes that lie within nodes, and are gone, is unknown.
     await request_again((requests if is_native(body_error) else 0) + len(held_off))
     outcome.conclude()
 

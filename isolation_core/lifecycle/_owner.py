@@ -158,7 +158,7 @@ class Owner:
             self._scope.shield = True
             if not cancelled_here():
                 # The event loop itself is shutting down, and the lifecycle was
-                # left open: nobody is going to release us.
+                # left open: this owner is not going to be released.
                 return
             self.crashed = True
             if not self._released.is_set():

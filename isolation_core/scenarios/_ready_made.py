@@ -52,7 +52,7 @@ def register_scenario(
         GraphError: for cycles and missing dependencies, now instead of in each test.
         UnknownServiceError: for a service that is not registered.
     """
-    # A trial: whoever registers nonsense learns it here.
+    # A trial, so that an invalid scenario fails here.
     IntegrationScenario(name, services, dependencies, **options).validate()
     with _lock:
         _registered[name] = {"services": services, "dependencies": dependencies, **options}

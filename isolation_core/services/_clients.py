@@ -28,7 +28,7 @@ def client_class(module: str, name: str, base: type[BaseException] | str = Excep
 @cache
 def _found(module: str, name: str, base: type[BaseException] | str) -> type[BaseException]:
     try:
-        # A client is imported by whoever uses its double; nobody else pays for it.
+        # A client is imported by the users of its double only.
         found: type[BaseException] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         parent = client_class(module, base) if isinstance(base, str) else base

@@ -199,7 +199,7 @@ class MockContext:
         self._endings[double] = partial(self._end, double), f"the service {double.name!r}"
 
     def _release(self, double: ServiceDouble) -> None:
-        """Forget a double that somebody else has closed; its name is free again."""
+        """Forget a double that was closed elsewhere; its name is free again."""
         self._doubles.pop(double.name, None)
         self._endings.pop(double, None)
 

@@ -148,7 +148,7 @@ def _base() -> Path:
     root = os.geteuid() == 0
     place = Path(tempfile.gettempdir())
     if root and not open_to_all(place):
-        place = Path("/tmp")  # noqa: S108 - a server that runs as nobody must reach its folder
+        place = Path("/tmp")  # noqa: S108 - a server that runs as an unprivileged user must reach its folder
     base = place / f"isolation-core-{os.geteuid()}"
     # Others may pass through, if the server is one of them, but see and change nothing.
     mode = 0o711 if root else 0o700
@@ -266,7 +266,7 @@ def _supervise(service: str, folder: Path, launch: Launch, log: BinaryIO, pointe
         "pointer": str(pointer), "argv": list(launch.argv), "env": dict(launch.env), "stop": int(launch.stop),
         "user": launch.user,
     }  # fmt: skip
-    # Forked once more, so that it is a child of ours for a moment only and never one that is left behind.
+    # Forked once more, so that it is our child for a moment only and never one that is left behind.
     twice = f"import os, runpy; os.fork() and os._exit(0); runpy.run_path({_SUPERVISOR!r}, run_name='__main__')"
     starter = subprocess.Popen(  # noqa: S603 - this interpreter and a file of this package
         [sys.executable, "-I", *([_SUPERVISOR] if os.name == "nt" else ["-c", twice])],

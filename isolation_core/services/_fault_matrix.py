@@ -98,7 +98,7 @@ async def fault_matrix(
     fault = action or fail()
     cases: list[FaultCase] = []
     for number in range(1, limit + 1):
-        # A workload that was made to fail leaves things open: that is no finding.
+        # A workload that was made to fail leaves things open: that is not a finding.
         async with MockContext(f"fault matrix, call {number}", report=_overlook) as context:
             rule = context.faults.add(on, fault, nth=number, optional=True)
             error: str | None = None
@@ -129,4 +129,4 @@ async def fault_matrix(
 
 
 def _overlook(_leak: Leak) -> None:
-    """Tell nobody."""
+    """Report nothing."""

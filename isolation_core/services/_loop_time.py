@@ -142,8 +142,8 @@ class _AsyncioTime:
         self._users = 0
         self._holds = 0
         self._jobs = 0
-        self._now = 0.0  # while somebody uses it
-        self._ahead = 0.0  # of the monotonic clock, while nobody does
+        self._now = 0.0  # while it has users
+        self._ahead = 0.0  # of the monotonic clock, while it has none
         self._wires: dict[int, _Wire] = {}
         self._asked: dict[int, float] = {}  # sockets used without a transport, and when an answer was awaited
         self._children: WeakSet[Any] = WeakSet()

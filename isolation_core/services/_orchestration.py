@@ -117,7 +117,7 @@ class Orchestration:
                 await self._finish_async(double)
 
     def _make(self, name: str) -> tuple[ServiceDouble, bool]:
-        # One that is there already belongs to somebody else, who ends it.
+        # An existing one belongs to other code, which ends it.
         mine = name not in self.context
         double = self.context.service(name, **self._options.get(name, {})) if mine else self.context[name]
         self.mocks[name] = double

@@ -21,7 +21,7 @@ def timeline(entries: Iterable[Interaction], *, limit: int = 60) -> str:
     open_: list[Interaction] = []
     for entry in entries:
         open_ = [one for one in open_ if (one.end is None or one.end > entry.start) and one.task == entry.task]
-        # To the tenth: in real time nobody needs more, and two runs of one test read the same.
+        # To the tenth: in real time more is not needed, and two runs of one test read the same.
         moment = f"  at {tenths:g} s" if (tenths := round(entry.at, 1)) else ""
         lines.append(f"  {'  ' * len(open_)}{entry!r}{moment}")
         if entry.state != "event":

@@ -39,7 +39,7 @@ def main() -> None:
         _write(spec, {"control": address, "supervisor": os.getpid(), "server": server.pid})
         sys.stdout.write(json.dumps({"control": address, "server": server.pid}) + "\n")
         sys.stdout.flush()
-        # Whoever waits for the end of our output, waits no longer.
+        # Readers that wait for the end of our output wait no longer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _serve(listener, server)
     finally:

@@ -149,7 +149,7 @@ class TestRunsAsPython:
         file = script(tmp_path, SCRIPTS[name])
         plain, ours = python(tmp_path, file, "--mode", "x", "-h"), run(tmp_path, file, "--mode", "x", "-h")
         if name == "a hook that fails":
-            # The interpreter shows its own frames differently there; what counts is that both errors are told.
+            # The interpreter shows its own frames differently there; both errors must be shown.
             assert plain.returncode == ours.returncode
             for word in ("Error in sys.excepthook:", "RuntimeError: hook", "Original exception was:", "mine"):
                 assert word in plain.stderr and word in ours.stderr

@@ -31,7 +31,7 @@ GRAPH: dict[str, tuple[str, ...]] = {
     "repo": ("db", "cache"),
     "api": ("repo", "log"),
 }
-# A few of each shape, so that blocking and awaiting nodes stand on one another.
+# A few of each shape, so that blocking and awaiting nodes depend on one another.
 SHAPES = {
     "config": "generator",
     "log": "async generator",
@@ -282,7 +282,7 @@ def leaves_of(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseExceptio
 def possible(mode: Mode, position: tuple[str, Phase], kind: FaultKind) -> bool:
     """Return whether such a fault is possible at that place."""
     if kind == "hang" and position[0] == "body":
-        return False  # nobody promises to end that
+        return False  # no budget ends that
     if kind == "native cancel":
         return mode.backend == "asyncio"
     return kind != "cancel" or mode.backend is not None

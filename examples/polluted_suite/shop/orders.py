@@ -16,7 +16,7 @@ VAT = Decimal("0.19")
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What the customer is told."""
+    """The message to the customer."""
 
     total: Decimal
     state: str

@@ -129,7 +129,7 @@ class ObjectGraph:
         # All batches the tests of one module are concerned with at once, while none of them moves.
         self._sweep: tuple[str | None, Sweep] | None = None
         self.truncated = 0
-        # Modules nobody imports: those of the tests. A function in one of them
+        # Modules that no other module imports: those of the tests. A function in one of them
         # is changed by the tests beside it, if at all, so it is looked at with
         # them, and with all others when a wider frame ends; so is what only such
         # functions lead to, as they do to their marks. A thousand test

@@ -242,7 +242,7 @@ class ShallowClassState(ClassState):
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         for difference in super().diff(before, after):
             # Where a class says it is from is the library's own affair: it renames
-            # what it publishes elsewhere, when somebody first asks for it there. From 3.13
+            # what it publishes elsewhere, when it is first requested there. From 3.13
             # on the interpreter then forgets the line, which was one of the other file.
             if difference.severity == "note" or difference.key in {"__module__", "__firstlineno__"}:
                 continue

@@ -46,7 +46,7 @@ PRIMITIVES: Final[dict[tuple[str, str], frozenset[str]]] = {
 
 _LARGE: Final = 1 << 20  # characters or bytes
 _PATIENCE: Final = 0.005  # seconds
-# Healthy tests that share a loop, or a queue nobody joins, do these too.
+# Healthy tests that share a loop, or a queue that is never joined, do these too.
 _NOTED: Final = frozenset({"_loop", "_unfinished_tasks"})
 _WAITING: Final = ("_waiters", "_getters", "_putters")
 

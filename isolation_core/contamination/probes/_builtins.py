@@ -49,7 +49,7 @@ class BuiltinsProbe(KeyedProbe):
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
         if key == "_":
             # The last value shown by an interactive session or a doctest; a
-            # callable is a translation function somebody installed.
+            # callable is a translation function that was installed.
             return not any(callable(value) for value in (one, other) if value is not MISSING)
         return is_runners(other)
 

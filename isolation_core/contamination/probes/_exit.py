@@ -68,7 +68,7 @@ class AtExitProbe(KeyedProbe):
             return self._last
         count = self._count()
         if count != self._last[0]:
-            # There is no list of the callbacks, but unregister() compares
+            # The callbacks cannot be listed, but unregister() compares
             # its argument with each of them.
             listener = _Listener()
             atexit.unregister(listener)  # type: ignore[arg-type]
@@ -176,8 +176,8 @@ class FinalizersProbe(KeyedProbe):
         self._wanted.append(key.finalizer)  # type: ignore[attr-defined]
 
     def finish(self) -> None:
-        # By now everything else is back: what was only left behind is held by
-        # nobody but us.
+        # By now everything else is restored: objects that were only left behind
+        # have no reference but ours.
         wanted, self._wanted = self._wanted, []
         for finalizer in wanted[:8]:
             found = finalizer.peek()

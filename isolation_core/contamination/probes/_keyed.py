@@ -85,7 +85,7 @@ class KeyedProbe(Probe):
                 yield Difference(key, before=MISSING, after=now, severity=self.severity_of(key, MISSING, now))
 
     def _passes(self, key: Hashable, was: Any, now: Any) -> bool:
-        # State of one task is looked at twice only: there are no steps between.
+        # State of one task is compared only once, without steps between.
         return self.unchanged(key, was, now) if self.process_wide else self.agrees(key, was, now)
 
 

@@ -41,7 +41,7 @@ class _Folder:
 
     def is_open(self) -> bool:
         """Return whether the descriptor is still the one we opened."""
-        # Somebody who closes ranges of descriptors has closed ours as well,
+        # Code that closes ranges of descriptors has closed ours as well,
         # and its number may mean another file by now.
         try:
             status = os.fstat(self.descriptor)

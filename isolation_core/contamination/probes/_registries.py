@@ -57,7 +57,7 @@ def _attribute(module: str, name: str, *, severity: Severity | None = None) -> _
 
 
 def _start_method(context: Any) -> Any:
-    # `get_start_method` would fix the method; what it fixes is no change.
+    # `get_start_method` would fix the method; this is not a change.
     chosen = context._default_context._actual_context
     return None if chosen is context._default_context._default_context else chosen
 
@@ -138,7 +138,7 @@ _SETTINGS: Final = (
     ),
     _attribute("gettext", "_current_domain"),
     _attribute("ssl", "_create_default_https_context"),
-    # Installed by hand or made by the first urlopen(): nobody can tell.
+    # Installed by hand or made by the first urlopen(): that is unknown.
     _attribute("urllib.request", "_opener", severity="note"),
 )
 _BY_PATH: Final = {setting.path: setting for setting in _SETTINGS}

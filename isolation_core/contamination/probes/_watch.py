@@ -124,7 +124,7 @@ class ProbeWatch:
             with self._quarantine(probe):
                 now = probe.capture()
                 if not probe.process_wide:
-                    # Nobody else writes there.
+                    # No other thread or task writes there.
                     found.update(written)
                     continue
                 index = self.shared.index(probe)

@@ -66,7 +66,7 @@ def _net_of(tail: list[Entry], frame: Frame, *, restore: bool) -> tuple[dict[Slo
         if entry.depth is not None and entry.depth < frame.depth:
             promoted.append(entry)
             if slot in net:
-                # Somebody wider wrote over our change: undo around theirs.
+                # A wider frame wrote over our change: undo around theirs.
                 was = expected[slot]
                 expected[slot] = slot.rebased(was, entry.before, entry.after)
                 entry.before = was
@@ -116,7 +116,7 @@ def _left_of(mine: list[Entry], owner: str, protected: dict[int, Frame]) -> list
         if wider is not None:
             entry.depth, entry.owner = wider.depth, None
         elif entry.stays:
-            # What is kept is the baseline from now on: nobody wider undoes it or reports it again.
+            # A kept change is baseline from now on: no wider frame undoes it or reports it again.
             entry.depth = BASELINE
         else:
             entry.owner = entry.owner or owner

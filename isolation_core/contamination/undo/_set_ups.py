@@ -5,7 +5,7 @@ frame is open. Everything it does, from its first line to its last, belongs to
 the frame of its own scope. Two parts hold that:
 
 `Promotions` knows which set-up (or teardown) is under way. The depth of the
-innermost one is the default of every look at the process, whoever takes it: an
+innermost one is the default of every snapshot, whatever caused it: an
 import in the middle, a nested request, a hook, another thread. No caller has
 to know that it runs inside a set-up.
 

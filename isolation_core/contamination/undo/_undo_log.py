@@ -223,8 +223,8 @@ class Tracker:
         self._idle = True
 
     def _on_collection(self, phase: str, info: dict[str, int]) -> None:
-        # A full collection while nothing is open: whoever asks what is still
-        # alive must not find our references. The next frame looks anew.
+        # A full collection while nothing is open: a test that asks what is still
+        # alive must not find our references. The next frame takes a new snapshot.
         if phase == "start" and info["generation"] == 2 and self._idle:
             self._view = None
             self._listening = False
@@ -268,7 +268,7 @@ class Tracker:
 
     def _append(self, slot: Slot, difference: Difference, depth: int | None) -> None:
         if depth == BASELINE and slot.tells_imports:
-            # That a module is imported is no finding; but if it is taken out
+            # That a module is imported is not a finding; but if it is taken out
             # again, only both steps together show that nothing has changed.
             depth = None
         self._promotions.note(slot, difference.before, difference.after)

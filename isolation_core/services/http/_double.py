@@ -272,7 +272,7 @@ class HttpDouble(ServiceDouble):
             else:
                 return route, found
         error = UnexpectedRequestError(self.name, request.method, str(request.url), reasons)
-        # Code under test may swallow it; it is told again at the end.
+        # Code under test may swallow it; it is reported again at the end.
         self._unexpected.append(error)
         raise error
 

@@ -65,7 +65,7 @@ def check_subscription(topics: Any, pattern: Any, listener: Any) -> re.Pattern[s
         raise TypeError("You should provide either `topics` or `pattern`")
     if topics and pattern:
         raise TypeError("You can't provide both `topics` and `pattern`")
-    # Where nobody has imported the client, nobody can have derived from its class.
+    # If the client was not imported, no class can derive from its class.
     client = sys.modules.get("aiokafka.abc")
     if client is not None and listener is not None and not isinstance(listener, client.ConsumerRebalanceListener):
         raise TypeError("listener should be an instance of ConsumerRebalanceListener")

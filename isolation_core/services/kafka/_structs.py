@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     )
 else:
     try:
-        # This module is imported by whoever uses the double; nobody else pays for the client.
+        # This module, and with it the client, is imported by users of the double only.
         from aiokafka.structs import (
             ConsumerRecord,
             OffsetAndMetadata,

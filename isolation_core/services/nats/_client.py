@@ -186,7 +186,7 @@ class Subscription(ClientObject):
 
     @property
     def pending_msgs(self) -> int:
-        """How many messages nobody took yet."""
+        """How many messages were not taken yet."""
         return len(self._pending)
 
     @property
@@ -398,7 +398,7 @@ class Connection(ClientObject):
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """Publish to whoever subscribes at this moment."""
+        """Publish to the present subscribers."""
         self._publish(subject, payload, reply, headers)
 
     def _publish(self, subject: str, payload: bytes, reply: str, headers: Mapping[str, str] | None) -> int:
@@ -474,7 +474,7 @@ class Connection(ClientObject):
         """Publish and wait for the first answer.
 
         Raises:
-            NoRespondersError: nobody subscribes to *subject*.
+            NoRespondersError: if *subject* has no subscribers.
             TimeoutError: no answer within *timeout* seconds; ``nats.errors.TimeoutError``.
         """
         check_publish(subject)
@@ -489,7 +489,7 @@ class Connection(ClientObject):
             inbox.end()
 
     def new_inbox(self) -> str:
-        """Return a subject nobody else uses."""
+        """Return a unique subject."""
         self._inboxes += 1
         return f"{self._prefix}.{self.client_id}.{self._inboxes}"
 

@@ -17,7 +17,7 @@ from isolation_core.services.nats._subjects import fits
 __all__ = ["JetStream", "PullSubscription"]
 
 
-# What a setting may be although the double does nothing with it: it is the default, or nobody can tell.
+# Values of settings that the double accepts without effect: the default, or one without an observable effect.
 _IDLE: Final[Mapping[str, frozenset[object]]] = {
     "replay_policy": frozenset({"instant"}),
     "num_replicas": frozenset({0, 1}),

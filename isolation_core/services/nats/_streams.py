@@ -171,7 +171,7 @@ class Consumer:
             self._wait(pending, self._ack_wait(pending.delivered))
 
     def pump(self) -> None:
-        """Push what there is to whoever is bound."""
+        """Push available messages to the bound subscriber."""
         while self.deliver is not None and (taken := self.take()) is not None:
             self.deliver(*taken)
         self.clock.notify()

@@ -175,7 +175,7 @@ class Machine:
         self.closed = True
         self._ready.clear()
         for routine in tuple(self._routines):
-            # Its last words: nobody is left to hear them.
+            # Its last exception has no receiver any more.
             with contextlib.suppress(Exception):
                 self._context.run(routine.coroutine.close)
         self._routines.clear()
@@ -272,7 +272,7 @@ class Machine:
     def _cancel(self) -> None:
         self.cancel_requested = True
         error = WorkflowCancelledError(self.workflow_id, self.run_id)
-        # One that waits for another routine is told by that routine's end.
+        # One that waits for another routine is notified by that routine's end.
         ends = {each.outcome for each in self._routines}
         waiting = [each.waiting_on for each in self._routines if not each.is_handler]
         for future in waiting:
@@ -323,7 +323,7 @@ class Machine:
                 routine.outcome.set_error(error)
                 return
             except BaseException as error:
-                # KeyboardInterrupt and its like: the run is over, and whoever drives it must know.
+                # KeyboardInterrupt and similar: the run is over, and its caller must know.
                 self._routines.pop(routine, None)
                 routine.outcome.set_error(ApplicationError(f"{type(error).__name__}: {error}"))
                 self._close(routine.outcome)

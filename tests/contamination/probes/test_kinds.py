@@ -827,7 +827,7 @@ def old_logger() -> Iterator[None]:
     logger.addHandler(handler)
     logger.addHandler(logging.NullHandler())
     logger.addFilter(logging.Filter())
-    # Made at first use, by whoever comes first.
+    # Made at first use, by whichever test is first.
     mimetypes.init()
     yield
     logging.root.manager.loggerDict.pop("zz.old", None)

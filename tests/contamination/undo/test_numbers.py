@@ -135,7 +135,7 @@ def test_a_wider_barrier_keeps_what_it_did_before(app: types.ModuleType) -> None
 
 
 def test_a_tally_that_nobody_hands_out_is_put_back(app: types.ModuleType) -> None:
-    """A number that is only printed, and one that nobody counts, are state like any other."""
+    """A number that is only printed, and one that is never counted, are state like any other."""
     with isolation_barrier(packages=["counting_app"]) as around:
         app.call()
         vars(app)["limit"] = 4

@@ -165,7 +165,7 @@ async def test_automatic_commits_on_the_virtual_clock(kafka: KafkaDouble) -> Non
 
 
 # The mock cluster takes transactions, but lets all readers see them at once, also aborted ones; commits no offsets with
-# them; gives each producer an id of its own, so that nobody is fenced; and times nothing out.
+# them; gives each producer an id of its own, so that none is fenced; and times nothing out.
 
 
 async def test_transactions(kafka: KafkaDouble) -> None:

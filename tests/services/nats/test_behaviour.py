@@ -218,7 +218,7 @@ async def test_request_and_reply(side: Side) -> None:
 
 
 async def test_requests_nobody_answers(side: Side) -> None:
-    """No responders at once where nobody subscribes; a timeout where somebody is silent."""
+    """No responders at once without subscribers; a timeout if a subscriber is silent."""
     nc = await side.connect()
     with pytest.raises(errors.NoRespondersError):
         await nc.request(side.name("nobody"), b"", timeout=1)
