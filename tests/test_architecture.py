@@ -28,9 +28,14 @@ PRIVATE = {
     # The barrier composes the components: it is the one module that knows their insides.
     ("isolation_core/barrier.py", "isolation_core/contamination/"),
     ("isolation_core/barrier.py", "isolation_core/fixtures/"),
+    ("isolation_core/barrier.py", "isolation_core/lifecycle/"),
     ("isolation_core/_watched.py", "isolation_core/contamination/"),
     # A session promotes late set-ups in the undo log, and leaves modules of the runner alone.
     ("isolation_core/runner.py", "isolation_core/contamination/"),
+    # A fixture is a node: its cleanups are entries of a lifecycle.
+    ("isolation_core/fixtures/", "isolation_core/lifecycle/"),
+    # Event loops of the lifecycle, made public for runners.
+    ("isolation_core/loops.py", "isolation_core/lifecycle/"),
     # Values of fixtures are watched by the undo log.
     ("isolation_core/fixtures/", "isolation_core/contamination/"),
 }

@@ -20,14 +20,14 @@ __all__ = ["LifecycleState"]
 
 
 class LifecycleState:
-    """What is set up, what failed, and what is still to be cleaned up; see `Lifecycle` for the arguments.
+    """The active nodes, the failed ones, and pending cleanups; see `Lifecycle` for the arguments.
 
     Attributes:
         phase: whether it can set up, is being torn down, or is over.
         values: the values of the nodes that are set up, by name.
-        stack: what is set up and pending, in the order in which that happened.
+        stack: active nodes and pending cleanups, in the order of set-up.
         entries: the nodes on the stack, by name.
-        failed: what the set-ups of nodes raised, by name.
+        failed: the exceptions of set-ups, by node name.
         skipped: why nodes were not set up, by name.
         bindings: the context variables that set-ups have changed.
         portal: the event loop of asynchronous nodes in synchronous code.
@@ -79,7 +79,7 @@ class LifecycleState:
     # --- reporting -------------------------------------------------------------
 
     def emit(self, event: str, /, **fields: Any) -> None:
-        """Report *event* to whoever listens."""
+        """Report *event* to the listener."""
         if self.on_event is not None:
             self.on_event(event, **fields)
 

@@ -64,7 +64,7 @@ class Selector:
 
         Args:
             known: parameters by operation by service, of the doubles there are.
-            certain: True: there will be no further doubles, so a service nobody knows is an error;
+            certain: True: there will be no further doubles, so an unknown service is an error;
                 False: only if a similar one is known.
 
         Raises:
