@@ -10,6 +10,7 @@ from isolation_core.services._provenance import mark_message
 
 if TYPE_CHECKING:
     from isolation_core.services._context import MockContext
+    from isolation_core.services._interactions import Interaction
 
 __all__ = ["ClientObject", "ServiceDouble"]
 
@@ -139,6 +140,23 @@ class ServiceDouble(Operable):
         """
         text = f"{self.name}: {kind}, by the fault plan"
         return TimeoutError(text) if kind == "timeout" else ConnectionError(text)
+
+    def call_timeout(self, target: Operable, entry: Interaction) -> float | None:
+        """Return how many seconds a call waits for its answer before the client gives up; None: for ever.
+
+        Faults that delay a call or let it hang end by it. By default the argument ``timeout`` of the call;
+        subclasses know the defaults of their clients.
+
+        Args:
+            target: what was called: the double, or something it handed out.
+            entry: the call.
+        """
+        value = entry.arguments.get("timeout")
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def call_timed_out(self, target: Operable, entry: Interaction) -> Any:
+        """Return or raise what the client does when the answer did not come in time; by default its timeout error."""
+        raise self.fault_error("timeout")
 
     # -- end ---------------------------------------------------------------------------
 

@@ -62,7 +62,10 @@ class FaultAction(ABC):
 
 def _error(plan: FaultPlan, rule: FaultRule, target: Operable, cause: object) -> BaseException:
     if isinstance(cause, str):
-        return plan.sign(target.double.fault_error(cause), rule)
+        error = plan.sign(target.double.fault_error(cause), rule)
+        if cause == "disconnected":
+            target.connection_lost(error)
+        return error
     if isinstance(cause, type) and issubclass(cause, BaseException):
         return plan.sign(cause(), rule)
     if isinstance(cause, BaseException):
@@ -72,9 +75,9 @@ def _error(plan: FaultPlan, rule: FaultRule, target: Operable, cause: object) ->
             cause.__notes__.clear()
         return plan.sign(cause, rule)
     assert callable(cause)
-    error = cause()
-    assert isinstance(error, BaseException)
-    return plan.sign(error, rule)
+    made = cause()
+    assert isinstance(made, BaseException)
+    return plan.sign(made, rule)
 
 
 def _check_cause(_action: object, _attribute: object, value: object) -> None:
@@ -113,6 +116,18 @@ class _Delay(FaultAction):
     async def run(self, plan: FaultPlan, rule: FaultRule, target: Operable, outcome: Any) -> Any:
         await target.context.clock.sleep(self.seconds)
         return await outcome()
+
+    def run_sync(self, plan: FaultPlan, rule: FaultRule, target: Operable, outcome: Any) -> Any:
+        entry = plan.sync_call
+        limit = None if entry is None else target.double.call_timeout(target, entry)
+        if entry is None or limit is None or self.seconds <= limit:
+            target.context.clock.pause(self.seconds)
+            return outcome()
+        target.context.clock.pause(limit)
+        try:
+            return target.double.call_timed_out(target, entry)
+        except BaseException as error:
+            raise plan.sign(error, rule) from None
 
 
 @frozen
@@ -221,12 +236,12 @@ def fail(cause: FaultKind | BaseException | Callable[[], BaseException] = "unava
 
 
 def delay(seconds: float) -> FaultAction:
-    """The call takes *seconds* of virtual time longer."""
+    """The call takes *seconds* longer; where it has a timeout that is shorter, it times out as the client does."""
     return _Delay(seconds)
 
 
 def hang() -> FaultAction:
-    """The call never ends, until it is cancelled."""
+    """The call never ends, until it is cancelled or its timeout is over."""
     return _Hang()
 
 
@@ -234,7 +249,7 @@ def disconnect(seconds: float | None = None) -> FaultAction:
     """The service is gone: this call and all later ones raise, open connections and transactions end.
 
     Args:
-        seconds: of virtual time until it can be reached again; None: until `FaultPlan.restore`.
+        seconds: until it can be reached again; None: until `FaultPlan.restore`.
     """
     return _Disconnect(seconds)
 

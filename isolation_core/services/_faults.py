@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from attrs import define, field
 
 from isolation_core.errors import ConfigurationError, UnusedFaultError
@@ -93,16 +94,18 @@ class FaultPlan:
     Attributes:
         seed: as given.
         rules: all rules, in order.
+        sync_call: the synchronous call that runs under the rules.
         down: services that are disconnected until restored, each with the rule that did it.
     """
 
-    __slots__ = ("_context", "down", "rules", "seed")
+    __slots__ = ("_context", "down", "rules", "seed", "sync_call")
 
     def __init__(self, context: MockContext, *, seed: int = 0) -> None:
         self._context = context
         self.seed = seed
         self.rules: list[FaultRule] = []
         self.down: dict[str, FaultRule] = {}
+        self.sync_call: Interaction | None = None
 
     def __repr__(self) -> str:
         return f"<FaultPlan of {len(self.rules)} rules, seed {self.seed}>"
@@ -231,12 +234,30 @@ class FaultPlan:
 
     async def conduct(self, target: Operable, entry: Interaction, outcome: Callable[[], Awaitable[Any]]) -> Any:
         """Run a call under the rules, the first one outermost."""
-        for rule in reversed(self._firing(target, entry)):
+        firing = self._firing(target, entry)
+        if not firing:
+            return await outcome()
+        for rule in reversed(firing):
             outcome = partial(rule.action.run, self, rule, target, outcome)
-        return await outcome()
+        limit = target.double.call_timeout(target, entry)
+        if limit is None:
+            return await outcome()
+        # The client gives up by itself, whatever makes the call slow.
+        with anyio.move_on_after(max(limit, 0)) as scope:
+            return await outcome()
+        assert scope.cancelled_caught
+        try:
+            return target.double.call_timed_out(target, entry)
+        except BaseException as error:
+            raise self.sign(error, firing[0]) from None
 
     def conduct_sync(self, target: Operable, entry: Interaction, outcome: Callable[[], Any]) -> Any:
         """Run a synchronous call under the rules."""
-        for rule in reversed(self._firing(target, entry)):
+        firing = self._firing(target, entry)
+        for rule in reversed(firing):
             outcome = partial(rule.action.run_sync, self, rule, target, outcome)
-        return outcome()
+        self.sync_call, before = entry, self.sync_call
+        try:
+            return outcome()
+        finally:
+            self.sync_call = before

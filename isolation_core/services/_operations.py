@@ -285,6 +285,9 @@ class Operable(metaclass=_OperableType):
         """The double it belongs to; a double is its own."""
         raise NotImplementedError
 
+    def connection_lost(self, error: BaseException) -> None:
+        """A fault has cut the connection that a call used. Subclasses do what their client does then."""
+
     def _operation_mock(self, operation: Operation[Any, Any]) -> Any:
         """Return the mock that is *operation* here; made on first touch."""
         root = self._root

@@ -236,7 +236,7 @@ async def test_faults_win_over_configured_outcomes(context: MockContext) -> None
 
 def test_waiting_in_a_synchronous_operation_is_refused(context: MockContext) -> None:
     """An action that has to wait says that it cannot in a synchronous operation; failing works."""
-    rule = context.faults.add("shelf.count", delay(1))
+    rule = context.faults.add("shelf.count", hang())
     with pytest.raises(ConfigurationError, match="synchronous"):
         context["shelf"].count()
     context.faults.remove(rule)

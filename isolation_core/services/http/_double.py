@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urljoin
 
 from isolation_core.errors import ConfigurationError
@@ -24,9 +24,15 @@ from isolation_core.services.http._wire import Canned, TrackedStream, build_requ
 if TYPE_CHECKING:
     import httpx
 
+    from isolation_core.services._interactions import Interaction
+    from isolation_core.services._operations import Operable
+
 __all__ = ["HttpDouble"]
 
 _FAULTS = {"unavailable": "ConnectError", "timeout": "ReadTimeout", "disconnected": "RemoteProtocolError"}
+
+_READ_TIMEOUT: Final = 5.0
+"""The default of httpx, in seconds."""
 
 
 class HttpDouble(ServiceDouble):
@@ -328,6 +334,16 @@ class HttpDouble(ServiceDouble):
             return status_error(text, request, httpx.Response(503, request=request))
         base = TimeoutError if kind == "timeout" else ConnectionError
         return client_class("httpx", _FAULTS.get(kind, "TransportError"), base)(text)
+
+    def call_timeout(self, target: Operable, entry: Interaction) -> float | None:
+        """Return the read timeout of a request, which is that of its client unless it has one of its own."""
+        request = entry.kwargs.get("request")
+        if request is not None:
+            found: float | None = (getattr(request, "extensions", None) or {}).get("timeout", {}).get("read")
+            return found
+        value = entry.kwargs.get("timeout", _READ_TIMEOUT)
+        value = getattr(value, "read", value)
+        return float(value) if isinstance(value, int | float) else None if value is None else _READ_TIMEOUT
 
     def problems(self) -> tuple[str, ...]:
         """Return routes that were not used as said, requests that no route answered, and bodies never closed."""

@@ -77,6 +77,7 @@ class KafkaConsumer(ClientObject):
             raise ValueError(f"Unrecognized auto_offset_reset {auto_offset_reset!r}: latest, earliest or none")
         super().__init__(double)
         self._kafka = double
+        self._request_timeout = options.get("request_timeout_ms", 40000) / 1000
         self._cluster = double._cluster
         self._group = None if group_id is None else self._cluster.group(group_id)
         self._key_deserializer = key_deserializer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from isolation_core.services._double import ServiceDouble
 from isolation_core.services._operations import operation
@@ -21,10 +21,15 @@ from isolation_core.services.kafka._structs import ConsumerRecord, RecordMetadat
 
 if TYPE_CHECKING:
     from isolation_core.services._context import MockContext
+    from isolation_core.services._interactions import Interaction
+    from isolation_core.services._operations import Operable
 
 __all__ = ["KafkaDouble"]
 
 Headers = Mapping[str, bytes | str] | Sequence[tuple[str, bytes]]
+
+_REQUEST_TIMEOUT: Final = 40.0
+"""The client's default, in seconds."""
 
 
 class KafkaDouble(ServiceDouble):
@@ -210,6 +215,19 @@ class KafkaDouble(ServiceDouble):
         """Return what aiokafka raises."""
         name = {"timeout": "KafkaTimeoutError", "rejected": "NotEnoughReplicasError"}.get(kind, "KafkaConnectionError")
         return kafka_error(name, f"{self.name}: {kind}, by the fault plan")
+
+    def call_timeout(self, target: Operable, entry: Interaction) -> float | None:
+        """Return the timeout of a read, else that of requests."""
+        if entry.operation == "getmany":
+            return float(entry.arguments.get("timeout_ms") or 0) / 1000
+        if entry.operation == "getone":
+            return None
+        own = super().call_timeout(target, entry)
+        return getattr(target, "_request_timeout", _REQUEST_TIMEOUT) if own is None else own
+
+    def call_timed_out(self, target: Operable, entry: Interaction) -> Any:
+        """Return no records for a read; raise for a request."""
+        return {} if entry.operation == "getmany" else super().call_timed_out(target, entry)
 
     def _disconnect_now(self) -> None:
         super()._disconnect_now()

@@ -91,6 +91,7 @@ class KafkaProducer(ClientObject):
         super().__init__(double)
         self._cluster = double._cluster
         self._kafka = double
+        self._request_timeout = options.get("request_timeout_ms", 40000) / 1000
         self._key_serializer = key_serializer
         self._value_serializer = value_serializer
         self._partitioner = partitioner or double._partitioner

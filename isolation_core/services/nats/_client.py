@@ -144,6 +144,10 @@ class Msg(ClientObject):
         if self._delivery is not None:
             self._delivery[0].progress(self._delivery[1].seq)
 
+    def connection_lost(self, error: BaseException) -> None:
+        """Its connection is closed."""
+        self._connection.connection_lost(error)
+
     def _settle(self, how: str, delay: float | None = None) -> None:
         if not self.reply:
             raise nats_error("NotJSMessageError")
@@ -283,6 +287,10 @@ class Subscription(ClientObject):
         finally:
             self._closed = True
             self.context.clock.notify()
+
+    def connection_lost(self, error: BaseException) -> None:
+        """Its connection is closed."""
+        self._connection.connection_lost(error)
 
     def _check(self) -> None:
         self._connection._require_open(draining=True)
@@ -520,9 +528,12 @@ class Connection(ClientObject):
     async def _close(self) -> None:
         if not self.is_closed:
             self._close_now()
-            for name in ("disconnected_cb", "closed_cb"):
-                if (callback := self._callbacks.get(name)) is not None:
-                    await callback()
+            await self._tell_end()
+
+    async def _tell_end(self) -> None:
+        for name in ("disconnected_cb", "closed_cb"):
+            if (callback := self._callbacks.get(name)) is not None:
+                await callback()
 
     def _close_now(self) -> None:
         self.is_closed, self.is_draining = True, False
@@ -539,6 +550,14 @@ class Connection(ClientObject):
 
         JETSTREAM_OPTIONS.check(options)
         return JetStream(self)
+
+    def connection_lost(self, error: BaseException) -> None:
+        """It is closed, as nats-py's is when it cannot reconnect; the callbacks are called."""
+        if self.is_closed:
+            return
+        self.last_error = error if isinstance(error, Exception) else None
+        self._close_now()
+        self._nats.background.start(self._tell_end, "nats callbacks")
 
     def problems(self) -> tuple[str, ...]:
         if self.is_closed or self._internal:

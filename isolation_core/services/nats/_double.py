@@ -192,6 +192,11 @@ class NatsDouble(ServiceDouble):
             nats_error(names[kind]) if kind in names else nats_error("Error", f"{self.name}: {kind}, by the fault plan")
         )
 
+    def connection_lost(self, error: BaseException) -> None:
+        """Its own connection is closed; the next call has a new one."""
+        if self._own is not None:
+            self._own.connection_lost(error)
+
     def _disconnect_now(self) -> None:
         super()._disconnect_now()
         self.background.cancel()

@@ -100,6 +100,10 @@ class JetStream(ClientObject):
 
     # -- streams -----------------------------------------------------------------------
 
+    def connection_lost(self, error: BaseException) -> None:
+        """Its connection is closed."""
+        self._connection.connection_lost(error)
+
     @operation
     async def add_stream(self, /, config: object = None, **params: Any) -> Any:
         """Make a stream; parameters as ``StreamConfig`` has them."""
@@ -401,6 +405,10 @@ class PullSubscription(ClientObject):
         super().__init__(connection.double)
         self._connection = connection
         self._consumer = consumer
+
+    def connection_lost(self, error: BaseException) -> None:
+        """Its connection is closed."""
+        self._connection.connection_lost(error)
 
     @operation
     async def consumer_info(self) -> Any:

@@ -118,6 +118,10 @@ class Connection(ClientObject):
         self.close_callbacks.tell(self._rabbit, self, error)
         super().end()
 
+    def connection_lost(self, error: BaseException) -> None:
+        """It is closed, with its channels, as one that is not robust."""
+        self._close(error)
+
     def problems(self) -> tuple[str, ...]:
         if self.is_closed or self._internal:
             return ()
@@ -305,6 +309,10 @@ class Channel(ClientObject):
     async def close(self, exc: BaseException | None = None) -> None:
         """Close it: unacknowledged messages return to their queues. Closing again changes nothing."""
         self._close(exc)
+
+    def connection_lost(self, error: BaseException) -> None:
+        """Its connection is closed."""
+        self._connection.connection_lost(error)
 
     # -- for the rest of the package -----------------------------------------------------
 

@@ -206,6 +206,11 @@ class RabbitMQDouble(ServiceDouble):
             return amqp_error("DeliveryError", None, frame("Basic.Nack", delivery_tag=0, multiple=False))
         return amqp_error("AMQPConnectionError", text)
 
+    def connection_lost(self, error: BaseException) -> None:
+        """Its own channel is closed; the next call has a new one."""
+        if self._own is not None:
+            self._own.connection_lost(error)
+
     def _disconnect_now(self) -> None:
         super()._disconnect_now()
         self.background.cancel()

@@ -41,6 +41,10 @@ class _Entity(Operable):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
+    def connection_lost(self, error: BaseException) -> None:
+        """Its connection is closed."""
+        self.channel.connection_lost(error)
+
     @property
     def context(self) -> MockContext:
         """The context of the double."""

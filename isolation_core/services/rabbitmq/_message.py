@@ -130,6 +130,10 @@ class IncomingMessage(ClientObject):
     def __repr__(self) -> str:
         return f"<IncomingMessage {self.delivery_tag} from {self.routing_key!r}: {self.body[:60]!r}>"
 
+    def connection_lost(self, error: BaseException) -> None:
+        """Its connection is closed."""
+        self._channel.connection_lost(error)
+
     @property
     def channel(self) -> Channel:
         """The channel it came on; raises ``ChannelInvalidStateError`` once that is closed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from isolation_core.errors import ConfigurationError
 from isolation_core.services._clients import client_class as error_class
@@ -17,6 +17,10 @@ from isolation_core.services.redis._clients import Connected, require_asyncio
 from isolation_core.services.redis._commands import client_operations
 from isolation_core.services.redis._prefix import Prefix, prefixed_client_class
 from isolation_core.services.redis._virtual import connection_class, fake_server, lock_class, required
+
+if TYPE_CHECKING:
+    from isolation_core.services._interactions import Interaction
+    from isolation_core.services._operations import Operable
 
 __all__ = ["RedisDouble"]
 
@@ -157,6 +161,17 @@ class RedisDouble(Connected, ServiceDouble):
         """Return the exception of redis-py for *kind*."""
         name, base = _FAULTS.get(kind, ("RedisError", Exception))
         return error_class("redis.exceptions", name, base)(f"{self.name}: {kind}, by the fault plan")
+
+    def call_timeout(self, target: Operable, entry: Interaction) -> float | None:
+        """Return the ``socket_timeout`` of the client; what commands take is for the server, which does not answer."""
+        if entry.operation == "get_message":
+            return super().call_timeout(target, entry)
+        options: dict[str, Any] = getattr(target, "_options", self._options)
+        return options.get("socket_timeout")
+
+    def call_timed_out(self, target: Operable, entry: Interaction) -> Any:
+        """Return None where a subscription was asked for a message; raise otherwise."""
+        return None if entry.operation == "get_message" else super().call_timed_out(target, entry)
 
     def reset(self) -> None:
         """Empty the server, and end everything that waits."""
