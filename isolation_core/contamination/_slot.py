@@ -112,6 +112,10 @@ class Slot(ABC):
     def agrees(self, one: Any, other: Any) -> bool:
         """Return whether two values are the same for restoring."""
 
+    def last_read(self, otherwise: Any) -> Any:
+        """Return the value it had when it was read last, *otherwise* where that is not kept."""
+        return otherwise
+
     def rebased(self, value: Any, before: Any, after: Any) -> Any:
         """Return *value* as it would be had only the step from *before* to *after* been made to it."""
         return after

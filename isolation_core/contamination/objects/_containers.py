@@ -123,6 +123,10 @@ class ObjectState:
     def write(self, key: Hashable, value: Any) -> None:
         """Put *value* back under *key*, in place."""
 
+    def last_read(self, key: Hashable, otherwise: Any) -> Any:
+        """Return the value that *key* had when the store was read last, *otherwise* where `diff` tells it all."""
+        return otherwise
+
     def accessor(self, key: Hashable) -> str:
         """Return the text that leads from the object to the slot *key*."""
         return "" if key is WHOLE else f"[{key!r}]"

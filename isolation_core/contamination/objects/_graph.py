@@ -7,8 +7,10 @@ to batches of nodes (`_batches`); only a node that differs is read.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import types
+import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -43,6 +45,17 @@ def _step(parent: ObjectState) -> int:
     """Return how much one step through *parent* makes a path harder to read."""
     # Through a bound method, a closure or a default is a detour.
     return 8 if isinstance(parent, (ImmutableState, CellState, FunctionState)) else 1
+
+
+_OF_PROBES: Final = (
+    *(sys.modules, sys.path, sys.argv, sys.meta_path, sys.path_hooks, sys.path_importer_cache),
+    *(warnings.filters, os.environ, vars(os.environ).get("_data")),
+)
+_PROBED: Final = frozenset(map(id, _OF_PROBES))
+"""Objects of the interpreter that probes watch, by address; a name in own code for one is reported there, once."""
+
+_THROUGH_TESTS: Final = 2
+"""What the path of a thing costs more through a module of tests, which has it from elsewhere."""
 
 
 class Node:
@@ -198,6 +211,9 @@ class ObjectGraph:
             self._roots[label] = known
             return None
         node = self._enter(value, states, None, None, label)
+        if label in self.test_modules:
+            # Some are not imported but run by the runner, and stand in `sys.modules` where they began.
+            node.cost = _THROUGH_TESTS
         self._roots[label] = node
         self._walk()
         return node
@@ -231,7 +247,7 @@ class ObjectGraph:
     ) -> None:
         """Make *value* a node if it has state; count one more user if it is one."""
         kind = type(value)
-        if kind in LEAF_TYPES:
+        if kind in LEAF_TYPES or id(value) in _PROBED:
             return
         node = self._nodes.get(id(value))
         if node is not None:

@@ -80,9 +80,9 @@ class WatchedModules:
         fresh = self._fresh(entering=entering)
         modules = [(name, sys.modules.get(name)) for name in fresh]
         theirs = [(n, m) for n, m in modules if isinstance(m, types.ModuleType) and self._is_users(n, m)]
-        # The last imported first: a module that defines a thing is imported
-        # after the ones that start by importing it.
-        for name, module in reversed(theirs):
+        # The import system moves a module to the end of `sys.modules` when it has been executed. So the one
+        # that defines a thing comes before those that import it from there, and what is met first gives the name.
+        for name, module in theirs:
             if self.includes(name):
                 self.graph.add_module(name, module)
         self._watch_others([module for _, module in theirs], fresh)

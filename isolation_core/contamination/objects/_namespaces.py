@@ -74,6 +74,10 @@ class _NamespaceState(_NamesState):
         hidden = self.hidden
         return ((key, value) for key, value in snapshot.items() if key not in hidden)
 
+    def last_read(self, key: Hashable, otherwise: Any) -> Any:
+        # Not every difference of a namespace is reported: that a function took the place of None is first use.
+        return otherwise if key is ORDER else self.saved.get(key, MISSING)
+
 
 class ModuleState(_NamespaceState):
     """The globals of a first-party module."""

@@ -77,6 +77,9 @@ class ObjectSlot(Slot):
         kind = type(node.value)
         return node.label if kind is ModuleType or issubclass(kind, type) else ""
 
+    def last_read(self, otherwise: Any) -> Any:
+        return self.holder.last_read(self.key, otherwise)
+
     def namespace(self) -> Mapping[str, Any] | None:
         return self.holder.saved if isinstance(self.holder, ModuleState) else None
 

@@ -172,7 +172,7 @@ def _write(view: View, entries: list[Entry]) -> None:
     for entry in entries:
         if entry.failed:
             continue
-        value = found.get(entry.slot, entry.after)
+        value = found[entry.slot] if entry.slot in found else entry.slot.last_read(entry.after)
         if entry.slot.is_silent or entry.slot.agrees(value, entry.target):
             entry.restored = True
         else:
