@@ -205,6 +205,15 @@ class AwaitableContext:
         self._mock, self._state, self._record, self._entry = mock, state, record, entry
         self._entered: Any = None
 
+    def __getattr__(self, name: str) -> Any:
+        # ``session.begin().commit``, ``query.filter(...).order_by``: what the real object has beside being awaitable.
+        face = None if name[:2] == "__" else self._mock._isolation_face()
+        if face is None:
+            raise AttributeError(
+                f"what {self._mock._extract_mock_name()}() gives can only be awaited or entered: {name!r}"
+            )
+        return getattr(face, name)
+
     def __await__(self) -> Generator[Any, Any, Any]:
         return _run(self._mock, self._state, self._record, self._entry).__await__()
 

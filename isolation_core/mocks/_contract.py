@@ -10,6 +10,7 @@ import collections.abc
 import contextlib
 import copy
 import difflib
+import dis
 import functools
 import inspect
 import sys
@@ -113,7 +114,7 @@ class Contract:
     """
 
     __slots__ = (
-        "__weakref__", "_arguments", "_call", "_class", "_factory", "_members", "_profiles", "_target",
+        "__weakref__", "_arguments", "_assigned", "_call", "_class", "_factory", "_members", "_profiles", "_target",
         "constructs", "known", "label", "magics", "names", "restricts_magics",
     )  # fmt: skip
 
@@ -127,6 +128,7 @@ class Contract:
         # An object or a module is held; a class is not, or it would never die.
         self._target = target
         self._arguments: tuple[Any, ...] = ()
+        self._assigned: frozenset[str] | None = None
         self._members: dict[str, Member] = {}
         self._profiles = profile_for(cls)
         self._call: Member | None = None
@@ -159,6 +161,26 @@ class Contract:
         """Return the error for a name that is not in the contract."""
         close = difflib.get_close_matches(name, self.names, 1)
         return UnknownMockAttributeError(self.label, name, close[0] if close else None)
+
+    def learns(self, name: str, *, deep: bool) -> bool:
+        """Tell whether instances have *name* after all: their methods set it, or answer it when they are asked.
+
+        Args:
+            name: what was not known when the contract was made.
+            deep: whether it is asked of a result or attribute, of which the user chose nothing.
+        """
+        cls = self._class()
+        if cls is None or not self.restricts_magics or type(self._target) is ModuleType:
+            return False
+        if self._assigned is None:
+            self._assigned = frozenset(_assigned_in(cls))
+        if name not in self._assigned and not (
+            deep and name[:1] != "_" and self._find("__getattr__")[0] is not _MISSING
+        ):
+            return False
+        self.known |= {name}
+        self.names = sorted(self.known)
+        return True
 
     # -- variants of a contract --------------------------------------------------
 
@@ -351,6 +373,17 @@ class Contract:
             return None
         return self._result_of(function, base, name)
 
+    def face(self, member: Member) -> Contract | None:
+        """Return what the object is that a call of *member* gives to be awaited or entered."""
+        raw, base = self._find(member.name)
+        function = None if raw is _MISSING else dissect(raw, base).function
+        if function is None or is_class(function):
+            return None
+        scope = self._scope(function, base)
+        given = after(declared(function)[1], scope, declared(function)[0])[1]
+        found = contract_of_type(given.meaning, scope) if isinstance(given, Awaited) else None
+        return None if found is NOTHING else found
+
     def _result_of(self, function: Any, base: type[Any] | None, name: str) -> Contract | None:
         if function is None:
             return None
@@ -524,6 +557,15 @@ def _fields(cls: type[Any]) -> Iterator[str]:
             if isinstance(found, dict | tuple | list):
                 yield from (name for name in found if isinstance(name, str))
         yield from (each.name for each in own.get("__attrs_attrs__", ()))
+
+
+def _assigned_in(cls: type[Any]) -> Iterator[str]:
+    """Yield the attributes that methods of *cls* set, as ``self.status = ...`` in its constructor does."""
+    for base in cls.__mro__:
+        for function in tuple(own_dict(base).values()):
+            if is_a(function, FunctionType):
+                instructions = dis.get_instructions(inspect.unwrap(function))
+                yield from (each.argval for each in instructions if each.opname == "STORE_ATTR")
 
 
 def _names_of(cls: type[Any]) -> set[str]:

@@ -158,7 +158,11 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
             return None  # as on every AsyncMock
         if special and (known is None or name not in known or name in all_magics):
             raise AttributeError(f"Mock object has no attribute {name!r}" if known is not None else name)
-        if known is None or name not in known:
+        if (known is None or name not in known) and not (
+            contract is not None
+            and "_mock_methods" not in self.__dict__
+            and contract.learns(name, deep=state.root is None and state.new_parent is not None)
+        ):
             if not self._mock_unsafe and not special:
                 refuse_misspelled(name)
             if known is not None:
@@ -236,11 +240,26 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
                 child._isolation_state.value = self
         return child
 
+    def _isolation_face(self) -> Any:
+        """The mock behind an object that is awaited or entered, for everything else it has; None: nothing."""
+        state = self._isolation_state
+        face = state.children.get("()")
+        if face is None and state.member is not None and not state.shallow:
+            contract = state.promised.face(state.member)
+            if contract is not None:
+                face = born(type(self)._isolation_kinds["sync"], None, None, "()", self)
+                face._isolation_state.home, face._isolation_state.strict = state.home, state.strict
+                fulfil(face, contract)
+                state.children["()"] = face
+        return face
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in all_magics:
             state = self._isolation_state
             if name in state.children and state.children[name] is not value:
                 drop_child(self, name)
+            if self._spec_set and state.contract is not None and name not in state.contract.known:
+                state.contract.learns(name, deep=False)
             super().__setattr__(name, value)
             return
         methods = self._mock_methods

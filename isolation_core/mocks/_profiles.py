@@ -199,6 +199,11 @@ register_shape_profile(
     returns=dict.fromkeys((*_HTTP, "send", "stream"), "httpx.Response"),
     enters_itself=True,
 )
+register_shape_profile("sqlalchemy.ext.asyncio.engine.AsyncConnection", dual=("stream", "stream_scalars"))
+register_shape_profile(
+    "aiosqlite.core.Connection",
+    dual=("cursor", "execute", "execute_fetchall", "execute_insert", "executemany", "executescript"),
+)
 register_shape_profile(
     "nats.aio.client.Client",
     synchronous=("jetstream", "jsm", "new_inbox"),

@@ -571,3 +571,129 @@ def test_nothing_of_the_specification_runs() -> None:
     mock = isolated_mock(Client)
     assert isinstance(mock.prop, int)
     assert isinstance(mock.cached, int)
+
+
+# -- deep --------------------------------------------------------------------------------
+
+
+class Reply:
+    LIMIT = 5
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.headers: dict[str, str] = {}
+
+    async def json(self) -> dict[str, Any]: ...
+
+
+class Dynamic:
+    def __getattr__(self, name: str) -> Any: ...
+
+
+class Connection:
+    reply: Reply
+    replies: list[Reply]
+    on_reply: Callable[[Reply], Awaitable[Reply]]
+    maker: type[Reply]
+    factory = Reply
+    anything: Any
+    either: int | str
+
+    @property
+    def last(self) -> Reply | None: ...
+
+    async def send(self, data: bytes) -> Reply: ...
+    async def close(self) -> None: ...
+    def dynamic(self) -> Dynamic: ...
+    def begin(self) -> Request: ...
+    async def __aenter__(self) -> typing.Self: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+    def __getitem__(self, key: str) -> Reply: ...
+
+
+@pytest.mark.anyio
+async def test_attributes_and_results_are_what_their_annotations_say() -> None:
+    """Properties, annotations, class attributes, results, items and what is entered are verified."""
+    mock = isolated_mock(Connection)
+    for reply in (mock.reply, mock.last, await mock.send(b""), await mock.on_reply(1), mock.maker(1), mock.factory(1),
+                  mock["k"]):  # fmt: skip
+        assert isinstance(reply, Reply)
+        assert inspect.iscoroutinefunction(reply.json)
+        with pytest.raises(AttributeError):
+            _ = reply.jsn
+        assert reply.status.called is False  # set by the constructor only
+    assert await mock.close() is None
+    assert isinstance(mock.replies, list)
+    async with mock as entered:
+        assert entered is mock
+    for wrong in (mock.on_reply, mock.maker, mock.reply, mock.replies.append):
+        with pytest.raises(TypeError):
+            wrong()
+    for free in (mock.anything, mock.either, mock.dynamic().whatever):
+        assert free.a.b.c is not None
+
+
+@pytest.mark.anyio
+async def test_an_awaitable_result_keeps_its_other_attributes() -> None:
+    """What can be awaited or entered is still an object of its class."""
+
+    class Query:
+        def filter(self, **conditions: object) -> Query: ...
+        def count(self) -> Awaitable[int]: ...
+        def __await__(self) -> typing.Generator[Any, Any, list[Reply]]: ...
+        def __aiter__(self) -> AsyncIterator[Reply]: ...
+
+    class Model:
+        def all(self) -> Query: ...
+
+    Query.filter.__annotations__["return"] = Query
+    Model.all.__annotations__["return"] = Query
+    model = isolated_mock(Model)
+    model.all().filter.return_value = [1, 2]
+    assert await model.all().filter(a=1) == [1, 2]
+    assert [each async for each in model.all().filter(a=2)] == [1, 2]
+    assert inspect.iscoroutinefunction(model.all().count)
+    with pytest.raises(AttributeError):
+        _ = model.all().fliter
+
+
+@pytest.mark.anyio
+async def test_deep_can_be_switched_off() -> None:
+    """``deep=False`` leaves attributes and results as `AsyncMock` has them; a return value of one's own always wins."""
+    mock = isolated_mock(Connection, deep=False)
+    assert (await mock.send(b"")).whatever is not None
+    assert mock.reply.whatever is not None
+    assert await mock.close() is not None
+    with pytest.raises(TypeError):
+        mock.send()
+    own = isolated_mock(Connection)
+    own.send.return_value = 5
+    assert await own.send(b"") == 5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: isolated_mock(Reply, spec_set=True), lambda: isolated_mock(spec_set=Reply),
+     lambda: isolated_mock(Reply, spec_set=Reply), lambda: isolated_mock(spec_set=["status", "json"]),
+     lambda: isolated_mock(["status", "json"], spec_set=True), lambda: isolated_mock(spec_set=Reply(1))],
+)  # fmt: skip
+def test_spec_set_in_all_forms(make: Callable[[], Any]) -> None:
+    """Names of the specification can be set, others raise, also below."""
+    mock = make()
+    mock.status = 3
+    with pytest.raises(AttributeError):
+        mock.state = 3
+
+
+def test_spec_set_reaches_what_is_below_and_mock_add_spec() -> None:
+    """Results and attributes of a ``spec_set`` mock refuse new names, too; ``mock_add_spec`` verifies."""
+    mock = isolated_mock(Connection, spec_set=True)
+    with pytest.raises(AttributeError):
+        mock.reply.state = 1
+    later = isolated_mock()
+    later.mock_add_spec(Connection, spec_set=True)
+    with pytest.raises(AttributeError):
+        later.state = 1
+    with pytest.raises(TypeError):
+        later.send()
+    assert isolated_mock(Connection, spec_set=False).reply is not None
