@@ -19,6 +19,14 @@ from isolation_core.contamination.objects import _containers as states
 from isolation_core.contamination.objects import _functions as values
 from isolation_core.contamination.objects import _namespaces as names
 from isolation_core.contamination.objects import _sync as primitives
+from isolation_core.contamination.objects._caches import CacheState, WeakState
+from isolation_core.contamination.objects._opaque import (
+    BufferState,
+    CounterState,
+    GeneratorState,
+    MemoryFileState,
+    RandomState,
+)
 
 __all__ = ["LEAF_TYPES", "Anatomy", "Dissect"]
 
@@ -107,10 +115,10 @@ class Anatomy:
             return None, False
         foreign = not (own or stdlib)
         makers = [maker for base, maker in _CONTAINER_FACETS if base in mro]
-        if any(base in mro for base in names.WeakState.types):
-            return (lambda obj: [names.WeakState(obj)]), foreign
+        if any(base in mro for base in WeakState.types):
+            return (lambda obj: [WeakState(obj)]), foreign
         if random.Random in mro and random.SystemRandom not in mro:
-            makers.append(values.RandomState)
+            makers.append(RandomState)
         if makers and states.OrderedDictState in makers:
             makers.remove(states.DictState)
         getset = _getset_of(mro)
@@ -136,7 +144,7 @@ def _is_live(base: type) -> bool:
 
 
 def _is_container(mro: Iterable[type]) -> bool:
-    return any(base in mro for base in (*(b for b, _ in _CONTAINER_FACETS), *names.WeakState.types, tuple))
+    return any(base in mro for base in (*(b for b, _ in _CONTAINER_FACETS), *WeakState.types, tuple))
 
 
 def _slots(mro: tuple[type, ...]) -> Iterable[tuple[str, Any]]:
@@ -190,7 +198,7 @@ def _proxy(obj: Any) -> list[states.ObjectState]:
 
 def _cache(obj: Any) -> list[states.ObjectState]:
     wrapped = (part for part in ((".__wrapped__", obj.__dict__.get("__wrapped__")),) if part[1] is not None)
-    return [names.CacheState(obj), states.ImmutableState(obj, wrapped)]
+    return [CacheState(obj), states.ImmutableState(obj, wrapped)]
 
 
 def _default_dict(obj: Any) -> list[states.ObjectState]:
@@ -204,8 +212,8 @@ _CONTAINER_FACETS: Final[tuple[tuple[type, Callable[[Any], states.ObjectState]],
     (list, states.ListState),
     (set, states.SetState),
     (deque, states.DequeState),
-    (bytearray, values.BufferState),
-    (array.array, values.BufferState),
+    (bytearray, BufferState),
+    (array.array, BufferState),
     (threading.local, names.LocalState),
 )
 
@@ -218,8 +226,8 @@ _BUILTIN_DISSECTION: Final[dict[type, Dissect]] = {
     deque: lambda obj: [states.DequeState(obj)],
     OrderedDict: lambda obj: [states.OrderedDictState(obj)],
     defaultdict: _default_dict,
-    bytearray: lambda obj: [values.BufferState(obj)],
-    array.array: lambda obj: [values.BufferState(obj)],
+    bytearray: lambda obj: [BufferState(obj)],
+    array.array: lambda obj: [BufferState(obj)],
     types.FunctionType: lambda obj: [values.FunctionState(obj)],
     types.CellType: lambda obj: [values.CellState(obj)],
     types.MethodType: _method,
@@ -232,10 +240,10 @@ _BUILTIN_DISSECTION: Final[dict[type, Dissect]] = {
     threading.local: lambda obj: [names.LocalState(obj)],
     type(threading.Lock()): lambda obj: [primitives.LockState(obj)],
     type(threading.RLock()): lambda obj: [primitives.OwnedLockState(obj)],
-    types.GeneratorType: lambda obj: [primitives.GeneratorState(obj)],
+    types.GeneratorType: lambda obj: [GeneratorState(obj)],
     types.SimpleNamespace: lambda obj: [names.AttributesState(obj, _NAMESPACE)],
-    itertools.count: lambda obj: [primitives.CounterState(obj)],
-    io.StringIO: lambda obj: [primitives.MemoryFileState(obj)],
-    io.BytesIO: lambda obj: [primitives.MemoryFileState(obj)],
+    itertools.count: lambda obj: [CounterState(obj)],
+    io.StringIO: lambda obj: [MemoryFileState(obj)],
+    io.BytesIO: lambda obj: [MemoryFileState(obj)],
     _LRU_CACHE: _cache,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import random
 from collections.abc import Hashable, Iterable, Iterator
 from types import CellType, FunctionType
 from typing import Any, Final
@@ -11,9 +10,9 @@ from typing import Any, Final
 from isolation_core._secrets import is_secret_name
 from isolation_core.contamination._cpython import CELL_WORDS, FUNCTION_WORDS, HAS_TAGS, HAS_WORDS, words_of
 from isolation_core.contamination._difference import MISSING, Difference
-from isolation_core.contamination.objects._containers import ORDER, WHOLE, DictState, ObjectState, key_text
+from isolation_core.contamination.objects._containers import ORDER, DictState, ObjectState, key_text
 
-__all__ = ["BufferState", "CellState", "DispatchState", "FunctionState", "RandomState", "SlotsState"]
+__all__ = ["CellState", "DispatchState", "FunctionState", "SlotsState"]
 
 
 class SlotsState(ObjectState):
@@ -215,69 +214,3 @@ class DispatchState(DictState):
 
     def accessor(self, key: Hashable) -> str:
         return "" if key is ORDER else f".registry[{key_text(key)}]"
-
-
-class BufferState(ObjectState):
-    """The bytes of a ``bytearray`` or ``array.array``: values without referents."""
-
-    __slots__ = ()
-
-    @property
-    def targets(self) -> tuple[Any, ...]:
-        return ()
-
-    def read(self) -> bytes:
-        return memoryview(self.holder).tobytes()
-
-    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
-        return ()
-
-    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
-        if before != after:
-            yield Difference(WHOLE, before=before, after=after)
-
-    def write(self, key: Hashable, value: Any) -> None:
-        holder = self.holder
-        if isinstance(holder, bytearray):
-            bytearray.__setitem__(holder, slice(None), value)
-        else:
-            del holder[:]
-            holder.frombytes(value)
-
-
-class RandomState(ObjectState):
-    """The state of a ``random.Random`` instance.
-
-    Consuming numbers is not a fault, so a difference is a note; it is put back
-    all the same, because the next test should draw what it would draw alone.
-    """
-
-    __slots__ = ()
-    kind = "random"
-    code = "RNG002"
-
-    @property
-    def targets(self) -> tuple[Any, ...]:
-        return ()
-
-    def read(self) -> Any:
-        return random.Random.getstate(self.holder)
-
-    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
-        return ()
-
-    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
-        if before != after:
-            yield Difference(WHOLE, before=before, after=after, severity="note")
-
-    def write(self, key: Hashable, value: Any) -> None:
-        random.Random.setstate(self.holder, value)
-
-    def accessor(self, key: Hashable) -> str:
-        return ".getstate()"
-
-    def agrees(self, one: Any, other: Any) -> bool:
-        return bool(one == other)
-
-    def shown(self, value: Any) -> Any:
-        return f"state #{hash(value) & 0xFFFFFF:06x}"

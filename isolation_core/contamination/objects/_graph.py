@@ -21,16 +21,11 @@ from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.objects import _namespaces as names
 from isolation_core.contamination.objects._batches import AnyBatch, Batch, ReadBatch, StoreBatch, Sweep
 from isolation_core.contamination.objects._by_type import LEAF_TYPES, Anatomy
+from isolation_core.contamination.objects._caches import AbcState
 from isolation_core.contamination.objects._containers import ImmutableState, ObjectState
-from isolation_core.contamination.objects._functions import (
-    BufferState,
-    CellState,
-    DispatchState,
-    FunctionState,
-    RandomState,
-)
+from isolation_core.contamination.objects._functions import CellState, DispatchState, FunctionState
+from isolation_core.contamination.objects._opaque import BufferState, GeneratorState, MemoryFileState, RandomState
 from isolation_core.contamination.objects._slot import ObjectSlot
-from isolation_core.contamination.objects._sync import GeneratorState, MemoryFileState
 
 __all__ = ["Node", "ObjectGraph"]
 
@@ -235,7 +230,7 @@ class ObjectGraph:
             state.node = node
             if isinstance(state, (BufferState, RandomState, GeneratorState, MemoryFileState)):
                 self._opaque.append(state)
-            elif isinstance(state, names.AbcState):
+            elif isinstance(state, AbcState):
                 self._abcs.append(state)
             elif not isinstance(state, ImmutableState):
                 self._to_batch(state)
@@ -300,7 +295,7 @@ class ObjectGraph:
             return []
         found: list[ObjectState] = [names.ClassState(cls)]
         if "_abc_impl" in names.class_dict(cls):
-            found.append(names.AbcState(cls))
+            found.append(AbcState(cls))
         return found
 
     def _own_label(self, value: Any, kind: type) -> str:

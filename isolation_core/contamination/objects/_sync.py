@@ -7,23 +7,18 @@ An object with a waiting thread or task is never touched: it is only reported.
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Final
 
-from isolation_core.contamination._cpython import COUNTER_WORDS, HAS_COUNTERS, words_of
 from isolation_core.contamination._difference import Difference
-from isolation_core.contamination._rendering import register_placeholder
-from isolation_core.contamination.objects._containers import ORDER, WHOLE, ObjectState
+from isolation_core.contamination.objects._containers import ORDER, WHOLE
 from isolation_core.contamination.objects._namespaces import AttributesState
+from isolation_core.contamination.objects._opaque import ReadState
 
 __all__ = [
     "PRIMITIVES",
-    "CounterState",
-    "GeneratorState",
     "LockState",
-    "MemoryFileState",
     "OwnedLockState",
     "PrimitiveState",
 ]
@@ -44,20 +39,10 @@ PRIMITIVES: Final[dict[tuple[str, str], frozenset[str]]] = {
 }
 """Module and name of a class, and which of its attributes are its state."""
 
-_LARGE: Final = 1 << 20  # characters or bytes
 _PATIENCE: Final = 0.005  # seconds
 # Healthy tests that share a loop, or a queue that is never joined, do these too.
 _NOTED: Final = frozenset({"_loop", "_unfinished_tasks"})
 _WAITING: Final = ("_waiters", "_getters", "_putters")
-
-
-class _Remark(str):
-    """Text that replaces a value in reports, without quotes."""
-
-    __slots__ = ()
-
-
-register_placeholder(_Remark)
 
 
 class PrimitiveState(AttributesState):
@@ -103,25 +88,7 @@ class PrimitiveState(AttributesState):
             finished.__dict__["_value"] = not value
 
 
-class _ReadState(ObjectState):
-    """Base of the states with nothing to compare but what a reading gives."""
-
-    __slots__ = ()
-    kind = "object"
-    code = "MOD003"
-
-    @property
-    def targets(self) -> tuple[Any, ...]:
-        return ()
-
-    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
-        return ()
-
-    def agrees(self, one: Any, other: Any) -> bool:
-        return bool(one == other)
-
-
-class LockState(_ReadState):
+class LockState(ReadState):
     """Whether a `threading.Lock` is held.
 
     While other threads live, one of them may hold it and be about to give it
@@ -182,88 +149,3 @@ class OwnedLockState(LockState):
 
     def accessor(self, key: Hashable) -> str:
         return "._is_owned()"
-
-
-class GeneratorState(_ReadState):
-    """How far a generator has come: a note, for it cannot be wound back."""
-
-    __slots__ = ()
-
-    def read(self) -> tuple[int, ...]:
-        frame = self.holder.gi_frame
-        return () if frame is None else (frame.f_lasti,)
-
-    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
-        if before != after:
-            yield Difference(WHOLE, before=before, after=after, severity="note")
-
-    def write(self, key: Hashable, value: Any) -> None:
-        raise RuntimeError("a generator cannot be wound back")
-
-    def shown(self, value: Any) -> Any:
-        return _Remark(f"<at instruction {value[0]}>" if value else "<at its end>")
-
-
-class CounterState(_ReadState):
-    """The next number of an `itertools.count`: a note, for what was numbered may still be there."""
-
-    __slots__ = ()
-
-    def views(self) -> list[memoryview]:
-        return [words_of(self.holder, COUNTER_WORDS)] if HAS_COUNTERS else []
-
-    def rest(self) -> tuple[tuple[Any, ...], dict[Any, Any] | None]:
-        return (), None
-
-    def read(self) -> tuple[int, int]:
-        if not HAS_COUNTERS:
-            return (0, 0)
-        number, large = struct.unpack("nP", words_of(self.holder, COUNTER_WORDS))
-        return (number, large)
-
-    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
-        if before != after:
-            yield Difference(WHOLE, before=before, after=after, severity="note")
-
-    def write(self, key: Hashable, value: Any) -> None:
-        raise RuntimeError("a counter is not wound back: what it numbered may still be there")
-
-    def shown(self, value: Any) -> Any:
-        return _Remark("<a number of any type>") if value[1] else value[0]
-
-
-class MemoryFileState(_ReadState):
-    """Content and position of an `io.StringIO` or `io.BytesIO`; of a large one only the position."""
-
-    __slots__ = ()
-    kind = "container"
-    code = "MOD002"
-
-    def read(self) -> tuple[Any, ...]:
-        if self.holder.closed:
-            return ()
-        position = self.holder.tell()
-        if position > _LARGE:
-            return (_Remark("<too large to keep a copy>"), position)
-        # The last part is the __dict__, which others may go on writing to.
-        state: tuple[Any, ...] = self.holder.__getstate__()[:-1]
-        return state
-
-    def write(self, key: Hashable, value: Any) -> None:
-        if not value or self.holder.closed:
-            raise RuntimeError("what is closed cannot be opened again")
-        if type(value[0]) is _Remark:
-            raise RuntimeError("it was too large to keep a copy")
-        # Not write(): it translates line ends a second time.
-        self.holder.__setstate__((*value, None))
-
-    def diff(self, before: Any, after: Any) -> Iterator[Difference]:
-        if before != after:
-            large = bool(before) and type(before[0]) is _Remark
-            yield Difference(WHOLE, before=before, after=after, severity="note" if large else None)
-
-    def shown(self, value: Any) -> Any:
-        return value[0] if value else _Remark("<closed>")
-
-    def accessor(self, key: Hashable) -> str:
-        return ".getvalue()"

@@ -16,9 +16,8 @@ from typing import Any, Final
 
 from isolation_core.contamination._cpython import HAS_TWISTER, twister_of
 from isolation_core.contamination._difference import MISSING
-from isolation_core.contamination.objects._functions import RandomState
+from isolation_core.contamination.objects._opaque import CounterState, RandomState
 from isolation_core.contamination.objects._slot import ObjectSlot
-from isolation_core.contamination.objects._sync import CounterState
 from isolation_core.contamination.probes._numbers import RandomProbe
 from isolation_core.contamination.probes._slot import ProbeSlot
 from isolation_core.contamination.undo._case import Case

@@ -10,6 +10,7 @@ from isolation_core.contamination._difference import MISSING
 from isolation_core.contamination._first_party import module_of
 from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.objects import _namespaces as names
+from isolation_core.contamination.objects._caches import CacheState
 from isolation_core.contamination.objects._containers import ORDER, DictState, ObjectState
 from isolation_core.contamination.objects._functions import CellState, FunctionState, SlotsState
 from isolation_core.contamination.objects._slot import ObjectSlot
@@ -37,7 +38,7 @@ def spell(state: ObjectState, key: Any) -> Iterator[tuple[str, Spelling]]:
                 yield module, ("attribute", str(key))
     elif isinstance(state, CellState):
         yield from _spell_cell(state)
-    elif isinstance(state, DictState) and not isinstance(state, names.CacheState) and state.node.parent is not None:
+    elif isinstance(state, DictState) and not isinstance(state, CacheState) and state.node.parent is not None:
         for module, spelling in spell(state.node.parent, state.node.key):
             yield module, ("item", *spelling)
 
