@@ -14,7 +14,6 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Final, NoReturn, TextIO
 
@@ -52,6 +51,10 @@ class _Watch:
         # Putting state back earlier would pull it away from under them.
         atexit.register(self._close)
         self._session.enter(self._barrier)
+
+    def accept(self) -> None:
+        """Take what moved until now for what the program found."""
+        self._session.checkpoint()
 
     def _close(self) -> None:
         if self._pid != os.getpid():
@@ -109,11 +112,10 @@ def run_script(script: str, args: Sequence[str], settings: Settings) -> int:
         _report(error)
         return 1
     _become_main(script, args)
+    name = os.path.basename(script)
     if code is None:
-        body: Callable[[], object] = partial(runpy.run_path, os.path.abspath(script), run_name="__main__")
-    else:
-        body = partial(exec, code, sys.modules["__main__"].__dict__)
-    return _run(body, os.path.basename(script), settings)
+        return _run(lambda _: runpy.run_path(os.path.abspath(script), run_name="__main__"), name, settings)
+    return _run(lambda _: exec(code, sys.modules["__main__"].__dict__), name, settings)  # noqa: S102 - the purpose
 
 
 class _NotRunnableError(Exception):
@@ -140,13 +142,13 @@ def run_module(name: str, args: Sequence[str], settings: Settings) -> int:
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd()
     try:
-        return _run(partial(_execute_module, name, main), name, settings)
+        return _run(lambda watch: _execute_module(name, main, watch), name, settings)
     except _NotRunnableError as error:
         print(f"isolation run: {error}", file=sys.stderr)
         return 1
 
 
-def _execute_module(name: str, main: types.ModuleType) -> None:
+def _execute_module(name: str, main: types.ModuleType, watch: _Watch | None) -> None:
     # Found only now: the packages around it are imported for that, inside of the barrier.
     spec = _find_runnable(name)
     get_code = getattr(spec.loader, "get_code", None)
@@ -161,6 +163,8 @@ def _execute_module(name: str, main: types.ModuleType) -> None:
         __spec__=spec,
     )
     sys.argv[0] = spec.origin or name
+    if watch is not None:
+        watch.accept()
     exec(code, main.__dict__)  # noqa: S102 - running a module is the purpose
 
 
@@ -182,14 +186,14 @@ def _find_runnable(name: str) -> importlib.machinery.ModuleSpec:
     return spec
 
 
-def _run(body: Callable[[], object], owner: str, settings: Settings) -> int:
+def _run(body: Callable[[_Watch | None], object], owner: str, settings: Settings) -> int:
     """Call *body* inside a barrier and return the exit code it amounts to; see `run_script`."""
     watch = None
     if settings.mode != "off":
         watch = _Watch(owner, settings)
         watch.open()
     try:
-        body()
+        body(watch)
     except SystemExit as end:
         if watch is not None:
             watch.exit_code = 0 if end.code is None else 1

@@ -288,6 +288,13 @@ class TestModules:
         (tmp_path / "tool.py").write_text("import os\nos.environ['LEFT'] = '1'\n")
         done = run(tmp_path, "-m", "tool")
         assert "tool (script scope)" in done.stderr and "ENV001 os.environ['LEFT']" in done.stderr
+        assert done.stderr.count("put back") == 1
+
+    def test_a_clean_module_prints_nothing(self, tmp_path: Path) -> None:
+        """What is prepared for the module, such as sys.argv, is no finding."""
+        (tmp_path / "tool.py").write_text("print(1)\n")
+        done = run(tmp_path, "-m", "tool")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 class TestNamesLeaks:
