@@ -13,11 +13,11 @@ from isolation_core.errors import ConfigurationError
 
 __all__ = ["check_kinds", "territory_of"]
 
-_territories: dict[tuple[tuple[str, ...] | None, str | None], Territory] = {}
+_territories: dict[tuple[tuple[str, ...] | None, tuple[str, ...]], Territory] = {}
 
 
-def territory_of(packages: Iterable[str] | Territory | None, root: str | None = None) -> Territory:
-    """Return the territory of *packages*; with None: of everything under *root*, or under the current folder.
+def territory_of(packages: Iterable[str] | Territory | None, roots: tuple[str, ...] = ()) -> Territory:
+    """Return the territory of *packages*; with None: of everything under *roots*, or under the current folder.
 
     A territory is returned as it is.
 
@@ -33,21 +33,22 @@ def territory_of(packages: Iterable[str] | Territory | None, root: str | None = 
             value=packages,
         )
     names = None if packages is None else tuple(packages)
-    if names is None and root is None:
+    if names is None and not roots:
         # The current folder may move between barriers; the answer follows it
         # only when no barrier is open around this one.
         outer = current_barrier()
         if outer is not None:
             return outer._territory
-    try:
-        place = root if root is not None else (os.getcwd() if names is None else "")
-    except OSError:
-        place = os.sep
-    found = _territories.get((names, place))
+    if not roots and names is None:
+        try:
+            roots = (os.getcwd(),)
+        except OSError:
+            roots = (os.sep,)
+    found = _territories.get((names, roots))
     if found is None:
         if len(_territories) > 64:
             _territories.clear()
-        found = _territories[names, place] = Territory(names, root=place or None)
+        found = _territories[names, roots] = Territory(names, root=roots or None)
     return found
 
 

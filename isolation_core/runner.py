@@ -65,7 +65,7 @@ class RunnerSession:
 
     Attributes:
         runner: name of the runner.
-        root: the folder whose modules are first-party by default, if one was given.
+        roots: the folders whose modules are first-party by default, if any were given; see `add_root`.
 
     Raises:
         ConfigurationError: if the settings are wrong, or the baseline cannot be read.
@@ -82,7 +82,7 @@ class RunnerSession:
         update_baseline: bool = False,
     ) -> None:
         self.runner = runner
-        self.root = None if root is None else os.fspath(root)
+        self.roots: tuple[str, ...] = () if root is None else (os.fspath(root),)
         self._given = settings
         self._worker = worker
         self._shared = shared
@@ -151,7 +151,9 @@ class RunnerSession:
         target = self.settings.journal_dir
         if target is not None and mode != "off" and not self.journal.writing:
             worker = self._worker or _worker_name()
-            self.journal.write_to(target, runner=self.runner, mode=mode, worker=worker, root=self.root)
+            self.journal.write_to(
+                target, runner=self.runner, mode=mode, worker=worker, root=self.roots[0] if self.roots else None
+            )
 
     def _follow_baseline(self) -> None:
         """In a shared session: use the baseline of the settings, if they name one."""
@@ -198,6 +200,7 @@ class RunnerSession:
         timeout: float | None = None,
         max_concurrency: int = 1,
         fixtures: Iterable[str | Callable[..., Any]] = (),
+        settings: Settings | None = None,
     ) -> Barrier:
         """Return a barrier that is not open yet, made by the settings of this session.
 
@@ -212,15 +215,17 @@ class RunnerSession:
             timeout: see there.
             max_concurrency: see there.
             fixtures: see there.
+            settings: settings to use instead of those of the session: of the project that a test belongs to,
+                in a run that covers several of them.
         """
-        settings = self.settings
+        settings = self.settings if settings is None else settings
         chosen = mode or settings.mode
         self._follow_baseline()
         self._begin_journal(chosen)
         return Barrier(
             group,
             mode=chosen,
-            packages=territory_of(settings.packages if packages is None else packages, self.root),
+            packages=territory_of(settings.packages if packages is None else packages, self.roots),
             probes=settings.probes if probes is None else probes,
             ignore=settings.ignore if ignore is None else ignore,
             owner=owner,
@@ -327,6 +332,15 @@ class RunnerSession:
         self.close(barrier)
 
     # -- what the runner knows -------------------------------------------------
+
+    def add_root(self, folder: str | os.PathLike[str]) -> None:
+        """Have barriers that open from now on watch the modules under *folder* as well.
+
+        For a run whose tests lie in several projects. Does nothing if the folder lies under another root.
+        """
+        path = os.fspath(folder)
+        if not any(path == root or path.startswith(os.path.join(root, "")) for root in self.roots):
+            self.roots = (*self.roots, path)
 
     def checkpoint(self) -> None:
         """Compare now: what moved since the last comparison was done by hooks, not by the tests around them."""

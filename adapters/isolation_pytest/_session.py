@@ -18,6 +18,7 @@ from isolation_core.runner import RunnerSession
 from isolation_pytest._examples import isolate_examples
 from isolation_pytest._layers import Layers
 from isolation_pytest._marker import find_mistakes, read_marker
+from isolation_pytest._projects import Projects
 from isolation_pytest._summary import Findings
 
 __all__ = ["SessionIsolation", "start"]
@@ -51,19 +52,19 @@ def start(config: pytest.Config, mode: str | None) -> None:
         pytest.UsageError: if a setting is wrong; the text names it and its source.
     """
     packages = _names(config.getoption("--isolation-packages")) or config.getini("isolation_packages")
+    overrides = {
+        "mode": mode,
+        "packages": packages or None,
+        "ignore": config.getoption("--isolation-ignore") or config.getini("isolation_ignore") or None,
+        "baseline": _baseline_of(config),
+        "journal_dir": config.getoption("--isolation-journal") or config.getini("isolation_journal") or None,
+    }
+    load = partial(load_settings, overrides=overrides)
     try:
-        settings = load_settings(
-            config.rootpath,
-            overrides={
-                "mode": mode,
-                "packages": packages or None,
-                "ignore": config.getoption("--isolation-ignore") or config.getini("isolation_ignore") or None,
-                "baseline": _baseline_of(config),
-                "journal_dir": config.getoption("--isolation-journal") or config.getini("isolation_journal") or None,
-            },
-        )
+        settings = load(config.rootpath)
         if settings.mode != "off":
-            config.pluginmanager.register(SessionIsolation(config, settings), _NAME)
+            projects = Projects(config.rootpath, settings, load)
+            config.pluginmanager.register(SessionIsolation(config, settings, projects), _NAME)
     except ConfigurationError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -86,8 +87,9 @@ class SessionIsolation:
         function_barrier: the barrier around the test that is running.
     """
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, projects: Projects) -> None:
         self.settings = settings
+        self._projects = projects
         self._config = config
         self._item: pytest.Item | None = None
         self._mistakes: Mapping[pytest.Item, str] = {}
@@ -119,16 +121,20 @@ class SessionIsolation:
     def _open_barrier(self, scope: str, node: Any, item: pytest.Item) -> Barrier:
         if scope != "function":
             subject = getattr(node, "obj", None) if scope in ("class", "module") else None
-            return self._session.open(scope, node.nodeid or "session", after_hooks=True, subject=subject)
+            settings = self.settings if scope == "session" else self._projects.settings_of(item)
+            owner = node.nodeid or "session"
+            return self._session.open(scope, owner, after_hooks=True, subject=subject, settings=settings)
         untouched = not self._stirred and not self._has_strangers()
         return self._session.open(scope, item.nodeid, after_hooks=True, untouched=untouched, **self._options_of(item))
 
     def _options_of(self, item: pytest.Item) -> dict[str, Any]:
         """Return what is special about the barriers of *item*: that of the test, and those of its examples."""
-        options: dict[str, Any] = {"test_module": getattr(getattr(item, "module", None), "__name__", None)}
+        settings = self._projects.settings_of(item)
+        test_module = getattr(getattr(item, "module", None), "__name__", None)
+        options: dict[str, Any] = {"test_module": test_module, "settings": settings}
         asked = read_marker(item)
         if asked.ignore:
-            options["ignore"] = (*self.settings.ignore, *asked.ignore)
+            options["ignore"] = (*settings.ignore, *asked.ignore)
         return {**options, "mode": asked.mode, "group": asked.group or "default"}
 
     def _has_strangers(self) -> bool:
@@ -156,6 +162,10 @@ class SessionIsolation:
         try:
             # Only now are all conftest files loaded, which may register probes of their own.
             isolation_barrier(probes=self.settings.probes, ignore=self.settings.ignore)
+            for root in self._projects.roots_of(session.items):
+                self._session.add_root(root)
+            for text in self._projects.shared(session.items):
+                self._session.note(text)
         except ConfigurationError as error:
             raise pytest.UsageError(str(error)) from error
         modules = {getattr(item, "module", None) for item in session.items}

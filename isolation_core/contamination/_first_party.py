@@ -127,22 +127,26 @@ class Territory:
             when a project with a ``src`` folder tests its installed copy).
             `EVERY` among them keeps this rule, and adds the attributes of
             all other modules.
-        root: the folder; the current one by default.
+        root: the folder, or several of them; the current one by default.
     """
 
-    def __init__(self, packages: Iterable[str] | None = None, *, root: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, packages: Iterable[str] | None = None, *, root: str | os.PathLike[str] | tuple[str, ...] | None = None
+    ) -> None:
         self.packages = None if packages is None else tuple(packages)
         self.every = self.packages is not None and EVERY in self.packages
         named = tuple(name for name in self.packages or () if name != EVERY)
         # Nothing but the star: first-party is what it would be without it.
         self._named = None if self.packages is None or (self.every and not named) else named
-        self.root = os.path.realpath(root if root is not None else _current_folder())
+        given = root if isinstance(root, tuple) else (_current_folder() if root is None else root,)
+        self.roots = tuple(os.path.realpath(folder) for folder in given)
+        self._below = tuple(os.path.join(folder, "") for folder in self.roots)
         self._verdicts: dict[str, bool] = {}
-        self._here = self._packages_below_root() if self._named is None else frozenset()
+        self._here = self._packages_below_roots() if self._named is None else frozenset()
 
-    def _packages_below_root(self) -> frozenset[str]:
+    def _packages_below_roots(self) -> frozenset[str]:
         found: set[str] = set()
-        for folder in (self.root, os.path.join(self.root, "src")):
+        for folder in (each for root in self.roots for each in (root, os.path.join(root, "src"))):
             try:
                 entries = os.scandir(folder)
             except OSError:
@@ -178,7 +182,7 @@ class Territory:
         if is_installed(path):
             return False
         path = os.path.realpath(path)
-        return path.startswith(self.root + os.sep) and not is_installed(path)
+        return path.startswith(self._below) and not is_installed(path)
 
     def is_asked_for(self, name: str) -> bool:
         """Return whether *name* is in the given packages; yes if none were given."""

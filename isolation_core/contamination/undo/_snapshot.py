@@ -50,7 +50,7 @@ class View:
         return (
             self.heap == heap
             and mine.packages == territory.packages
-            and mine.root == territory.root
+            and mine.roots == territory.roots
             and self.probes.given == probes
         )
 
