@@ -411,6 +411,13 @@ _LIVING: Final = (
         "Await the call, or use a mock whose method is not asynchronous.",
     ),
     _code(
+        "MCK004",
+        "mock",
+        "isolated mock of a wider scope changed",
+        "A mock that outlives the test, a module global or the value of a wider fixture, was called or configured.",
+        "Make the mock in a fixture of the test, or reset(mock) before the test ends.",
+    ),
+    _code(
         "THR001",
         "thread",
         "thread still running",

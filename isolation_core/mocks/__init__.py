@@ -11,6 +11,7 @@ from isolation_core.mocks._ownership import current_registry
 from isolation_core.mocks._poison import is_discarded
 from isolation_core.mocks._profiles import Shape, ShapeProfile, register_shape_profile
 from isolation_core.mocks._registry import MockRegistry
+from isolation_core.mocks._wide import WideMocksProbe
 
 __all__ = [
     "Backing",
@@ -20,6 +21,7 @@ __all__ = [
     "MockRequest",
     "Shape",
     "ShapeProfile",
+    "WideMocksProbe",
     "back",
     "clear",
     "current_registry",

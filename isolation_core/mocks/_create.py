@@ -11,7 +11,7 @@ from isolation_core.errors import ConfigurationError
 from isolation_core.mocks._make import make
 from isolation_core.mocks._ownership import caller, current_registry
 from isolation_core.mocks._poison import is_discarded
-from isolation_core.mocks._registry import MockRegistry, open_registries, settle
+from isolation_core.mocks._registry import MockRegistry, open_registries, settle, unowned
 
 __all__ = ["isolated_mock", "live_mocks"]
 
@@ -87,18 +87,16 @@ def isolated_mock(
     mock = make(spec, spec_set, name=name, deep=deep, own_class=own_class, attributes=attributes, configure=configure)
     settle(mock, mock._isolation_state, None, strict)
     mock._isolation_state.made_at = caller()
-    _unowned.append(ref(mock))
-    if len(_unowned) > _UNOWNED_LIMIT:
-        _unowned[:] = [reference for reference in _unowned if reference() is not None]
+    unowned.append(ref(mock))
+    if len(unowned) > _UNOWNED_LIMIT:
+        unowned[:] = [reference for reference in unowned if reference() is not None]
     return mock
 
 
-# Mocks made outside of any barrier: counted, otherwise left alone.
-_unowned: list[ref[Any]] = []
 _UNOWNED_LIMIT = 1024
 
 
 def live_mocks() -> int:
     """Return how many isolated mocks are alive and not discarded, over all open barriers and outside of them."""
-    free = sum(1 for reference in tuple(_unowned) if (mock := reference()) is not None and not is_discarded(mock))
+    free = sum(1 for reference in tuple(unowned) if (mock := reference()) is not None and not is_discarded(mock))
     return free + sum(map(len, open_registries()))

@@ -28,7 +28,20 @@ from isolation_core.mocks._poison import Tomb, is_discarded, poison
 from isolation_core.mocks._records import TOPOLOGY, State
 from isolation_core.mocks._stdlib import DEFAULT, default_magics, extract_mock, is_mock, try_iter
 
-__all__ = ["Level", "clear", "deep_cleanup", "discard", "discard_into", "reset", "restore", "set_baseline", "tree_of"]
+__all__ = [
+    "Baseline",
+    "Level",
+    "baseline_of",
+    "clear",
+    "deep_cleanup",
+    "discard",
+    "discard_into",
+    "reset",
+    "restore",
+    "set_baseline",
+    "to_baseline",
+    "tree_of",
+]
 
 Level = Literal["clear", "reset", "restore", "discard"]
 
@@ -38,7 +51,7 @@ _SPEC: Final = frozenset(
 )
 
 
-class _Baseline(NamedTuple):
+class Baseline(NamedTuple):
     """The configuration of one light mock."""
 
     cls: type[Any]
@@ -193,24 +206,28 @@ def set_baseline(mock: Any) -> None:
     """
     for node in tree_of(_mock_in(mock)):
         if is_light(node):
-            state: State = node._isolation_state
-            cls = type(node)
-            source = state.source
-            state.baseline = _Baseline(
-                cls,
-                dict(cls.__dict__) if cls._isolation_own else None,
-                dict(node.__dict__),
-                dict(state.children),
-                None if state.functions is None else dict(state.functions),
-                state.value,
-                # A list the test appends to must not change the baseline.
-                list(source) if type(source) is list else source,
-                None if state.attached is None else set(state.attached),
-                (state.name, state.new_name, state.parent, state.new_parent),
-            )
+            node._isolation_state.baseline = baseline_of(node)
         else:
             node.__dict__["_isolation_baseline"] = None
             node.__dict__["_isolation_baseline"] = _plain.snapshot(node)
+
+
+def baseline_of(node: Any) -> Baseline:
+    """Return the present configuration of one light mock."""
+    state: State = node._isolation_state
+    cls, source = type(node), state.source
+    return Baseline(
+        cls,
+        dict(cls.__dict__) if cls._isolation_own else None,
+        dict(node.__dict__),
+        dict(state.children),
+        None if state.functions is None else dict(state.functions),
+        state.value,
+        # A list the test appends to must not change the baseline.
+        list(source) if type(source) is list else source,
+        None if state.attached is None else set(state.attached),
+        (state.name, state.new_name, state.parent, state.new_parent),
+    )
 
 
 def reset(mock: Any) -> None:
@@ -239,7 +256,7 @@ def reset(mock: Any) -> None:
         if is_light(node):
             state: State = node._isolation_state
             _forget(node)
-            _to_baseline(node, state)
+            to_baseline(node, state, state.baseline)
             if not state.children and (state.value is DEFAULT or not is_mock(extract_mock(state.value))):
                 continue
         else:
@@ -271,8 +288,8 @@ def _empty_plain(node: Any) -> None:
             cut_loose(child, node)
 
 
-def _to_baseline(node: Any, state: State) -> None:
-    saved: _Baseline | None = state.baseline
+def to_baseline(node: Any, state: State, saved: Baseline | None, *, rewind: bool = True) -> None:
+    """Bring the configuration of one light mock back to *saved*; None: to nothing."""
     if saved is None:
         _empty(node, keep_attached=True)
         return
@@ -294,7 +311,7 @@ def _to_baseline(node: Any, state: State) -> None:
         state.source = saved.source
         state.effect = try_iter(saved.source)
         state.consumed = None
-    if state.effect is not None:
+    if state.effect is not None and rewind:
         _rewind(state)
     if type(node) is not saved.cls:
         set_type(node, saved.cls)
@@ -307,7 +324,7 @@ def _to_baseline(node: Any, state: State) -> None:
     state.name = name
 
 
-def _children_to_baseline(node: Any, state: State, saved: _Baseline) -> None:
+def _children_to_baseline(node: Any, state: State, saved: Baseline) -> None:
     attached = {name: state.children[name] for name in state.attached or () if name in state.children}
     for name, child in tuple(state.children.items()):
         if saved.children.get(name) is not child and name not in attached:

@@ -34,8 +34,8 @@ class State:
     __slots__ = (
         "attached", "awaits", "backing", "baseline", "calls", "check", "children", "consumed", "contract", "delegate",
         "effect", "foreign", "functions", "holds", "home", "labels", "lost", "made_at", "member", "name", "new_name",
-        "new_parent", "overrides", "parent", "promised", "root", "shallow", "signature", "sinks", "source", "strict",
-        "tomb", "tree", "value", "version", "views",
+        "new_parent", "overrides", "parent", "promised", "root", "saves", "shallow", "signature", "sinks", "source",
+        "strict", "tomb", "tree", "value", "version", "views",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,6 +76,7 @@ class State:
         self.tomb: Any = None
         self.strict = False
         self.baseline: Any = None
+        self.saves: Any = None  # savepoints, while it outlives barriers; see `_wide`
         self.backing: Any = None  # behaviour of a service double; see `_backing`
         self.attached: set[str] | None = None
         # Coroutines that died without being awaited before a clean-up wiped

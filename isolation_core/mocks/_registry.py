@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from isolation_core.mocks._ownership import Place
     from isolation_core.mocks._records import State
 
-__all__ = ["MockRegistry", "open_registries", "settle"]
+__all__ = ["MockRegistry", "open_registries", "settle", "unowned"]
 
 _C = TypeVar("_C", bound=Callable[..., Any])
+
+# Mocks made outside of any barrier.
+unowned: list[ref[Any]] = []
 
 _open: WeakSet[MockRegistry] = WeakSet()
 _open_lock = threading.Lock()
