@@ -55,7 +55,9 @@ def _marked_services(request: pytest.FixtureRequest) -> None:
         if inspect.iscoroutinefunction(item.obj):
             item.obj = _in_virtual_time(item.obj, context)
     for name in marker.args:
-        context.service(name)
+        double = context.service(name)
+        if marker.kwargs.get("install"):
+            double.install()
 
 
 def _in_virtual_time(test: Callable[..., Awaitable[object]], context: MockContext) -> Callable[..., Awaitable[object]]:

@@ -20,6 +20,7 @@ from isolation_core.services._fault_actions import (
 )
 from isolation_core.services._fault_matrix import FaultCase, FaultMatrix, fault_matrix
 from isolation_core.services._faults import FaultPlan, FaultRule
+from isolation_core.services._install import Installation
 from isolation_core.services._interactions import Interaction, InteractionLog
 from isolation_core.services._operations import Operable, Operation, OperationMock, operation
 from isolation_core.services._orchestration import (
@@ -52,6 +53,7 @@ __all__ = [
     "FaultMatrix",
     "FaultPlan",
     "FaultRule",
+    "Installation",
     "Interaction",
     "InteractionLog",
     "MockContext",

@@ -9,7 +9,10 @@ from isolation_core.services._operations import Operable, operation
 from isolation_core.services._provenance import mark_message
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from isolation_core.services._context import MockContext
+    from isolation_core.services._install import Installation, Place
     from isolation_core.services._interactions import Interaction
 
 __all__ = ["ClientObject", "ServiceDouble"]
@@ -132,6 +135,32 @@ class ServiceDouble(Operable):
         so it has to be of a class that allows that.
         """
         return mark_message(message, self)
+
+    def client_places(self) -> Mapping[str, Place]:
+        """Return where `install` puts the double: ``"module:attribute"``, and what makes the replacement.
+
+        Each is called with the double and what is at the place. Subclasses of your own give theirs.
+        """
+        from isolation_core.services._install import known_places
+
+        return known_places(str(self.service))
+
+    def install(self) -> Installation:
+        """Put the double where code under test makes its own client, until the context ends.
+
+        Names that were imported already (``from asyncpg import create_pool``) are replaced as well.
+
+        Returns:
+            What was replaced; a context manager, for those who want it back earlier.
+
+        Raises:
+            ConfigurationError: if no client of the service is installed.
+        """
+        from isolation_core.services._install import install
+
+        made = install(self, self.client_places())
+        self.context._endings[made] = made.undo, f"the installation of {self.name!r}"
+        return made
 
     def fault_error(self, kind: str) -> BaseException:
         """Return what the real client raises for *kind*: ``unavailable``, ``timeout``, ``disconnected``, ``rejected``.
