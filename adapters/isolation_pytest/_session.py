@@ -237,11 +237,21 @@ class SessionIsolation:
             # so let go only once that is done, when the next test begins.
             self._parameters.append((item, name))
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note that a test failed, with what may be the reason."""
+        report = yield
+        if report.failed and call.excinfo is not None:
+            self._findings.note_failure(report, item, call.excinfo)
+        return report
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Attach to the teardown report what the test left behind; remember when a test failed."""
+        """Attach to the teardown report what the test left behind; remember failures of other origin."""
         if report.failed:
-            self._findings.note_failure(report)
+            self._findings.note_other_failure(report)
         if report.when == "teardown":
             for key in self._parameters:
                 self._session.forget(key)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from isolation_core.diagnosis import Candidate, FailureFacts, find_candidates, modules_reached, render_candidates
 from isolation_core.errors import ContaminationError
 from isolation_core.reports import Style
 from isolation_core.runner import RunnerSession
@@ -22,6 +23,9 @@ _MARKUP: Final[dict[str, dict[str, bool]]] = {
     "dim": {"light": True},
 }
 _KEY: Final = "isolation_found"
+_NARROWEST: Final = 79
+"""Columns that an entry may take also where the terminal has fewer."""
+
 _ERROR: Final = f"{ContaminationError.__module__}.{ContaminationError.__qualname__}: "
 
 
@@ -37,10 +41,36 @@ class Findings:
         self._config = config
         self._session = session
         self._told = 0
+        self._reached: dict[str, frozenset[str]] = {}
+        self._noted: set[tuple[str, str | None]] = set()
 
-    def note_failure(self, report: pytest.TestReport) -> None:
-        """Mark in the journal that a test failed: an earlier finding may be the reason, even a harmless one."""
-        self._session.journal.record("failure", test=report.nodeid)
+    def note_failure(self, report: pytest.TestReport, item: pytest.Item, excinfo: Any) -> None:
+        """Note in the journal that a test failed, and print beneath the failure which findings may be the reason."""
+        candidates: tuple[Candidate, ...] = ()
+        if self._session.journal.finding_count:
+            candidates = find_candidates(self._session.journal, self._facts(report, item, excinfo))
+            if lines := render_candidates(candidates):
+                report.sections.append(("isolation", "\n".join(lines)))
+        found = [candidate.as_fields() for candidate in candidates]
+        self._noted.add((report.nodeid, report.when))
+        self._session.journal.record("failure", test=report.nodeid, candidates=found)
+
+    def note_other_failure(self, report: pytest.TestReport) -> None:
+        """Note a failure that another plugin reports, unless it was noted when it happened."""
+        if (report.nodeid, report.when) not in self._noted:
+            self._session.journal.record("failure", test=report.nodeid)
+
+    def _facts(self, report: pytest.TestReport, item: pytest.Item, excinfo: Any) -> FailureFacts:
+        name = getattr(getattr(item, "module", None), "__name__", None)
+        if name is not None and name not in self._reached:
+            self._reached[name] = modules_reached(name)
+        frames = (entry.frame.f_globals.get("__name__") for entry in excinfo.traceback)
+        return FailureFacts(
+            report.nodeid,
+            text=report.longreprtext,
+            traceback=frozenset(each for each in frames if isinstance(each, str) and each != name),
+            imported=self._reached.get(name, frozenset()) if name is not None else frozenset(),
+        )
 
     def attach(self, report: pytest.TestReport) -> None:
         """Add what a test left behind to its teardown report, for JUnit and other readers."""
@@ -81,11 +111,12 @@ class Findings:
         if hasattr(self._config, "workeroutput"):
             return
         verbose = self._config.get_verbosity() > 0
+        writer = self._config.get_terminal_writer()
         lines = self._session.summary(
             limit=None if verbose else 10,
             include_notes=verbose,
-            width=None if verbose else 79,
-            style=_style(self._config.get_terminal_writer()),
+            width=None if verbose else max(_NARROWEST, writer.fullwidth - 1),
+            style=_style(writer),
         )
         if complete and self._config.getoption("--isolation-baseline-update"):
             lines.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -11,7 +11,18 @@ from attrs import evolve, field, frozen
 from isolation_core.findings import Change, Leak, Severity
 from isolation_core.journal import Event, EventSource, JournalRecords, as_finding
 
-__all__ = ["Group", "group_findings", "join_patches", "suspects_in", "unfinished_barriers"]
+__all__ = [
+    "Group",
+    "explained_failures",
+    "fold_keys",
+    "group_findings",
+    "join_patches",
+    "suspects_in",
+    "unfinished_barriers",
+]
+
+_MAX_KEYS: Final = 3
+"""As many keys of one container are listed each on a line of its own."""
 
 _SEVERITIES: Final = ("note", "leak", "unrecoverable")
 
@@ -41,6 +52,7 @@ class Group:
     owners: tuple[str, ...] = field(kw_only=True)
     scopes: tuple[str, ...] = field(kw_only=True)
     victims: tuple[str, ...] = field(kw_only=True)
+    more_keys: int = field(default=0, kw_only=True)
 
     @property
     def severity(self) -> Severity:
@@ -111,6 +123,44 @@ def suspects_in(source: EventSource) -> tuple[Group, ...]:
     events = source.events
     last = max((index for index, event in enumerate(events) if event.ev == "failure"), default=0)
     return _groups_of(event for event in events[:last] if event.fields.get("severity") == "note")
+
+
+def explained_failures(source: EventSource) -> tuple[tuple[str, str, str], ...]:
+    """Return the failed tests that may rely on what was put back: each with the path and who had left it."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for event in source.events:
+        candidates = event.fields.get("candidates") if event.ev == "failure" else None
+        best = candidates[0] if isinstance(candidates, list) and candidates else None
+        if isinstance(best, dict) and best.get("likely") and best.get("fate") == "put back":
+            test = str(event.fields.get("test"))
+            found.setdefault(test, (test, str(best.get("path")), str(best.get("owner"))))
+    return tuple(found.values())
+
+
+def fold_keys(groups: Sequence[Group]) -> list[Group]:
+    """Return *groups* with many keys of one container as one, with the first of them and the number of the others."""
+    kept: list[Group] = []
+    first: dict[tuple[object, ...], int] = {}
+    counts = Counter(_container(group) for group in groups)
+    for group in groups:
+        container = _container(group)
+        if container is None or counts[container] <= _MAX_KEYS:
+            kept.append(group)
+        elif container in first:
+            index = first[container]
+            kept[index] = evolve(kept[index], more_keys=kept[index].more_keys + 1)
+        else:
+            first[container] = len(kept)
+            kept.append(group)
+    return kept
+
+
+def _container(group: Group) -> tuple[object, ...] | None:
+    """Return what groups of keys that can be told together have in common, None for a group of another kind."""
+    holder, bracket, _ = group.finding.path.rpartition("[")
+    if not bracket or not group.finding.path.endswith("]") or group.victims:
+        return None
+    return holder, group.finding.code, group.rank, group.owners, group.scopes
 
 
 def unfinished_barriers(records: JournalRecords) -> tuple[str, ...]:

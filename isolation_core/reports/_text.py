@@ -8,7 +8,15 @@ from typing import Final
 
 from isolation_core.findings import Change, Leak
 from isolation_core.journal import EventSource, JournalRecords, Totals, totals_of
-from isolation_core.reports._grouping import Group, group_findings, join_patches, suspects_in, unfinished_barriers
+from isolation_core.reports._grouping import (
+    Group,
+    explained_failures,
+    fold_keys,
+    group_findings,
+    join_patches,
+    suspects_in,
+    unfinished_barriers,
+)
 from isolation_core.reports._hints import explain
 
 __all__ = ["SECTION_HEADER", "Style", "first_sentence", "render_change", "render_score", "render_summary"]
@@ -59,12 +67,13 @@ def render_summary(
     totals = totals_of(source)
     dress = style or _undressed
     found = group_findings(source, include_known=False)
-    groups = join_patches(group for group in found if include_notes or group.severity != "note")
+    groups = fold_keys(join_patches(group for group in found if include_notes or group.severity != "note"))
     suspects = () if include_notes else suspects_in(source)
     shown, cut = groups[:limit], groups[len(groups) if limit is None else limit :]
     lines = list(_entries(shown, owners, width, dress))
     if cut:
         lines.append(f"... and {_count(len(cut), 'more entry', 'more entries')} ({_fates(cut)})")
+    lines += _explained(explained_failures(source), dress)
     if suspects:
         lines.append(dress("before a test failed there was also this, harmless as a rule:", "dim"))
         lines += _entries(suspects[:_MAX_SUSPECTS], owners, width, dress)
@@ -122,6 +131,15 @@ def _entries(groups: Sequence[Group], owners: int, width: int | None, dress: Sty
             yield from _entry(group, owners, width, dress, hint=group.finding.code != following)
 
 
+def _explained(failures: Sequence[tuple[str, str, str]], dress: Style) -> Iterator[str]:
+    """Yield which failed tests may rely on what was put back before them."""
+    for test, path, owner in failures[:_MAX_SUSPECTS]:
+        who = dress(_printable(test), "owner")
+        yield f"{who} failed, and may pass only after {_printable(owner)}: {_printable(path)} is put back now"
+    if more := failures[_MAX_SUSPECTS:]:
+        yield f"... and {_count(len(more), 'more failed test', 'more failed tests')} of this kind"
+
+
 def _entry(group: Group, owners: int, width: int | None, dress: Style, *, hint: bool) -> Iterator[str]:
     finding = group.finding
     fate = _fate(finding)
@@ -129,6 +147,8 @@ def _entry(group: Group, owners: int, width: int | None, dress: Style, *, hint: 
         fate = "put back"
     tone = "dim" if group.severity == "note" else "good" if group.undone else "bad"
     path = _printable(finding.path)
+    if group.more_keys:
+        path = f"{path} and {group.more_keys:,} more keys"
     room = None if width is None else width - len(f"  {finding.code} {path}: , {fate}")
     yield f"  {dress(finding.code, 'code')} {_what(finding, dress(path, 'path'), room)}, {dress(fate, tone)}"
     victims = [dress(_printable(victim), "owner") for victim in group.victims]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isolation_core.contamination._contrast import told_apart
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.undo._decision import Decision
@@ -73,7 +74,7 @@ class Entry:
         path = self.slot.path()
         before, after = self.slot.render(self.before), self.slot.render(self.after)
         if before == after:
-            after += " (another object)"
+            before, after = told_apart(self.before, self.after, before)
         return Change(
             self.slot.kind,
             path if not self.slot.is_silent else f"{path} (order of keys)",
