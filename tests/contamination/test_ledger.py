@@ -123,7 +123,7 @@ def undo(ledger: ObjectGraph, found: list[tuple[ObjectSlot, Difference]]) -> Non
     """Put everything back, newest first, orders of keys last."""
     for slot, difference in sorted(reversed(found), key=lambda pair: pair[0].turn):  # noqa: C414 - stable
         slot.write(difference.before)
-    ledger.accept({slot: difference.before for slot, difference in found})
+    ledger.accept([(slot, difference.before) for slot, difference in found])
     ledger.settle()
 
 

@@ -12,7 +12,7 @@ import sys
 import types
 import warnings
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from isolation_core.contamination._difference import Difference
@@ -464,13 +464,13 @@ class ObjectGraph:
             for difference in found:
                 yield ObjectSlot(state, difference.key), difference
 
-    def accept(self, targets: Mapping[Slot, Any]) -> dict[Slot, Any]:
+    def accept(self, targets: Iterable[tuple[Slot, Any]]) -> dict[Slot, Any]:
         """Accept the objects of some slots as they are now, after values were put back there.
 
         Returns:
             The values found in slots that moved.
         """
-        states = tuple({id(slot.state): slot.state for slot in targets if isinstance(slot, ObjectSlot)}.values())
+        states = tuple({id(slot.holder): slot.holder for slot, _ in targets if isinstance(slot, ObjectSlot)}.values())
         before = [state.saved for state in states]
         for state in states:
             self._unsettled.setdefault(id(state), (state, state.saved))

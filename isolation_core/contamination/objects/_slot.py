@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -20,9 +20,6 @@ class ObjectSlot(Slot):
 
     __slots__ = ()
     holder: ObjectState
-
-    def __init__(self, holder: ObjectState, key: Hashable) -> None:
-        super().__init__(holder, key)
 
     @property
     def state(self) -> ObjectState:

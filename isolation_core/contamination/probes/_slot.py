@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 from isolation_core.contamination._slot import Slot
@@ -17,9 +16,6 @@ class ProbeSlot(Slot):
 
     __slots__ = ()
     holder: Probe
-
-    def __init__(self, holder: Probe, key: Hashable) -> None:
-        super().__init__(holder, key)
 
     @property
     def probe(self) -> Probe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from isolation_core.contamination._difference import Difference
@@ -100,17 +100,17 @@ class ProbeWatch:
             except Exception as error:
                 self._quarantine.disable(probe, error)
 
-    def accept(self, targets: Mapping[Slot, Any]) -> dict[Slot, Any]:
+    def accept(self, targets: Iterable[tuple[Slot, Any]]) -> dict[Slot, Any]:
         """Finish after some slots were written, and accept their present state.
 
         Args:
-            targets: the slots, with what was written there.
+            targets: each slot with what was written there.
 
         Returns:
             The values found in slots that moved.
         """
         mine: dict[int, tuple[Probe, dict[Slot, Any]]] = {}
-        for slot, target in targets.items():
+        for slot, target in targets:
             if isinstance(slot, ProbeSlot):
                 mine.setdefault(id(slot.probe), (slot.probe, {}))[1][slot] = target
         for probe, _ in mine.values():

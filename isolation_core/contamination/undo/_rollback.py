@@ -168,7 +168,7 @@ def _write(view: View, entries: list[Entry]) -> None:
             entry.slot.write(entry.target)
         except Exception as error:
             entry.fail(f"{type(error).__name__} while restoring: {error}")
-    found = view.accept({entry.slot: entry.target for entry in entries})
+    found = view.accept([(entry.slot, entry.target) for entry in entries])
     for entry in entries:
         if entry.failed:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isolation_core.contamination._difference import Difference
@@ -76,7 +76,7 @@ class View:
                 report(slot, difference)
         self.probes.compare(report)
 
-    def accept(self, targets: Mapping[Slot, Any]) -> dict[Slot, Any]:
+    def accept(self, targets: Sequence[tuple[Slot, Any]]) -> dict[Slot, Any]:
         """Accept what was written to some slots; return the values found in those that moved."""
         found = self.probes.accept(targets)
         found.update(self.graph.accept(targets))
