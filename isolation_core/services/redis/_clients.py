@@ -1,22 +1,31 @@
-"""What a Redis double hands out: further clients, pipelines, subscriptions, locks."""
+"""What a Redis double hands out: clients, pipelines, subscriptions and locks of redis.asyncio, with the log."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from isolation_core._drive import is_trio
-from isolation_core.services._double import ClientObject
 from isolation_core.services._operations import operation
-from isolation_core.services.redis._commands import client_operations, pipeline_operations
+from isolation_core.services._recorded import Recorded, adopt, combined, quiet
+from isolation_core.services.redis._commands import recorded_operations
 from isolation_core.services.redis._errors import RedisLoopError
 
 if TYPE_CHECKING:
     from isolation_core.services.redis._double import RedisDouble
 
-__all__ = ["Connected", "RedisClient", "RedisLock", "RedisPipeline", "RedisPubSub", "client_class", "require_asyncio"]
+__all__ = [
+    "Connected",
+    "RedisClient",
+    "RedisLock",
+    "RedisPipeline",
+    "RedisPubSub",
+    "all_classes",
+    "client_of",
+    "require_asyncio",
+]
 
 
 def require_asyncio() -> None:
@@ -30,33 +39,28 @@ def require_asyncio() -> None:
 
 
 class Connected:
-    """What the double and its further clients share: a real client per event loop, and what that hands out."""
+    """What the double and its further clients share: they hand out pipelines, subscriptions, locks and clients."""
 
     _options: dict[str, Any]
-    _per_loop: tuple[object, Any] | None = None
-    _connections: Callable[[dict[str, Any]], Any]
 
     @property
     def _real(self) -> Any:
-        """The client of redis.asyncio for the running loop: its connections cannot leave the loop they were made in."""
-        require_asyncio()
-        loop = asyncio._get_running_loop()
-        if self._per_loop is None or (self._per_loop[0] is not loop and loop is not None):
-            self._per_loop = (loop, self._make(self._options))
-        return self._per_loop[1]
+        raise NotImplementedError
 
-    def _make(self, options: dict[str, Any]) -> Any:
+    def _double_of(self) -> RedisDouble:
         raise NotImplementedError
 
     @operation(shape="sync")
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> RedisPipeline:  # noqa: FBT001, FBT002
         """Return a pipeline; with *transaction*, its commands are one."""
-        return _pipeline_class()(self._double_of(), self._real.pipeline(transaction, shard_hint))
+        made: RedisPipeline = _as(_plainly(self._real, "pipeline", transaction, shard_hint), self._double_of())
+        return made
 
     @operation(shape="sync")
     def pubsub(self, /, **options: Any) -> RedisPubSub:
         """Return a subscription, to nothing yet."""
-        return RedisPubSub(self._double_of(), self._real.pubsub(**options))
+        made: RedisPubSub = _as(_plainly(self._real, "pubsub", **options), self._double_of())
+        return made
 
     @operation(shape="sync")
     def lock(
@@ -70,15 +74,14 @@ class Connected:
         thread_local: bool = True,  # noqa: FBT001, FBT002 - likewise
         raise_on_release_error: bool = True,  # noqa: FBT001, FBT002 - likewise
     ) -> RedisLock:
-        """Return a lock; waiting for it takes virtual time."""
+        """Return a lock."""
         double = self._double_of()
-        cls = lock_class or double._lock_class
-        real = cls(
+        real = (lock_class or double._lock_class)(
             self._real, name, timeout=timeout, sleep=sleep, blocking=blocking, blocking_timeout=blocking_timeout,
             thread_local=thread_local, raise_on_release_error=raise_on_release_error,
         )  # fmt: skip
-        real.clock = double.context.clock
-        return RedisLock(double, real)
+        made: RedisLock = _as(real, double)
+        return made
 
     @operation
     async def transaction(
@@ -86,60 +89,40 @@ class Connected:
         value_from_callable: bool = False, watch_delay: float | None = None,
     ) -> Any:  # fmt: skip
         """Run *func* with a pipeline that watches keys, again if one changed meanwhile."""
-        from redis.exceptions import WatchError
+        from redis.asyncio import Redis
 
-        while True:
-            async with _pipeline_class()(self._double_of(), self._real.pipeline(True, shard_hint)) as pipe:  # noqa: FBT003
-                try:
-                    if watches:
-                        await pipe.watch(*watches)
-                    value = func(pipe)
-                    if isinstance(value, Awaitable):
-                        value = await value
-                    executed = await pipe.execute()
-                except WatchError:
-                    if watch_delay:
-                        await self._double_of().context.clock.sleep(watch_delay)
-                    continue
-                return value if value_from_callable else executed
+        # The commands of *func* are the user's, and logged.
+        with quiet(on=False):
+            return await Redis.transaction(
+                self, func, *watches, shard_hint=shard_hint,  # type: ignore[arg-type]
+                value_from_callable=value_from_callable, watch_delay=watch_delay,
+            )  # fmt: skip
 
     @operation(shape="sync")
     def client(self) -> RedisClient:
         """Return a further client of the same server, with the same options."""
-        return client_class()(self._double_of(), self._options)
-
-    @operation(shape="sync")
-    def new_client(self, /, **options: Any) -> RedisClient:
-        """Return a further client of the same server, with options of ``redis.asyncio.Redis``."""
-        return client_class()(self._double_of(), {**self._options, **options})
-
-    @operation(shape="sync")
-    def from_url(self, /, url: str, **options: Any) -> RedisClient:
-        """Return a further client of the same server: of the URL only the database and the options count."""
-        from redis.asyncio.connection import parse_url
-
-        parsed = {key: value for key, value in parse_url(url).items() if key in ("db", "decode_responses", "protocol")}
-        return client_class()(self._double_of(), {**self._options, **parsed, **options})
-
-    def _double_of(self) -> RedisDouble:
-        raise NotImplementedError
+        return client_of(self._double_of(), self._options)
 
 
-class RedisClient(Connected, ClientObject):
-    """A further client of the same server. Made by `RedisDouble.new_client`."""
+def _plainly(real: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a method of the client itself, not the operation of that name."""
+    method = getattr(type(real)._plain if isinstance(real, RedisClient) else type(real), name)
+    return method(real, *args, **kwargs)
+
+
+class RedisClient(Connected, Recorded):
+    """A client of redis.asyncio on the same server. Made by `RedisDouble.new_client`."""
 
     label: ClassVar[str] = "client"
+    _plain: ClassVar[Any]
+    _double: RedisDouble
 
-    def __init__(self, double: RedisDouble, options: dict[str, Any]) -> None:
-        super().__init__(double)
-        self._options = options
+    @property
+    def _real(self) -> Any:
+        return self
 
     def _double_of(self) -> RedisDouble:
-        double: RedisDouble = self._double  # type: ignore[assignment]
-        return double
-
-    def _make(self, options: dict[str, Any]) -> Any:
-        return self._double_of()._make(options)
+        return self._double
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,179 +131,64 @@ class RedisClient(Connected, ClientObject):
         await self.aclose()
 
     @operation
-    async def aclose(self) -> None:
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - the real one's
         """Close its connections; the next command opens new ones."""
-        if self._per_loop is not None:
-            await self._per_loop[1].aclose()
+        with quiet():
+            await self._plain.aclose(self, close_connection_pool)
+
+    async def close(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - likewise
+        """Close it; the older name of `aclose`."""
+        await self.aclose(close_connection_pool)
 
 
-@cache
-def client_class() -> type[RedisClient]:
-    """Return `RedisClient` with the commands of the installed redis."""
-    return type(
-        "RedisClient", (RedisClient,), {"__doc__": RedisClient.__doc__, **_missing(RedisClient, client_operations())}
-    )
-
-
-def _missing(cls: type[Any], operations: dict[str, Any]) -> dict[str, Any]:
-    return {name: each for name, each in operations.items() if not hasattr(cls, name)}
-
-
-@cache
-def _pipeline_class() -> type[RedisPipeline]:
-    operations = _missing(RedisPipeline, pipeline_operations())
-    return type("RedisPipeline", (RedisPipeline,), {"__doc__": RedisPipeline.__doc__, **operations})
-
-
-class RedisPipeline(ClientObject):
+class RedisPipeline(Recorded):
     """Commands that are sent together; each gives the pipeline back, except after `watch`, where it runs at once."""
 
     label: ClassVar[str] = "pipeline"
-
-    def __init__(self, double: RedisDouble, real: Any) -> None:
-        super().__init__(double)
-        self._real = real
-
-    def _queue(self, result: Any) -> Any:
-        return self if result is self._real else result
-
-    def __len__(self) -> int:
-        return len(self._real)
-
-    def __bool__(self) -> bool:
-        return True
+    command_stack: list[Any]
 
     async def __aenter__(self) -> Self:
         require_asyncio()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._real.reset()
+        with quiet():
+            await self.reset()
         self.end()
-
-    @operation
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - the real one's
-        """Send what was queued; return the replies in order."""
-        require_asyncio()
-        replies: list[Any] = await self._real.execute(raise_on_error)
-        return replies
-
-    @operation
-    async def watch(self, *names: Any) -> bool:
-        """Let the transaction fail if one of these keys changes; commands run at once until `multi`."""
-        require_asyncio()
-        watched: bool = await self._real.watch(*names)
-        return watched
-
-    @operation
-    async def unwatch(self) -> bool:
-        """Forget what is watched."""
-        unwatched: bool = await self._real.unwatch()
-        return unwatched
-
-    @operation
-    async def discard(self) -> None:
-        """Forget the transaction."""
-        await self._real.discard()
-
-    @operation(shape="sync")
-    def multi(self) -> None:
-        """Queue from here on."""
-        self._real.multi()
-
-    @operation
-    async def reset(self) -> None:
-        """Forget what was queued and watched."""
-        await self._real.reset()
 
     def problems(self) -> tuple[str, ...]:
         """Tell what was queued and never executed."""
-        queued = [" ".join(map(str, entry[0][:2])) for entry in self._real.command_stack]
+        queued = [" ".join(map(str, entry[0][:2])) for entry in self.command_stack]
         if not queued:
             return ()
         return (f"a pipeline holds {len(queued)} commands that were never executed: {', '.join(queued[:5])}",)
 
 
-class RedisPubSub(ClientObject):
+class RedisPubSub(Recorded):
     """A subscription to channels and patterns."""
 
     label: ClassVar[str] = "pubsub"
-
-    def __init__(self, double: RedisDouble, real: Any) -> None:
-        super().__init__(double)
-        self._real = real
-
-    @property
-    def channels(self) -> dict[Any, Any]:
-        """The channels it listens to, with their handlers."""
-        channels: dict[Any, Any] = self._real.channels
-        return channels
-
-    @property
-    def patterns(self) -> dict[Any, Any]:
-        """The patterns it listens to, with their handlers."""
-        patterns: dict[Any, Any] = self._real.patterns
-        return patterns
-
-    @property
-    def subscribed(self) -> bool:
-        """Whether it listens to anything."""
-        return bool(self._real.subscribed)
-
-    async def __aenter__(self) -> Self:
-        return self
+    channels: dict[Any, Any]
+    patterns: dict[Any, Any]
+    subscribed: bool
+    _plain: ClassVar[Any]
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     @operation
-    async def subscribe(self, *args: Any, **kwargs: Any) -> Any:
-        """Listen to channels; by keyword, each with a handler."""
-        return await self._real.subscribe(*args, **kwargs)
-
-    @operation
-    async def psubscribe(self, *args: Any, **kwargs: Any) -> Any:
-        """Listen to patterns."""
-        return await self._real.psubscribe(*args, **kwargs)
-
-    @operation
-    async def unsubscribe(self, *args: Any) -> Any:
-        """Stop listening to channels; without any, to all."""
-        return await self._real.unsubscribe(*args)
-
-    @operation
-    async def punsubscribe(self, *args: Any) -> Any:
-        """Stop listening to patterns; without any, to all."""
-        return await self._real.punsubscribe(*args)
-
-    @operation
-    async def get_message(
-        self,
-        ignore_subscribe_messages: bool = False,  # noqa: FBT001, FBT002 - the real one's
-        timeout: float | None = 0.0,
-    ) -> Any:
-        """Return the next message; None after *timeout* virtual seconds without one. None waits on."""
-        return await self._real.get_message(ignore_subscribe_messages=ignore_subscribe_messages, timeout=timeout)
-
-    @operation
-    async def ping(self, message: Any = None) -> Any:
-        """Ask for a pong among the messages."""
-        return await self._real.ping(message)
-
-    @operation(shape="iterating")
-    async def listen(self) -> AsyncIterator[Any]:
-        """Give the messages as they come, as long as it is subscribed to anything."""
-        async for message in self._real.listen():
-            yield message
-
-    @operation
     async def aclose(self) -> None:
         """End it."""
-        await self._real.aclose()
+        with quiet():
+            await self._plain.aclose(self)
         self.end()
 
     async def close(self) -> None:
         """End it; the older name of `aclose`."""
+        await self.aclose()
+
+    async def reset(self) -> None:
+        """End it; an old name of `aclose`."""
         await self.aclose()
 
     def problems(self) -> tuple[str, ...]:
@@ -331,76 +199,53 @@ class RedisPubSub(ClientObject):
         return (f"a subscription to {', '.join(names)} was never closed",)
 
 
-class RedisLock(ClientObject):
+class RedisLock(Recorded):
     """A lock held by a key."""
 
     label: ClassVar[str] = "lock"
-
-    def __init__(self, double: RedisDouble, real: Any) -> None:
-        super().__init__(double)
-        self._real = real
-        self._held = False
-
-    @property
-    def name(self) -> Any:
-        """The key."""
-        return self._real.name
-
-    @operation
-    async def acquire(
-        self,
-        blocking: bool | None = None,  # noqa: FBT001 - the real one's
-        blocking_timeout: float | None = None,
-        token: str | bytes | None = None,
-    ) -> bool:
-        """Take it; return whether that was possible in time."""
-        require_asyncio()
-        self._held = bool(await self._real.acquire(blocking, blocking_timeout, token))
-        return self._held
-
-    @operation
-    async def release(self) -> None:
-        """Give it back; raises redis's `LockError` if it is not held."""
-        await self._real.release()
-        self._held = False
-
-    @operation
-    async def extend(self, additional_time: float, replace_ttl: bool = False) -> bool:  # noqa: FBT001, FBT002
-        """Hold it longer."""
-        return bool(await self._real.extend(additional_time, replace_ttl))
-
-    @operation
-    async def reacquire(self) -> bool:
-        """Start its time anew."""
-        return bool(await self._real.reacquire())
-
-    @operation
-    async def locked(self) -> bool:
-        """Tell whether anybody holds it."""
-        return bool(await self._real.locked())
-
-    @operation
-    async def owned(self) -> bool:
-        """Tell whether this object holds it."""
-        return bool(await self._real.owned())
-
-    async def __aenter__(self) -> Self:
-        if await self.acquire():
-            return self
-        from redis.exceptions import LockError
-
-        raise LockError("Unable to acquire lock within the time specified")
-
-    async def __aexit__(self, *_: object) -> None:
-        from redis.exceptions import LockError
-
-        try:
-            await self.release()
-        except LockError:
-            self._held = False
-            if self._real.raise_on_release_error:
-                raise
+    name: Any
+    local: Any
 
     def problems(self) -> tuple[str, ...]:
         """Tell whether it is still held."""
-        return (f"the lock {self.name!r} was never released",) if self._held else ()
+        return () if self.local.token is None else (f"the lock {self.name!r} was never released",)
+
+
+@cache
+def _recorded_class(plain: Any) -> type[Recorded]:
+    """Return the class of objects of the client's class *plain* that belong to a double."""
+    from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline, PubSub
+
+    base: type[Recorded] = (
+        RedisPipeline if issubclass(plain, Pipeline)
+        else RedisClient if issubclass(plain, Redis)
+        else RedisPubSub if issubclass(plain, PubSub)
+        else RedisLock
+    )  # fmt: skip
+    operations = recorded_operations(plain, queues=base is RedisPipeline)
+    own = {name: each for name, each in operations.items() if not hasattr(base, name)}
+    return combined(base, plain, {"_plain": plain, **own})
+
+
+@cache
+def all_classes() -> tuple[type[Recorded], ...]:
+    """Return the classes of what doubles hand out, so that rules can name their operations before there is any."""
+    from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline, PubSub
+    from redis.asyncio.lock import Lock
+
+    return tuple(map(_recorded_class, (Redis, Pipeline, PubSub, Lock)))
+
+
+def _as(real: Any, double: RedisDouble) -> Any:
+    cls: Any = type(real)
+    return adopt(real, _recorded_class(cls), double)
+
+
+def client_of(double: RedisDouble, options: dict[str, Any]) -> RedisClient:
+    """Return a client of redis.asyncio on the server of *double*."""
+    require_asyncio()
+    made: RedisClient = _as(double._make(options), double)
+    made._options = options
+    return made

@@ -13,10 +13,10 @@ from isolation_core.services._context import MockContext
 from isolation_core.services._double import ServiceDouble
 from isolation_core.services._operations import operation
 from isolation_core.services._types import ServiceType
-from isolation_core.services.redis._clients import Connected, require_asyncio
-from isolation_core.services.redis._commands import client_operations
+from isolation_core.services.redis._clients import Connected, RedisClient, all_classes, client_of, require_asyncio
+from isolation_core.services.redis._commands import delegating_operations
+from isolation_core.services.redis._fake import connection_class, fake_server, lock_class, required
 from isolation_core.services.redis._prefix import Prefix, prefixed_client_class
-from isolation_core.services.redis._virtual import connection_class, fake_server, lock_class, required
 
 if TYPE_CHECKING:
     from isolation_core.services._interactions import Interaction
@@ -36,8 +36,8 @@ class RedisDouble(Connected, ServiceDouble):
     """A Redis server of its own and a client of redis.asyncio, every command of which is a mock too.
 
     Like the real client it needs no `connect` before the first command. Keys
-    expire, blocking commands and locks wait, and reads time out on the virtual
-    clock. It runs on asyncio only.
+    expire by the clock of the context. It runs on asyncio only. What it hands out are objects of redis-py's own
+    classes.
 
     Args:
         context: what it belongs to; None: that of the current barrier.
@@ -51,6 +51,7 @@ class RedisDouble(Connected, ServiceDouble):
     """
 
     service: ClassVar[str] = ServiceType.REDIS
+    _per_loop: tuple[object, Any] | None = None
 
     def __new__(
         cls,
@@ -76,6 +77,28 @@ class RedisDouble(Connected, ServiceDouble):
 
     def _double_of(self) -> Self:
         return self
+
+    @property
+    def _real(self) -> Any:
+        """The client of redis.asyncio for the running loop: its connections cannot leave the loop they were made in."""
+        require_asyncio()
+        loop = asyncio._get_running_loop()
+        if self._per_loop is None or (self._per_loop[0] is not loop and loop is not None):
+            self._per_loop = (loop, self._make(self._options))
+        return self._per_loop[1]
+
+    @operation(shape="sync")
+    def new_client(self, /, **options: Any) -> RedisClient:
+        """Return a client of redis.asyncio on this server, with options of ``redis.asyncio.Redis``."""
+        return client_of(self, {**self._options, **options})
+
+    @operation(shape="sync")
+    def from_url(self, /, url: str, **options: Any) -> RedisClient:
+        """Return a client of this server: of the URL only the database and the options count."""
+        from redis.asyncio.connection import parse_url
+
+        parsed = {key: value for key, value in parse_url(url).items() if key in ("db", "decode_responses", "protocol")}
+        return client_of(self, {**self._options, **parsed, **options})
 
     def _make(self, options: dict[str, Any]) -> Any:
         if self._url is not None:
@@ -240,12 +263,19 @@ class RedisDouble(Connected, ServiceDouble):
                 task.cancel()
 
 
+def _redis() -> Any:
+    from redis.asyncio import Redis
+
+    return Redis
+
+
 @cache
 def _with_commands(cls: type[Any]) -> type[Any]:
     """Return *cls* with the commands of the installed redis; what it has itself stays."""
     # Without redis this is where it says so, before a context gets to know of the double.
     required()
-    found = {name: each for name, each in client_operations().items() if not hasattr(cls, name)}
+    all_classes()
+    found = {name: each for name, each in delegating_operations(_redis()).items() if not hasattr(cls, name)}
     return type(cls.__name__, (cls,), {"__doc__": cls.__doc__, "__module__": cls.__module__, **found})
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Final
 
 from isolation_core.services.redis._errors import RedisPrefixError
-from isolation_core.services.redis._virtual import member
+from isolation_core.services.redis._fake import member
 
 __all__ = ["Prefix", "prefixed_client_class"]
 
