@@ -100,8 +100,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("codespell")
-    # Tests misspell names on purpose, in strings, to see what is suggested.
-    session.run("codespell", "--ignore-regex", r"(?<!\")\"(?!\")[^\"\n]*\"|`[^`\n]*`|\w+(?=[=.(])", "tests")
+    # Tests misspell names on purpose, in strings and calls, to see what is suggested.
+    session.run("codespell", "--ignore-regex", r"(?<!\")\"(?!\")[^\"\n]*\"|`[^`\n]*`|\.\w+|\w+(?=[=.(])", "tests")
     session.run("python", ".ci/words.py")
     session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
 

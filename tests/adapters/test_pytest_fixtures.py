@@ -350,7 +350,7 @@ def test_it(a, b): pass
         assert result.ret == pytest.ExitCode.INTERRUPTED
 
 
-def test_e09_every_error_of_a_teardown_is_kept_in_one_shape(pytester: pytest.Pytester) -> None:
+def test_every_error_of_a_teardown_is_kept_in_one_shape(pytester: pytest.Pytester) -> None:
     """Several cleanups fail, one pytest.fail() among them: all run, one TeardownErrors holds each with its note."""
     result = run(
         pytester,
@@ -389,7 +389,7 @@ def test_two(db): pass
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_l9_a_hanging_teardown_has_a_budget(pytester: pytest.Pytester) -> None:
+def test_a_hanging_teardown_has_a_budget(pytester: pytest.Pytester) -> None:
     """It is cut short and named, and the others run."""
     result = run(
         pytester,
@@ -569,7 +569,7 @@ async def test_it(server): server(); await anyio.sleep(60)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_e12_l10_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
+def test_context_variables_are_seen_and_undone(pytester: pytest.Pytester, asynchronous: bool) -> None:
     """Set in a fixture, seen by dependents and the test body, gone for the next test, also on a runner that is kept."""
     a, mark = ("async ", "@pytest.mark.anyio\n") if asynchronous else ("", "")
     run(
@@ -893,7 +893,7 @@ def test_down(): assert LOG == ["up", "down"] * 2
     ).assert_outcomes(passed=2)
 
 
-def test_l8_in_random_order_and_by_several_workers(pytester: pytest.Pytester) -> None:
+def test_in_random_order_and_by_several_workers(pytester: pytest.Pytester) -> None:
     """pytest-randomly and pytest-xdist change nothing; workers hand reports of wide fixtures over."""
     pytest.importorskip("xdist")
     pytester.makepyfile(
