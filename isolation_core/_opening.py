@@ -1,4 +1,4 @@
-"""What a test runner knows about the moment at which a barrier opens."""
+"""Facts of a test runner about the moment at which a barrier opens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["PLAIN", "Opening"]
 
 @frozen
 class Opening:
-    """Facts that save a barrier work, or tell it who is responsible for what moved just before it.
+    """Facts that save a barrier work, or name the owner of changes just before it.
 
     Attributes:
         test_module: name of the module whose test the barrier is for: state that only other test

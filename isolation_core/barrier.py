@@ -246,7 +246,7 @@ class Barrier:
         For runners that open a barrier around a test whose event loop they do not own.
 
         Returns:
-            What must be awaited in that loop before it ends: it tears the fixtures down.
+            The teardown of the fixtures, to be awaited in that loop before it ends.
         """
         self._lends_loop = True
 
@@ -380,10 +380,10 @@ class Barrier:
         Does nothing if the barrier is closed or its mode is ``"off"``.
 
         Args:
-            holder: any hashable that stands for the resource. Until `release` is called with it, no
+            holder: any hashable that identifies the resource. Until `release` is called with it, no
                 narrower barrier takes back what the block did, whatever else writes to the same place.
-            after_hooks: whether only hooks of a test runner ran since the last comparison: what moved
-                before the block is then not attributed to a barrier.
+            after_hooks: whether only hooks of a test runner ran since the last comparison: changes
+                before the block are then not attributed to a barrier.
         """
         frame = self._frame
         if frame is None or not frame.open:
@@ -464,7 +464,7 @@ class Barrier:
         """Leave a barrier that was entered by `open`.
 
         Args:
-            error: what the code inside raised, if it did.
+            error: the exception of the code inside, if any.
 
         Raises:
             TeardownErrors: if cleanups failed.

@@ -11,7 +11,7 @@ Every adapter of this project is built on this module. So can be a runner of you
                     test.run()
         session.print_summary()
 
-Sessions nest: what a session that runs inside a test does belongs to that test.
+Sessions nest: changes of a session that runs inside a test belong to that test.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RunnerSession:
     Args:
         settings: how to isolate; None: the settings of the process, see `isolation_core.config`.
         runner: name of the runner, for the journal.
-        root: what lies under this folder is first-party, unless ``settings.packages`` says otherwise;
+        root: modules under this folder are first-party, unless ``settings.packages`` says otherwise;
             None: the folder that is current when its outermost barrier opens.
         worker: name of this process among several that run tests at the same time.
         shared: record into the journal that the process has already, and leave its baseline in place.
@@ -206,7 +206,7 @@ class RunnerSession:
 
         Args:
             scope: ``"session"``, ``"package"``, ``"module"``, ``"class"``, ``"function"``, or a word of your own.
-            owner: who is responsible for what happens inside, such as the name of the test.
+            owner: the name under which findings are reported, such as that of the test.
             group: see `isolation_barrier`, as for all that follow; None means what the settings say.
             mode: see there.
             packages: see there.
@@ -292,7 +292,7 @@ class RunnerSession:
 
         Args:
             barrier: one that `open` returned.
-            error: what the code inside raised, if it did; see `Barrier.close`.
+            error: the exception of the code inside, if any; see `Barrier.close`.
 
         Raises:
             ContaminationError: in mode ``strict``, if something above a note was found.
@@ -343,7 +343,7 @@ class RunnerSession:
             self.roots = (*self.roots, path)
 
     def checkpoint(self) -> None:
-        """Compare now: what moved since the last comparison was done by hooks, not by the tests around them."""
+        """Compare now: changes since the last comparison were made by hooks, not by the tests around them."""
         if self._open:
             get_tracker().checkpoint_after_hooks(self._hooks_depth)
 
@@ -353,8 +353,8 @@ class RunnerSession:
         For objects that several tests share: values of wide fixtures, of parameters.
 
         Args:
-            key: what to give to `forget`.
-            label: what to call it in reports; an expression to paste, if there is one.
+            key: the key for `forget`.
+            label: its name in reports; an expression to paste, if there is one.
             value: any object; numbers, texts and the like have nothing to watch.
             keep: whether changes are reported and not undone.
         """
@@ -362,7 +362,7 @@ class RunnerSession:
             get_tracker().watch_value(key, label, value, keep=keep)
 
     def forget(self, key: Hashable) -> None:
-        """Let go of the value watched under *key*, and protect no longer what was set up with it as the holder."""
+        """Release the value watched under *key*, and stop protecting set-ups with it as the holder."""
         tracker = get_tracker()
         tracker.forget_value(key)
         tracker.release(key)

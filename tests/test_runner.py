@@ -93,7 +93,7 @@ class TestBarriers:
 class TestLateSetUps:
     @pytest.mark.parametrize("promoted", [False, True])
     def test_a_shared_resource_made_inside_a_test(self, app: Any, promoted: bool) -> None:
-        """What a late set-up does in a promoting block lasts as long as the wide barrier."""
+        """Changes of a late set-up in a promoting block last as long as the wide barrier."""
         with isolation_barrier(packages=[NAME], probes=["heap"], owner="run", scope="session") as wide:
             with isolation_barrier(packages=[NAME], probes=["heap"], owner="test 1", scope="function") as test:
                 if promoted:
@@ -135,7 +135,7 @@ class TestHooks:
         assert wide.clean and test.clean
 
     def test_hooks_of_a_nested_session_belong_to_the_test_around_it(self, app: Any) -> None:
-        """A session inside a test of another: what its hooks change is undone and reported with that test."""
+        """Changes of hooks in a session inside a test of another are undone and reported with that test."""
         with RunnerSession(WATCHED) as outer:
             with outer.barrier("session", "outer run"), outer.barrier("function", "outer test") as test:
                 app.CONFIG["b"] = 2

@@ -13,7 +13,7 @@ __all__ = ["told_apart"]
 def told_apart(before: object, after: object, text: str) -> tuple[str, str]:
     """Return texts that show where two values differ whose bounded text is the same *text*.
 
-    Long text and sequences are cut around the first difference. What looks like a credential is not cut open.
+    Long text and sequences are cut around the first difference. Text that looks like a credential is not cut.
     """
     kind = type(before)
     if kind is type(after) and not text.startswith("<"):

@@ -28,7 +28,7 @@ _TOO_COMMON: Final = frozenset({"", "name", "value", "data", "items", "key", "id
 
 @frozen
 class FailureFacts:
-    """What is known of a test that failed.
+    """The known facts of a failed test.
 
     Attributes:
         test: its identifier, as findings name owners.
@@ -49,7 +49,7 @@ class Candidate:
 
     Attributes:
         path: where the state is.
-        owner: who had left it.
+        owner: the polluter.
         before: text of the value that is there again, or was there before.
         after: text of the value that the owner had left.
         fate: ``"put back"``, ``"kept"`` or ``"left"``.
@@ -73,8 +73,8 @@ def find_candidates(source: EventSource, facts: FailureFacts, *, limit: int = 5)
     """Return the findings recorded so far that may be the reason of a failure, the best one first.
 
     Args:
-        source: the journal, as it is when the test has failed.
-        facts: what is known of the failure.
+        source: the journal at the moment of the failure.
+        facts: the known facts of the failure.
         limit: how many are returned at the most.
     """
     ranked: list[tuple[int, int, Candidate]] = []

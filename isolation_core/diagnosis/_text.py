@@ -1,4 +1,4 @@
-"""Candidates as text: what stands beneath a failure."""
+"""Candidates as text: the lines beneath a failure."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def is_class(subject: object) -> TypeIs[type[Any]]:
-    """Tell whether *subject* is a class, whatever its ``__class__`` says."""
+    """Return whether *subject* is a class, whatever its ``__class__`` says."""
     return issubclass(type(subject), type)
 
 
@@ -47,7 +47,7 @@ def is_a(subject: object, kinds: Any) -> bool:
 
 
 def has_special(subject: object, name: str) -> bool:
-    """Tell whether the class of *subject* has the method *name*."""
+    """Return whether the class of *subject* has the method *name*."""
     return any(name in own_dict(base) for base in type(subject).__mro__)
 
 

@@ -208,7 +208,7 @@ def overloads_of(function: Any, owner: type[Any] | None, name: str) -> list[Call
 
 
 def is_dummy(function: Any) -> bool:
-    """Tell whether *function* is what ``@overload`` leaves where there is no implementation."""
+    """Return whether *function* is what ``@overload`` leaves where there is no implementation."""
     return is_a(function, FunctionType) and function.__globals__ is typing.__dict__
 
 

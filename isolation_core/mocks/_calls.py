@@ -28,7 +28,7 @@ COROUTINE_MARK: Final[Any] = getattr(asyncio.coroutines, "_is_coroutine", object
 
 
 def is_async_callable(function: object) -> bool:
-    """Tell whether calling *function* gives a coroutine, whoever says so."""
+    """Return whether calling *function* gives a coroutine, whoever says so."""
     return inspect.iscoroutinefunction(function) or getattr(function, "_is_coroutine", None) is COROUTINE_MARK
 
 

@@ -163,7 +163,7 @@ class Contract:
         return UnknownMockAttributeError(self.label, name, close[0] if close else None)
 
     def learns(self, name: str, *, deep: bool) -> bool:
-        """Tell whether instances have *name* after all: their methods set it, or answer it when they are asked.
+        """Return whether instances have *name* after all: their methods set it, or answer it when they are asked.
 
         Args:
             name: what was not known when the contract was made.

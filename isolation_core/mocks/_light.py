@@ -403,7 +403,7 @@ def born(cls: type[Any], parent: Any, name: str | None, new_name: str | None, ne
 
 
 def is_light(value: object) -> bool:
-    """Tell whether *value* is one of our mocks, running none of its code."""
+    """Return whether *value* is one of our mocks, running none of its code."""
     return getattr(type(value), "_isolation_light", False)
 
 

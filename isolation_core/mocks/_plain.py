@@ -199,7 +199,7 @@ def _free_proxies(mock: Any) -> None:
 
 
 def _specified(mock: Any, name: str, child: Any) -> bool:
-    """Tell whether *child* is part of the specification of *mock*: ``create_autospec`` made it."""
+    """Return whether *child* is part of the specification of *mock*: ``create_autospec`` made it."""
     methods = mock.__dict__.get("_mock_methods")
     if methods is None or (name not in methods and name != "()"):
         return False

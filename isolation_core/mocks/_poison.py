@@ -129,5 +129,5 @@ def poison(mock: Any, tomb: Tomb) -> bool:
 
 
 def is_discarded(value: object) -> bool:
-    """Tell whether *value* is a mock that was discarded."""
+    """Return whether *value* is a mock that was discarded."""
     return issubclass(type(value), _Discarded)

@@ -77,7 +77,7 @@ def _wide_mocks() -> Iterator[Any]:
 
 
 def _pristine(child: Any) -> bool:
-    """Tell whether *child* is as it came into being when it was looked at: no call, no configuration."""
+    """Return whether *child* is as it came into being when it was looked at: no call, no configuration."""
     if child is DELETED or not is_light(child) or is_discarded(child):
         return False
     state: State = child._isolation_state

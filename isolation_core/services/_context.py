@@ -1,4 +1,4 @@
-"""`MockContext`: what the doubles of one barrier share. Log, virtual clock, fault plan, seed."""
+"""`MockContext`: the log, clock, fault plan and seed that the doubles of one barrier share."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class MockContext:
         timeout: seconds of real time the end of one double may take.
         strict: True: use from another scenario or barrier raises, instead of only being reported;
             None: as the barrier around it, where strict means mode ``strict``.
-        report: told of what was left open and of faults that never fired; by default the barrier around it,
+        report: called with things left open and faults that never fired; by default the barrier around it,
             without one the journal.
 
     Attributes:
@@ -62,8 +62,8 @@ class MockContext:
         log: every call of every double.
         clock: the clock of timers and timeouts.
         faults: the fault plan.
-        problems: what doubles had left open or unconsumed at the end, by name of the double.
-        foreign_uses: what was used from elsewhere, or after the end: facts as in the journal.
+        problems: things that doubles had left open or unconsumed at the end, by name of the double.
+        foreign_uses: uses from elsewhere, or after the end: facts as in the journal.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class MockContext:
 
     @contextlib.contextmanager
     def _closing(self, double: ServiceDouble) -> Iterator[None]:
-        """Around the end of *double*: look before it what is open, tell after it what came of that."""
+        """Wrap the end of *double*: collect open things before it, and report their fate after it."""
         problems: tuple[str, ...] = ()
         blind: Exception | None = None
         try:
@@ -301,7 +301,7 @@ class MockContext:
             raise LifecycleClosedError(self.owner, action)
 
     def _end(self, double: ServiceDouble) -> object:
-        """Close one double; what has to be awaited is handed to the lifecycle."""
+        """Close one double; the lifecycle gets an awaitable if there is something to await."""
         if double.needs_await:
             return self._aend(double)
         with self._closing(double):
@@ -342,7 +342,7 @@ class MockContext:
         return lifecycle
 
     def end(self) -> Awaitable[None] | None:
-        """Close every double; a barrier's cleanup. What it returns is awaited, if something needs that."""
+        """Close every double; a barrier's cleanup. It returns an awaitable if there is something to await."""
         if self._callbacks or any(double.needs_await for double in self._doubles.values()):
             return self.aclose()
         self.close()

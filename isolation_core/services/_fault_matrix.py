@@ -26,7 +26,7 @@ class FaultCase:
     Attributes:
         number: which call the fault was at, from 1; 0 for the run without a fault.
         call: that call as text; empty for the run without.
-        error: what the workload raised, as text; None if it dealt with the fault.
+        error: the exception of the workload, as text; None if it handled the fault.
         violation: the `AssertionError` of the check, None if it held.
         sequence: a mermaid diagram of the run, when the check failed.
     """
@@ -82,8 +82,8 @@ async def fault_matrix(
 ) -> FaultMatrix:
     """Run *workload* once for each of its calls, with a fault at that call, and *check* after each run.
 
-    The workload may raise: that is how it says that it did not succeed. What must hold
-    all the same is the check's business; it runs with no faults, on the same doubles.
+    The workload may raise to signal that it did not succeed. The check asserts what must
+    hold nevertheless; it runs without faults, on the same doubles.
 
     Args:
         workload: makes doubles in the context it is given (each run has a fresh one) and uses them.
@@ -93,7 +93,7 @@ async def fault_matrix(
         limit: stop after so many runs.
 
     Returns:
-        What happened in each run. Nothing is raised for a violation; see `FaultMatrix.assert_holds`.
+        The outcome of each run. Nothing is raised for a violation; see `FaultMatrix.assert_holds`.
     """
     fault = action or fail()
     cases: list[FaultCase] = []

@@ -30,11 +30,11 @@ _OURS: Final = ("isolation_core", "isolation_pytest", "isolation_unittest", "iso
 
 
 class Installation:
-    """What `ServiceDouble.install` has replaced; a context manager that puts it back at its end.
+    """The replacements of `ServiceDouble.install`; a context manager that undoes them at its end.
 
     Attributes:
         double: the double.
-        places: what was replaced, such as ``"asyncpg.connect"`` and ``"app.db.connect"``.
+        places: the replaced names, such as ``"asyncpg.connect"`` and ``"app.db.connect"``.
     """
 
     def __init__(self, double: ServiceDouble) -> None:
@@ -230,7 +230,7 @@ def _opens_pool(double: Any, old: Any) -> Any:
 
 
 class _Standing(type):
-    """Of a class that stands for a client's: instances of the client's, and of the double's, are its instances."""
+    """Metaclass of a class that replaces a client's: instances of the client's and of the double's are its own."""
 
     _makes: type[Any] | tuple[type[Any], ...]
 

@@ -1,4 +1,4 @@
-"""What pytest prints beneath a failure: which state was put back before the test, and who had left it."""
+"""Candidates beneath a failure: state that was restored before the test, and its polluters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def brittle(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def test_a_brittle_test_is_explained(brittle: pytest.Pytester) -> None:
-    """Beneath the failure and in the summary stands whom the test may need, and what."""
+    """The failure and the summary name the test and the state that the failed test may need."""
     result = brittle.runpytest_subprocess(*PLUGINS)
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(

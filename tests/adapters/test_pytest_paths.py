@@ -38,7 +38,7 @@ def test_a_thing_is_named_after_the_module_that_defines_it(pytester: pytest.Pyte
 
 
 def test_a_package_that_gathers_names_is_not_where_they_are(pytester: pytest.Pytester) -> None:
-    """What a submodule defines is named after it, not after the package that imports it from there."""
+    """A definition of a submodule is named after it, not after the package that imports it from there."""
     package = pytester.mkpydir("shop")
     (package / "__init__.py").write_text("from shop.rates import RATES\n")
     (package / "rates.py").write_text("RATES = {'vip': 1}\n")

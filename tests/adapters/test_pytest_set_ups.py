@@ -132,7 +132,7 @@ def test_what_a_test_changes_on_its_own_class_is_put_back(pytester: pytest.Pytes
 
 
 def test_the_place_of_pytests_own_log_handlers_is_no_finding(pytester: pytest.Pytester) -> None:
-    """A handler of a wide fixture on the root logger stands behind or before pytest's: both are fine."""
+    """A handler of a wide fixture on the root logger may be behind or before pytest's."""
     pytester.makepyfile(
         test_it="""
             import logging

@@ -26,7 +26,7 @@ class T(unittest.TestCase):
 
 
 def test_class_and_module_set_up_pass_strict_mode(tmp_path: Path) -> None:
-    """What setUpClass and setUpModule set on their own class and module is left to them."""
+    """Attributes that setUpClass and setUpModule set on their own class and module are left to them."""
     (tmp_path / "test_it.py").write_text(SUITE)
     done = subprocess.run(
         [sys.executable, "-m", "isolation_unittest", "-v", "test_it"],

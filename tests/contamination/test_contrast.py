@@ -37,7 +37,7 @@ def test_an_equal_value_is_said_to_be_equal() -> None:
 
 
 def test_objects_are_not_compared() -> None:
-    """No `__eq__` of the user runs to tell two values apart."""
+    """No `__eq__` of the user runs to compare two values."""
 
     class Hostile:
         def __eq__(self, other: object) -> bool:

@@ -36,7 +36,7 @@ def run(function: Any, backend: str) -> Any:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_time_is_real_unless_asked_for(backend: str) -> None:
-    """A context without virtual time tells the real time, and its timers are timers of the running loop."""
+    """A context without virtual time has the real time, and its timers are timers of the running loop."""
 
     async def main() -> None:
         async with MockContext("real") as context:
@@ -288,7 +288,7 @@ async def test_several_contexts_in_one_loop() -> None:
 
 
 def test_one_clock_in_several_loops() -> None:
-    """Timers set in plain code or in a loop that is over run in the next loop; time stands still in between."""
+    """Timers set in plain code or in a loop that is over run in the next loop; time does not pass in between."""
     with MockContext("x", virtual_time=True) as context:
         clock = context.clock
         rung: list[float] = []

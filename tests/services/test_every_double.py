@@ -1,4 +1,4 @@
-"""What all doubles have in common: behaviour, log and mock API, and the names of operations in rules."""
+"""Common parts of all doubles: behaviour, log and mock API, and the names of operations in rules."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_synchronous_requests_are_answered() -> None:
 
 
 def test_a_barrier_finds_nothing_left(app: Any) -> None:
-    """What was installed is undone before the barrier checks; in mode strict nothing is reported."""
+    """Installed doubles are removed before the barrier compares; in mode strict nothing is reported."""
     before = (asyncpg.connect, aio_pika.connect, redis.Redis)
     with isolation_barrier(mode="strict", packages=["app_under_test"]) as barrier:
         for name in ("rabbitmq", "redis"):

@@ -95,7 +95,7 @@ async def test_options_of_nats_have_their_effect() -> None:
 
 
 async def test_an_error_in_a_return_callback_does_not_end_publish() -> None:
-    """As in aio-pika it is logged and publish goes on; the double tells of it at the end."""
+    """As in aio-pika it is logged and publish goes on; the double reports it at the end."""
     async with MockContext(report=lambda _: None) as context:
         rabbit = context.service("rabbitmq")
         async with await rabbit.open_connection("amqp://x/") as connection:

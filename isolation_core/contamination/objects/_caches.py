@@ -1,4 +1,4 @@
-"""What grows by itself: functools caches, virtual subclasses of abstract classes, weak containers."""
+"""State that grows by itself: functools caches, virtual subclasses of abstract classes, weak containers."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class ObjectState:
         """Put *value* back under *key*, in place."""
 
     def last_read(self, key: Hashable, otherwise: Any) -> Any:
-        """Return the value that *key* had when the store was read last, *otherwise* where `diff` tells it all."""
+        """Return the value that *key* had when the store was read last, or *otherwise* if `diff` has every value."""
         return otherwise
 
     def accessor(self, key: Hashable) -> str:

@@ -20,9 +20,9 @@ class View:
     """The last snapshot of the process, and what to compare it with.
 
     Args:
-        territory: what is watched deeply.
-        probes: what else is watched.
-        quarantine: what becomes of a probe that raises.
+        territory: the modules that are watched deeply.
+        probes: further state that is watched.
+        quarantine: the treatment of probes that raise.
         heap: whether module state is watched.
 
     Attributes:

@@ -1,7 +1,7 @@
-"""What the source of a module says about its variables: which count, which are made on first use, which are memos.
+"""The kinds of a module's variables by its source: those that count, those made on first use, and memos.
 
-A value alone does not tell a counter from a tally, or a lazily made object from
-one that a test put there. The code that writes it does. A module is parsed once,
+A value alone does not distinguish a counter from a tally, or a lazily made object
+from one that a test put there; the code that writes it does. A module is parsed once,
 when one of its variables has moved for the first time.
 """
 
@@ -29,11 +29,11 @@ _ABSENT_ERRORS: Final = frozenset({"AttributeError", "Exception", "KeyError", "L
 
 @frozen
 class ModuleSyntax:
-    """What the functions of one module do with its variables.
+    """The uses of a module's variables by its functions.
 
     Attributes:
-        counters: what is counted upward by a function that hands the number out.
-        lazies: what a function assigns after it has asked whether it is there.
+        counters: variables counted upward by a function that hands the number out.
+        lazies: variables that a function assigns after checking whether they exist.
         assigned: the last name of everything the module assigns to, anywhere.
     """
 

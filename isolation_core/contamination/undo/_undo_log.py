@@ -287,7 +287,7 @@ class Tracker:
 
         Args:
             frame: the frame of the scope that the set-up in the block belongs to.
-            holder: what lives from now on, to be released by `tear_down`: until then no narrower
+            holder: the resource that lives from now on, to be released by `tear_down`: until then no narrower
                 frame takes back what moved in the block. None: nothing does.
             hooks: see `checkpoint`: the owner of changes before the block.
         """

@@ -33,7 +33,7 @@ _HEADER_KEY: Final = re.compile(r"[!-9;-~]+")
 
 @frozen
 class SequencePair:
-    """Where a message stands for its consumer, and in its stream."""
+    """The position of a message for its consumer, and in its stream."""
 
     consumer: int
     stream: int
@@ -41,7 +41,7 @@ class SequencePair:
 
 @frozen
 class Metadata:
-    """What JetStream says about a delivery."""
+    """The metadata of JetStream about a delivery."""
 
     sequence: SequencePair
     num_pending: int
@@ -56,7 +56,7 @@ class Msg(ClientObject):
     """A message, in the shape of ``nats.aio.msg.Msg``.
 
     Attributes:
-        subject: what it was published on.
+        subject: the subject it was published on.
         reply: where an answer is waited for; of JetStream: where the acknowledgement goes.
         data: what was published.
         headers: None if there are none.
@@ -99,7 +99,7 @@ class Msg(ClientObject):
 
     @property
     def metadata(self) -> Metadata:
-        """What JetStream says about it; raises ``NotJSMessageError`` for other messages."""
+        """The metadata of JetStream; raises ``NotJSMessageError`` for other messages."""
         if self._delivery is None:
             raise nats_error("NotJSMessageError")
         consumer, entry, delivered, sequence, pending = self._delivery
@@ -443,12 +443,12 @@ class Connection(ClientObject):
         """Subscribe: with a coroutine function to call, or to be read from.
 
         Args:
-            subject: ``*`` stands for one token, ``>`` at the end for one or more.
+            subject: ``*`` matches one token, ``>`` at the end one or more.
             queue: of those with the same one, only one gets a message.
             cb: called with one message after the other.
             future: refused: the client's own way of waiting for one message.
             max_msgs: end it after so many messages.
-            pending_msgs_limit: how many messages may wait; what comes then is dropped, with ``SlowConsumerError``.
+            pending_msgs_limit: how many messages may wait; further ones are dropped, with ``SlowConsumerError``.
             pending_bytes_limit: likewise for their size.
         """
         if future is not None:

@@ -39,12 +39,12 @@ JETSTREAM_OPTIONS: Final = Options(
 class NatsDouble(ServiceDouble):
     """A NATS server in memory, with JetStream.
 
-    `open_connection` stands for ``nats.connect``. For tests that need no connections of their own,
+    `open_connection` replaces ``nats.connect``. For tests that need no connections of their own,
     the double itself publishes, subscribes and requests.
 
     Args:
-        context: what it belongs to; None: that of the current barrier.
-        name: what the log calls it.
+        context: the context it belongs to; None: that of the current barrier.
+        name: its name in the log.
 
     Attributes:
         streams: what JetStream keeps.

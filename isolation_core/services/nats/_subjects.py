@@ -22,7 +22,7 @@ def check_subscribe(subject: str, queue: str = "") -> None:
 
 
 def fits(pattern: str, subject: str) -> bool:
-    """Tell whether *subject* is one that *pattern* asks for."""
+    """Return whether *subject* matches *pattern*."""
     if pattern == subject:
         return True
     if "*" not in pattern and ">" not in pattern:
@@ -37,7 +37,7 @@ def fits(pattern: str, subject: str) -> bool:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Tell whether some subject fits both patterns."""
+    """Return whether some subject matches both patterns."""
     left, right = one.split("."), other.split(".")
     for a, b in zip(left, right, strict=False):
         if ">" in {a, b}:

@@ -308,7 +308,7 @@ class ExpressionParser(TokenCursor, ABC):
         return ast.Column(name)
 
     def _typed_literal(self, start: int) -> bool:
-        """Tell whether a type name and a string begin at *start*; go there if so."""
+        """Return whether a type name and a string begin at *start*; go there if so."""
         words = (self.tokens[start].text, self.token.text)
         ahead = 1 if words in _TWO_WORDS else 0
         if self.peek(ahead).kind != "string":

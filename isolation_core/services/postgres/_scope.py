@@ -144,7 +144,7 @@ _ASSIGNMENT = {
 
 
 def implicit(source: str, target: str) -> bool:
-    """Tell whether PostgreSQL casts *source* to *target* without being asked."""
+    """Return whether PostgreSQL casts *source* to *target* without being asked."""
     if source == target or (source in TEXTS and target in TEXTS):
         return True
     if source in _RANK and target in _RANK:
@@ -153,7 +153,7 @@ def implicit(source: str, target: str) -> bool:
 
 
 def is_castable(source: str, target: str, *, explicit: bool) -> bool:
-    """Tell whether there is a cast, for assignment or, if *explicit*, when written."""
+    """Return whether there is a cast, for assignment or, if *explicit*, when written."""
     if implicit(source, target) or (source, target) in _ASSIGNMENT:
         return True
     if source in _RANK and target in _RANK:

@@ -412,5 +412,5 @@ def _expect(args: Sequence[Any], wanted: int) -> None:
 
 
 def _from_server(error: BaseException) -> bool:
-    """Tell whether an error is one of the server's, not of the client's own checks."""
+    """Return whether an error is one of the server's, not of the client's own checks."""
     return getattr(error, "severity", None) == "ERROR"

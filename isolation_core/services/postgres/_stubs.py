@@ -71,7 +71,7 @@ class StatementStub:
         return self
 
     def matches(self, text: str, args: Sequence[Any]) -> bool:
-        """Tell whether it answers the normalised *text*."""
+        """Return whether it answers the normalised *text*."""
         if self._times is not None and self.calls >= self._times:
             return False
         if self._result is None and self._error is None:

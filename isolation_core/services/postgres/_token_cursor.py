@@ -139,11 +139,11 @@ class TokenCursor:
         return token
 
     def is_word(self, *words: str) -> bool:
-        """Tell whether the next tokens are these words."""
+        """Return whether the next tokens are these words."""
         return all(self.peek(i).kind == "word" and self.peek(i).text == word for i, word in enumerate(words))
 
     def is_op(self, text: str) -> bool:
-        """Tell whether the next token is this operator."""
+        """Return whether the next token is this operator."""
         return self.token.kind == "op" and self.token.text == text
 
     def word(self, *words: str) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers that count up and random generators: what keeps its new value, and what goes back."""
+"""Numbers that count up and random generators: which keep their new value, and which are restored."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_number_that_is_handed_out_is_kept_silently(app: types.ModuleType) -> 
 
 
 def test_a_kept_number_is_reported_once_and_no_wider_barrier_undoes_it(app: types.ModuleType) -> None:
-    """What was kept is the baseline from then on, for the barriers around as well."""
+    """A kept value is the baseline from then on, for the barriers around as well."""
     with barrier() as outer:
         with barrier() as inner:
             app.next_name()

@@ -171,7 +171,7 @@ async def test_headers_arrive(side: Side) -> None:
 
 
 async def test_callbacks_run_one_after_the_other(side: Side) -> None:
-    """In order; what one raises goes to the error callback, and the next is called."""
+    """Callbacks run in order; an exception goes to the error callback, and the next one is called."""
     failures: list[Exception] = []
     got: list[bytes] = []
 
@@ -444,7 +444,7 @@ async def test_durable_consumers_go_on(side: Side) -> None:
 
 
 async def test_push_consumers(side: Side) -> None:
-    """What is there and what comes; acknowledged after the callback; bound once."""
+    """A push consumer gets present and later messages, acknowledged after the callback, and is bound once."""
     js = (await side.connect()).jetstream()
     await side.stream(js)
     got: list[Any] = []

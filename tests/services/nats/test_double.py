@@ -1,4 +1,4 @@
-"""NATS: what only the double has. Mock API, log, faults, reset, what is left open."""
+"""Features of the NATS double only: mock API, log, faults, reset, problems at the end."""
 
 from __future__ import annotations
 
