@@ -86,8 +86,15 @@ def isolated_kafka_mock(mock_context: MockContext) -> KafkaDouble:
 
 @pytest.fixture
 def isolated_postgres_mock(mock_context: MockContext) -> PostgresDouble:
-    """A PostgreSQL double that belongs to this test, not connected yet."""
-    double: PostgresDouble = mock_context.service("postgres")
+    """A PostgreSQL double that belongs to this test, not connected yet.
+
+    It records, and answers from stubs, unless the configuration or ``ISOLATION_CORE_POSTGRES``
+    says that the backend is a real server.
+    """
+    from isolation_core._backends import choose_backend
+
+    decided = "postgres" in mock_context or choose_backend("postgres").pinned
+    double: PostgresDouble = mock_context.service("postgres", **({} if decided else {"backend": "virtual"}))
     return double
 
 

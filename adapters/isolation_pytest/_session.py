@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from isolation_core import isolation_barrier
+from isolation_core._backends import real_by_default
 from isolation_core.barrier import Barrier
 from isolation_core.config import Settings, load_settings
 from isolation_core.errors import ConfigurationError
@@ -280,14 +281,17 @@ class SessionIsolation:
         complete = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         self._findings.write(terminalreporter, complete=complete)
 
-    def pytest_report_header(self, config: pytest.Config) -> str | None:
-        """Return one line with ``-v``, and always one about a file whose settings do not count."""
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
+        """Return one line with ``-v``, and always one about what the user has to know of settings and services."""
+        lines = []
         if (unread := self.settings.unread) is not None:
-            return f"isolation: settings come from {self.settings.source}; the table in {unread} is not read"
-        if config.get_verbosity() < 1:
-            return None
-        packages = ", ".join(self.settings.packages) if self.settings.packages else "everything under rootdir"
-        return f"isolation: mode {self.settings.mode}, first-party: {packages}"
+            lines.append(f"isolation: settings come from {self.settings.source}; the table in {unread} is not read")
+        if config.get_verbosity() >= 1:
+            packages = ", ".join(self.settings.packages) if self.settings.packages else "everything under rootdir"
+            lines.append(f"isolation: mode {self.settings.mode}, first-party: {packages}")
+        if config.get_verbosity() >= 0:
+            lines += real_by_default(self.settings)
+        return lines
 
     def pytest_unconfigure(self) -> None:
         """Give the journal of the process back."""

@@ -85,7 +85,7 @@ def _isolated_run(run: Callable[..., Any]) -> Callable[..., Any]:
             return _run_alone(self)
         barrier = make_barrier(self.id(), "function", self)
         setattr(self, _BARRIER, barrier)
-        _enter(barrier, test_module=type(self).__module__)
+        _enter(barrier)
         try:
             if barrier.mode != "off":
                 watch_tasks(self, barrier)
@@ -102,8 +102,8 @@ def _isolated_run(run: Callable[..., Any]) -> Callable[..., Any]:
     return isolated_run
 
 
-def _enter(barrier: Barrier, *, subject: object = None, test_module: str | None = None) -> None:
-    SESSION.enter(barrier, subject=subject, test_module=test_module)
+def _enter(barrier: Barrier, subject: object = None) -> None:
+    SESSION.enter(barrier, subject=subject)
     if barrier.mode != "off":
         print_summary_at_exit()
 
@@ -140,7 +140,7 @@ def _open_class(cls: type[unittest.TestCase]) -> None:
     if barrier.mode == "off":
         return
     _open_classes[cls] = barrier
-    _enter(barrier, subject=cls)
+    _enter(barrier, cls)
     cls.addClassCleanup(_close_class, cls)
 
 
@@ -153,7 +153,7 @@ def _isolate_module(module: types.ModuleType) -> None:
     def setUpModule() -> None:
         if name not in _open_modules:
             barrier = _open_modules[name] = make_barrier(name, "module", module)
-            _enter(barrier, subject=module)
+            _enter(barrier, module)
             unittest.addModuleCleanup(_close_module, name)
         if inner is not None:
             inner()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
+from weakref import WeakKeyDictionary
 
+from isolation_core._backends import BackendChoice
 from isolation_core.errors import ServiceNotConnectedError
+from isolation_core.journal import Journal, get_journal
 from isolation_core.services._operations import Operable, operation
 from isolation_core.services._provenance import mark_message
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientObject", "ServiceDouble"]
 
 T = TypeVar("T")
+_told: Final[WeakKeyDictionary[Journal, set[BackendChoice]]] = WeakKeyDictionary()
 
 
 class ServiceDouble(Operable):
@@ -46,6 +50,8 @@ class ServiceDouble(Operable):
             context = current_context()
         self._context = context
         self.name = name or str(self.service)
+        self._backend = BackendChoice(str(self.service), "virtual", None, "the only one", pinned=False)
+        self._was_connected = False
         self.is_connected = False
         self._clients: dict[int, ClientObject] = {}
         self._closed = False
@@ -65,6 +71,11 @@ class ServiceDouble(Operable):
         return self
 
     @property
+    def backend(self) -> BackendChoice:
+        """What answers, in memory or a real server, and who decided that."""
+        return self._backend
+
+    @property
     def needs_await(self) -> bool:
         """Whether `close` has to be awaited: it does something of its own, or something real is behind the double."""
         return type(self).close is not ServiceDouble.close
@@ -78,9 +89,19 @@ class ServiceDouble(Operable):
         Returns:
             The double itself.
         """
-        self.is_connected = True
-        self.context.clock.notify()
+        self._connected()
         return self
+
+    def _connected(self) -> None:
+        """Note that it is connected, and in the journal what answers."""
+        journal, choice = get_journal(), self._backend
+        # Once for all doubles that are alike: what the report needs, and nothing that grows with the tests.
+        told = _told.setdefault(journal, set())
+        if choice not in told:
+            told.add(choice)
+            journal.record("service-backend", service=choice.service, backend=choice.kind, origin=choice.origin)
+        self._was_connected = self.is_connected = True
+        self.context.clock.notify()
 
     @operation
     async def disconnect(self) -> None:
@@ -107,7 +128,7 @@ class ServiceDouble(Operable):
         Subclasses extend it by what they keep.
         """
         self._end_clients()
-        self.is_connected = False
+        self.is_connected = self._was_connected = False
         if self._root is not None:
             from isolation_core.mocks import reset
 

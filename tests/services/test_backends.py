@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from isolation_core import _backends
+from isolation_core._backends import choose_backend
 from isolation_core.config import Settings, load_settings, use_settings
 from isolation_core.errors import ConfigurationError
-from isolation_core.services import _backends
-from isolation_core.services._backends import choose_backend
 
 URL = "postgresql://me@db.example/app"
 

@@ -50,6 +50,7 @@ class Users:
         (tmp_path / "toy_server.py").write_text(SERVER)
         # Short, for the sockets in it.
         self.place = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+        self.place.chmod(0o711)  # as root, servers get a place that every user can reach
         path = os.pathsep.join([str(tmp_path), *sys.path])
         self.environ = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.place)}
         self.started: list[subprocess.Popen[str]] = []

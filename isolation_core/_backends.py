@@ -6,14 +6,25 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from attrs import frozen
 
 from isolation_core._suggest import did_you_mean
 from isolation_core.errors import ConfigurationError
 
-__all__ = ["BackendChoice", "BackendKind", "BackendNeeds", "backend_choices", "choose_backend", "is_installed"]
+if TYPE_CHECKING:
+    from isolation_core.config import Settings
+
+__all__ = [
+    "BackendChoice",
+    "BackendKind",
+    "BackendNeeds",
+    "backend_choices",
+    "choose_backend",
+    "is_installed",
+    "real_by_default",
+]
 
 BackendKind = Literal["virtual", "real"]
 _KINDS: Final = get_args(BackendKind)
@@ -62,11 +73,13 @@ class BackendChoice:
     pinned: bool = True
 
     def __str__(self) -> str:
-        what = self.kind if self.kind == "virtual" else "real, your server" if self.url else "real, embedded"
+        what = self.kind if self.kind == "virtual" else "real, a server of yours" if self.url else "real, embedded"
         return f"{self.service}: {what} ({self.origin})"
 
 
-def choose_backend(service: str, *, backend: str | None = None, url: str | None = None) -> BackendChoice:
+def choose_backend(
+    service: str, *, backend: str | None = None, url: str | None = None, settings: Settings | None = None
+) -> BackendChoice:
     """Return the backend of *service*.
 
     The arguments win over ``ISOLATION_CORE_<SERVICE>``, which wins over the table
@@ -77,6 +90,7 @@ def choose_backend(service: str, *, backend: str | None = None, url: str | None 
         service: a service with a real backend.
         backend: ``virtual`` or ``real``; None: not said.
         url: the address of the user's server; None: not said.
+        settings: the settings that count; None: those of this process.
 
     Raises:
         ConfigurationError: for a value that means nothing, and if the real backend is asked for
@@ -86,7 +100,7 @@ def choose_backend(service: str, *, backend: str | None = None, url: str | None 
     for value, origin in (
         *_arguments(service, backend, url),
         (os.environ.get(_variable(service)) or None, _variable(service)),
-        *_configured(service),
+        *_configured(service, settings),
     ):
         if value is not None:
             return _asked(service, needs, value, origin)
@@ -98,9 +112,22 @@ def choose_backend(service: str, *, backend: str | None = None, url: str | None 
     return BackendChoice(service, "real", None, f"{_extra(needs)} is installed", pinned=False)
 
 
-def backend_choices() -> tuple[BackendChoice, ...]:
+def backend_choices(settings: Settings | None = None) -> tuple[BackendChoice, ...]:
     """Return what `choose_backend` gives for every service with a real backend when no argument is given."""
-    return tuple(choose_backend(service) for service in _NEEDS)
+    return tuple(choose_backend(service, settings=settings) for service in _NEEDS)
+
+
+def real_by_default(settings: Settings) -> list[str]:
+    """Return one line about the services whose real backend nobody has asked for; none if there are none.
+
+    Args:
+        settings: the settings of the run.
+    """
+    found = [choice.service for choice in backend_choices(settings) if choice.kind == "real" and not choice.pinned]
+    if not found:
+        return []
+    pins = ", ".join(f"{_variable(service)}=real" for service in found)
+    return [f"isolation: embedded servers, because they are installed: {', '.join(found)} (pin: {pins} or =virtual)"]
 
 
 def is_installed(module: str) -> bool:
@@ -135,10 +162,11 @@ def _arguments(service: str, backend: str | None, url: str | None) -> list[tuple
     return [] if backend is None else [(backend, f"backend={backend!r}")]
 
 
-def _configured(service: str) -> list[tuple[str, str]]:
-    from isolation_core.config import current_settings
+def _configured(service: str, settings: Settings | None) -> list[tuple[str, str]]:
+    if settings is None:
+        from isolation_core.config import current_settings
 
-    settings = current_settings()
+        settings = current_settings()
     origin = settings.origins.get("services", "the configuration")
     for name in settings.services:
         if name not in _NEEDS:
