@@ -1,8 +1,8 @@
 """``python -m benchmarks.bench_scenarios [--count N] [--json FILE]``: what scenarios cost, and that they stay apart.
 
 How the figures are taken. A scenario has the built-in PostgreSQL, Kafka and
-workflow doubles, which depend on each other; every one of them is used, so
-that a table, a topic and a workflow are there to be cleaned up. What is
+workflow doubles, all in memory, which depend on each other; every one of them is
+used, so that statements, a topic and a workflow are there to be cleaned up. What is
 counted is the CPU time of this process for start and end of a scenario,
 without its use, one scenario after another, with the collector on. "untouched"
 are scenarios with unused doubles. "first" and "last" are the 10th percentiles of a
@@ -34,7 +34,7 @@ from isolation_core.scenarios import IntegrationScenario, integration_scenario
 WARM_UP = 100
 
 
-SERVICES = ("postgres", "kafka", "workflow_coordinator")
+SERVICES: dict[str, dict[str, Any]] = {"postgres": {"backend": "virtual"}, "kafka": {}, "workflow_coordinator": {}}
 NEEDS = {"kafka": ["postgres"], "workflow_coordinator": ["postgres", "kafka"]}
 
 
@@ -59,6 +59,8 @@ async def _use(number: int, scenario: IntegrationScenario, mocks: Mapping[str, A
         return order + 1
 
     flows.register_workflow(place)
+    expected = [number * 10, number * 10 + 1]
+    postgres.when("SELECT id FROM orders ORDER BY id").returns([{"id": order} for order in expected])
     await postgres.execute_query("CREATE TABLE orders (id int)")
     for step in range(2):
         order = number * 10 + step
@@ -67,7 +69,6 @@ async def _use(number: int, scenario: IntegrationScenario, mocks: Mapping[str, A
         if pause:
             await scenario.context.clock.sleep(pause)
     assert await (await flows.start_workflow("place", number)).result() == number + 1
-    expected = [number * 10, number * 10 + 1]
     assert [row["id"] for row in await postgres.fetch("SELECT id FROM orders ORDER BY id")] == expected
     assert [record.value["id"] for record in kafka.messages("orders")] == expected
     assert scenario.context.clock.now() == 2 * pause

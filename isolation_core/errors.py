@@ -464,7 +464,7 @@ class ServiceStartError(IsolationError, RuntimeError):
         self.log = log.strip()
         said = f"\nThe end of its log:\n{self.log}" if self.log else ""
         super().__init__(
-            f"the embedded server of {service} could not be started: {reason}. Give the address of your server, "
+            f"the embedded server of {service} could not be started: {reason}. Give the address of a server of yours, "
             f"or take the virtual backend: ISOLATION_CORE_{service.upper()}=virtual, or backend='virtual'.{said}"
         )
 
@@ -622,20 +622,20 @@ class UnknownScenarioError(IsolationError, LookupError):
 
 
 class UnsupportedSQLError(IsolationError, NotImplementedError):
-    """The embedded engine of the PostgreSQL double cannot run a statement exactly as PostgreSQL would.
+    """The virtual PostgreSQL was asked for rows that no stub gives.
 
     Attributes:
         sql: the statement.
-        construct: the part that is not supported.
+        origin: why the backend is the virtual one.
     """
 
-    def __init__(self, sql: str, construct: str) -> None:
+    def __init__(self, sql: str, origin: str) -> None:
         self.sql = sql
-        self.construct = construct
+        self.origin = origin
         shown = " ".join(sql.split())
         shown = shown if len(shown) <= 200 else f"{shown[:197]}..."
         super().__init__(
-            f"the PostgreSQL double does not run {construct} and makes up no answer. Stub the statement, "
-            "postgres.when(sql).returns(rows), or use a real server, PostgresDouble(dsn=...). "
-            f"Statement: {shown}"
+            f"the virtual PostgreSQL ({origin}) makes up no rows, and no stub answers: {shown}. Stub the statement, "
+            "postgres.when(sql).returns(rows), or run it on a real server: pip install 'isolation-core[postgres]' and "
+            "ISOLATION_CORE_POSTGRES=real, backend='real', or dsn=... of one of yours."
         )

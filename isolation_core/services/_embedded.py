@@ -7,6 +7,7 @@ start removes what a supervisor that was killed has left.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import importlib
@@ -113,8 +114,15 @@ def embedded_server(service: str, prepare: str) -> EmbeddedServer:
                 found = _join(base, service, prepare) or _start(base, service, prepare)
         except OSError as error:
             raise ServiceStartError(service, f"{type(error).__name__}: {error}") from error
+        if not _running:
+            atexit.register(_leave_all)
         _running[key] = found
         return found
+
+
+def _leave_all() -> None:
+    for server in _running.values():
+        server.leave()
 
 
 def unprivileged_user() -> tuple[int, int] | None:

@@ -277,7 +277,7 @@ class TestModules:
         ],
     )
     def test_what_cannot_be_run_is_an_error(self, tmp_path: Path, target: str, text: str) -> None:
-        """A module that does not exist or is not Python code is an error of one line; the exit code is 1."""
+        """A module that is not there, or is no Python code, is told in one line; the exit code is 1."""
         (tmp_path / "pkg").mkdir()
         (tmp_path / "pkg" / "__init__.py").write_text("")
         done = run(tmp_path, "-m", target)
@@ -291,7 +291,7 @@ class TestModules:
         assert done.stderr.count("put back") == 1
 
     def test_a_clean_module_prints_nothing(self, tmp_path: Path) -> None:
-        """State prepared for the module, such as sys.argv, is not a finding."""
+        """What is prepared for the module, such as sys.argv, is no finding."""
         (tmp_path / "tool.py").write_text("print(1)\n")
         done = run(tmp_path, "-m", "tool")
         assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
@@ -374,7 +374,7 @@ class TestNamesLeaks:
         assert "2 known findings (baseline) not listed" in done.stderr and "ENV001" not in done.stderr
         known.write_text("{}")
         done = run(tmp_path, name, ISOLATION_CORE_BASELINE="known.json")
-        assert done.returncode == 2 and "is not a baseline" in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode == 2 and "is no baseline" in done.stderr and "Traceback" not in done.stderr
 
     def test_a_package_that_does_not_exist_is_told(self, tmp_path: Path) -> None:
         """A misspelled name in --packages is reported, with the nearest name."""

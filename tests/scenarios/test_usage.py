@@ -12,9 +12,17 @@ from isolation_core import (
     cross_service_mock_orchestration,
     integration_scenario,
 )
+from isolation_core._backends import choose_backend
 from isolation_core.services import MockContext, fault_matrix, lose_reply
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def rows(anyio_backend: str) -> None:
+    """Rows come from the embedded PostgreSQL, through asyncpg."""
+    if anyio_backend != "asyncio" or choose_backend("postgres").kind != "real":
+        pytest.skip("no rows without a real PostgreSQL, and asyncpg runs on asyncio only")
 
 
 async def test_a_kafka_mock_on_its_own() -> None:
@@ -27,6 +35,7 @@ async def test_a_kafka_mock_on_its_own() -> None:
         assert kafka.is_connected
 
 
+@pytest.mark.usefixtures("rows")
 async def test_orchestration_of_kafka_and_postgres() -> None:
     """Inserted rows can be selected, and a message sent afterwards comes later in the log."""
     async with (
@@ -107,6 +116,7 @@ async def nothing_lost(context: MockContext) -> None:
     assert kafka.is_connected
 
 
+@pytest.mark.usefixtures("rows")
 async def test_a_failure_at_each_call_finds_the_lost_message() -> None:
     """A failure at every call of the outbox finds the planted bug, and nothing in the correct one."""
     calls = ("kafka.send_event", "postgres.execute_query")

@@ -22,6 +22,7 @@ async def _use(name: str, double: Any) -> None:
         case "kafka":
             await double.send_event("t", {"n": 1})
         case "postgres":
+            double.when("SELECT 1").returns([{"n": 1}])
             pool = await double.create_pool()
             async with pool.acquire() as connection:
                 assert await connection.fetchval("SELECT 1") == 1

@@ -10,14 +10,13 @@ __all__ = ["CODE_OF", "Decision", "Fate"]
 
 Fate = Literal["undone", "kept", "scope"]
 """``undone``: the old value is put back. ``kept``: the new value stays and is the baseline from now on.
-``scope``: it belongs to the class or module that set it up, and is not a finding."""
+``scope``: it belongs to the class or module that set it up, and is no finding at all."""
 
 CODE_OF: Final = {
     "set-up": "UND001",
     "counter": "UND002",
     "generator": "UND003",
     "fixture": "UND004",
-    "script": "UND020",
 }
 """The rules by a short name, each with its stable code; `isolation explain` knows them."""
 

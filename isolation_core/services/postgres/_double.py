@@ -2,59 +2,68 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import anyio
+import anyio.lowlevel
+from attrs import evolve
 
+from isolation_core._backends import choose_backend
 from isolation_core.errors import ConfigurationError
 from isolation_core.services._clients import client_class
 from isolation_core.services._double import ServiceDouble
 from isolation_core.services._operations import operation
 from isolation_core.services._types import ServiceType
-from isolation_core.services.postgres._connection import Connection
 from isolation_core.services.postgres._dual import dual
 from isolation_core.services.postgres._errors import pg_error
-from isolation_core.services.postgres._lenient import table_for
-from isolation_core.services.postgres._link import Engine, EngineLink, Link
-from isolation_core.services.postgres._pool import Pool
-from isolation_core.services.postgres._real import RealServer
-from isolation_core.services.postgres._record import QueryResult, Record, records
+from isolation_core.services.postgres._lenient import insert_of
+from isolation_core.services.postgres._real import Isolation, RealServer
+from isolation_core.services.postgres._record import QueryResult
+from isolation_core.services.postgres._recorder import Connection, Pool
+from isolation_core.services.postgres._sql import normalise, split, to_numbered
 from isolation_core.services.postgres._stubs import StatementStub
-from isolation_core.services.postgres._tokens import normalise, to_numbered
 
 if TYPE_CHECKING:
+    from typing import Literal
+
+    from isolation_core._backends import BackendKind
     from isolation_core.services._context import MockContext
-    from isolation_core.services.postgres._transactions import Transaction
+    from isolation_core.services.postgres._databases import Cleaning, Prepare
 
 __all__ = ["PostgresDouble"]
 
-Hook = Callable[[Connection], Awaitable[None]]
+Hook = Callable[[Any], Awaitable[None]]
 Params = Sequence[Any] | Mapping[str, Any]
-
-MAX_CONNECTIONS: Final = 100
 
 
 class PostgresDouble(ServiceDouble):
     """A PostgreSQL double.
 
-    Pools and connections have asyncpg's shape; `execute_query` and `fetch_one` take
-    ``%s`` placeholders. Statements are answered by stubs (`when`), else by an embedded
-    engine that runs plain SQL as PostgreSQL does and refuses the rest, or by a real
-    server if a *dsn* is given.
+    Pools and connections are those of asyncpg, and `dsn` serves any other client, if the
+    backend is a real server: the embedded one where ``isolation-core[postgres]`` is installed,
+    or one of yours. The virtual backend records statements and answers from stubs (`when`);
+    what gives no rows is answered with its command tag.
 
     Args:
         context: what it belongs to; None: that of the current barrier.
         name: what the log calls it.
+        backend: ``virtual`` or ``real``; None: ``ISOLATION_CORE_POSTGRES``, the configuration, or what is installed.
+        dsn: the address of a server of yours.
+        isolation: what keeps the work apart on a real server. ``auto``: a database of its own, cleaned in the
+            cheapest way that undoes what was done (nothing, tables truncated, schemas dropped, copied anew); for a
+            server of yours a copy of your database, or ``rollback`` if that cannot be had. ``truncate``: the same
+            in a database of its own, always. ``clone``: the database is copied anew for each double. ``rollback``:
+            one connection, one transaction around everything, rolled back at the end.
+        prepare: what every test finds in the database: SQL, a `pathlib.Path` of a file, or a function called with
+            the DSN, sync or async; it runs once in each process.
         schema: ``lenient``: a table first seen in an ``INSERT INTO t (columns) VALUES ...`` of
             `execute_query` is made, its columns typed after the values, and the log says so
-            (``table-created``); ``strict``: it does not exist, as on a server. Everything but
-            `execute_query` is strict always.
-        dsn: of a real server to run on.
-        isolation: with a *dsn*, what keeps the barrier's work apart: ``rollback``: one transaction
-            around everything, rolled back at the end; ``template``: a copy of the database, dropped
-            at the end.
-        max_connections: how many connections the server allows.
+            (``table-created``); ``strict``: it does not exist. Everything but `execute_query` is strict always.
     """
 
     service: ClassVar[str] = ServiceType.POSTGRES
@@ -64,51 +73,98 @@ class PostgresDouble(ServiceDouble):
         context: MockContext | None = None,
         *,
         name: str | None = None,
-        schema: Literal["lenient", "strict"] = "lenient",
+        backend: BackendKind | None = None,
         dsn: str | None = None,
-        isolation: Literal["rollback", "template"] = "rollback",
-        max_connections: int = MAX_CONNECTIONS,
+        isolation: Isolation = "auto",
+        prepare: Prepare | None = None,
+        schema: Literal["lenient", "strict"] = "lenient",
     ) -> None:
-        if schema not in {"lenient", "strict"}:
-            raise ConfigurationError(
-                f"schema={schema!r} is neither 'lenient' nor 'strict'", name="schema", value=schema
-            )
-        if isolation not in {"rollback", "template"}:
-            raise ConfigurationError(
-                f"isolation={isolation!r} is neither 'rollback' nor 'template'", name="isolation", value=isolation
-            )
+        for option, value, known in (
+            ("schema", schema, ("lenient", "strict")),
+            ("isolation", isolation, get_args(Isolation)),
+        ):
+            if value not in known:
+                raise ConfigurationError(
+                    f"{option}={value!r} is not one of {', '.join(map(repr, known))}", name=option, value=value
+                )
+        # Before it belongs to the context: a choice that fails makes no double.
+        choice = choose_backend("postgres", backend=backend, url=dsn)
         super().__init__(context, name=name)
+        self._backend = choice
         self._schema = schema
-        self._max_connections = max_connections
         self._stubs: list[StatementStub] = []
-        self._engine = Engine(self._context.clock, self._transaction_ended, self._listener_failed)
-        self._real = None if dsn is None else RealServer(dsn, isolation, self._transaction_ended)
-        self._own: Connection | None = None
-        self._own_busy = False
-        self._own_pool: Pool | None = None
+        self._real = RealServer(self, self._backend, isolation, prepare) if self._backend.kind == "real" else None
+        self._pids = count(1001)
+        self._transactions = count(1)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._own: Any = None
+        self._own_turn = anyio.Lock()
+        self._own_pool: Any = None
+        self._tables: set[str] = set()
 
     # -- server ------------------------------------------------------------------------
 
     @property
+    def dsn(self) -> str:
+        """The address of the database of this double, for any client: psycopg, SQLAlchemy, Django.
+
+        Raises:
+            ConfigurationError: with the virtual backend, and where everything happens on one connection.
+        """
+        if self._real is None:
+            raise ConfigurationError(
+                f"the virtual PostgreSQL has no address ({self._backend.origin}): pip install "
+                "'isolation-core[postgres]' and PostgresDouble(backend='real'), or give one of yours with dsn=",
+                name="dsn",
+            )
+        return self._real.dsn
+
+    @property
+    def isolation(self) -> Cleaning | None:
+        """How the work of this double was undone; None before that, and with the virtual backend."""
+        return None if self._real is None else self._real.how
+
+    @property
     def needs_await(self) -> bool:
-        """Whether `close` has to be awaited: a real server is behind it."""
-        return self._real is not None and self._real.is_open
+        """Whether `close` has to be awaited: connections are open."""
+        return self._real is not None and bool(self._clients)
 
-    def _transaction_ended(self, how: str, pid: int) -> None:
-        self.record(how, connection=pid)
+    def _is_real(self) -> bool:
+        """Tell whether the real backend answers here; asyncpg knows asyncio only."""
+        if self._real is None:
+            return False
+        trio = sys.modules.get("trio")
+        if trio is None or not trio.lowlevel.in_trio_run():
+            return True
+        if self._backend.pinned:
+            raise ConfigurationError(
+                f"the real PostgreSQL ({self._backend.origin}) is used through asyncpg, which runs on asyncio, and "
+                "this is trio: use the virtual backend here, or postgres.dsn with a client that knows trio",
+                name="backend",
+                value="real",
+            )
+        # What is installed has decided, and that does not hold here.
+        self._real.close()
+        self._real = None
+        self._backend = evolve(self._backend, kind="virtual", origin="asyncpg runs on asyncio, and this is trio")
+        return False
 
-    def _listener_failed(self, error: BaseException) -> None:
-        self.record("listener-failed", error=f"{type(error).__name__}: {error}")
+    def _require_reachable(self) -> None:
+        """Raise what a client does that cannot connect."""
+        if self.name in self.context.faults.down:
+            raise self.fault_error("unavailable")
+        if not self._was_connected:
+            self._require_connected()
 
-    async def _new_link(self) -> Link:
-        self._require_connected()
-        if self._real is not None:
-            return await self._real.link()
-        if len(self._engine.links) >= self._max_connections:
-            raise pg_error("TooManyConnectionsError", "sorry, too many clients already")
-        return self._engine.open()
+    def _next_pid(self) -> int:
+        return next(self._pids)
 
-    def _is_own(self, pool: Pool) -> bool:
+    def _next_transaction(self) -> int:
+        return next(self._transactions)
+
+    def _is_own(self, pool: object) -> bool:
         return pool is self._own_pool
 
     def _stub_for(self, sql: str, args: Sequence[Any] | None) -> StatementStub | None:
@@ -166,53 +222,68 @@ class PostgresDouble(ServiceDouble):
         setup: Hook | None = None,
         init: Hook | None = None,
         reset: Hook | None = None,
-        command_timeout: float | None = None,
-        **connect_kwargs: Any,
-    ) -> Pool:
+        **options: Any,
+    ) -> Any:
         """Return a pool, as ``asyncpg.create_pool``: await it or use ``async with``.
 
         Args:
-            dsn: where the code under test would connect to; of no consequence, like *connect_kwargs*.
+            dsn: where the code under test would connect to; of no consequence.
             min_size: how many connections are opened at first.
             max_size: how many there can be.
             setup: awaited with each connection that is acquired.
             init: awaited with each connection that is opened.
             reset: awaited with each connection that is released.
-            command_timeout: default timeout of statements, in seconds on the virtual clock.
-            **connect_kwargs: as *dsn*.
+            **options: any other of ``asyncpg.create_pool`` and ``asyncpg.connect``; where to connect does not matter.
+
+        Raises:
+            TypeError: for an option that asyncpg does not know.
         """
-        return Pool(
-            self,
-            min_size=min_size,
-            max_size=max_size,
-            setup=setup,
-            init=init,
-            reset=reset,
-            command_timeout=command_timeout,
-        )
+        hooks = {"min_size": min_size, "max_size": max_size, "setup": setup, "init": init, "reset": reset}
+        if self._is_real():
+            assert self._real is not None
+            from isolation_core.services.postgres._client import make_pool
+
+            return make_pool(self, self._real, {**hooks, **options})
+        _check_options("create_pool", options)
+        return Pool(self, **hooks)  # type: ignore[arg-type]  # each under its name
 
     @operation
-    async def open_connection(
-        self, /, dsn: str | None = None, *, command_timeout: float | None = None, **connect_kwargs: Any
-    ) -> Connection:
-        """Return a connection of its own, as ``asyncpg.connect``."""
-        return Connection(self, await self._new_link(), command_timeout=command_timeout)
+    async def open_connection(self, /, dsn: str | None = None, **options: Any) -> Any:
+        """Return a connection of its own, as ``asyncpg.connect``, whose options it takes.
+
+        Raises:
+            TypeError: for an option that asyncpg does not know.
+        """
+        return await self._connect(options)
+
+    async def _connect(self, options: Mapping[str, Any]) -> Any:
+        self._require_reachable()
+        if self._is_real():
+            assert self._real is not None
+            from isolation_core.services.postgres._client import connect_options
+
+            return await self._real.connect(**connect_options(options))
+        _check_options("connect", options)
+        await anyio.lowlevel.checkpoint()
+        return Connection(self)
 
     @dual
-    async def acquire(self, *, timeout: float | None = None) -> Connection:
+    async def acquire(self, *, timeout: float | None = None) -> Any:
         """Return a connection from the double's own pool of ten: await it, or use ``async with``."""
         return await (await self._default_pool())._acquire(timeout)
 
     @operation
-    async def release(self, connection: Connection, *, timeout: float | None = None) -> None:
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:
         """Give a connection from `acquire` back."""
-        await (await self._default_pool())._release(connection)
+        pool = await self._default_pool()
+        await type(pool).release.function(pool, connection, timeout=timeout)
 
-    async def _default_pool(self) -> Pool:
+    async def _default_pool(self) -> Any:
         self._require_connected()
+        loop = asyncio._get_running_loop()
         pool = self._own_pool
-        if pool is None:
-            pool = Pool(self, min_size=0, max_size=10, setup=None, init=None, reset=None, command_timeout=None)
+        if pool is None or getattr(pool, "_loop", loop) is not loop:
+            pool = type(self).create_pool.function(self, min_size=0, max_size=10)
             self._own_pool = pool
             await pool
         return pool
@@ -234,18 +305,18 @@ class PostgresDouble(ServiceDouble):
 
         Raises:
             PostgresError: as asyncpg raises it.
-            UnsupportedSQLError: if the embedded engine cannot run it faithfully.
+            UnsupportedSQLError: with the virtual backend, if it gives rows and no stub answers.
             ConfigurationError: if placeholders and *params* do not fit.
         """
         return await self._query(sql, params)
 
     @operation
-    async def fetch_all(self, sql: str, params: Params = ()) -> list[Record]:
+    async def fetch_all(self, sql: str, params: Params = ()) -> list[Any]:
         """Return all rows; placeholders as in `execute_query`."""
         return list(await self._query(sql, params, make=False))
 
     @operation
-    async def fetch_one(self, sql: str, params: Params = ()) -> Record | None:
+    async def fetch_one(self, sql: str, params: Params = ()) -> Any:
         """Return the first row; None if there is none."""
         rows = await self._query(sql, params, make=False)
         return rows[0] if rows else None
@@ -259,55 +330,53 @@ class PostgresDouble(ServiceDouble):
     async def _query(self, sql: str, params: Params, *, make: bool = True) -> QueryResult:
         sql, args = _numbered(sql, params)
         async with _Turn(self) as connection:
-            if make and self._schema == "lenient" and self._stub_for(sql, args) is None:
+            if make and self._schema == "lenient" and self._is_real() and self._stub_for(sql, args) is None:
                 await self._make_table(connection, sql, args)
             # Without parameters it may be a script, whose rows nobody gets.
-            script = not args and len(self._engine.statements(sql)) > 1 if self._real is None else False
-            result = await connection._run(sql, args, script=script)
-        found = records([name for name, _ in result.columns], result.rows)
-        return QueryResult(found, result.tag)
+            script = not args and len(split(sql)) > 1
+            answer = await connection._answered(sql, args, script=script)
+        return QueryResult(answer.records, answer.tag)
 
-    async def _make_table(self, connection: Connection, sql: str, args: Sequence[Any]) -> None:
-        link = connection._link
-        if not isinstance(link, EngineLink):
+    async def _make_table(self, connection: Any, sql: str, args: Sequence[Any]) -> None:
+        insert = insert_of(sql, args)
+        if insert is None or insert.table in self._tables:
             return
-        needed = table_for(link, sql, args)
-        if needed is not None:
-            table, statement = needed
-            await connection._run(statement)
-            self.record("table-created", table=table, sql=statement)
+        found = await connection._answered("SELECT to_regclass($1) IS NOT NULL", (insert.table,))
+        if not found.records[0][0]:
+            await connection._answered(insert.definition, ())
+            self.record("table-created", table=insert.table, sql=insert.definition)
+        self._tables.add(insert.table)
 
     @operation
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """Run a statement with ``$1`` placeholders and return the command tag, as a pool does."""
-        async with _Turn(self) as connection:
-            return (await connection._run(query, args, timeout, script=not args)).tag
+        return str(await self._on_own("execute", query, *args, timeout=timeout))
 
     @operation
     async def executemany(self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None) -> None:
         """Run a statement once for each sequence of arguments; all or nothing."""
-        async with _Turn(self) as connection:
-            await Connection.executemany.function(connection, command, args, timeout=timeout)
+        await self._on_own("executemany", command, args, timeout=timeout)
 
     @operation
-    async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[Record]:
+    async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[Any]:
         """Return all rows of a statement with ``$1`` placeholders, as a pool does."""
-        async with _Turn(self) as connection:
-            return await connection._rows(query, args, timeout)
+        rows: list[Any] = await self._on_own("fetch", query, *args, timeout=timeout)
+        return rows
 
     @operation
-    async def fetchrow(self, query: str, *args: Any, timeout: float | None = None) -> Record | None:
+    async def fetchrow(self, query: str, *args: Any, timeout: float | None = None) -> Any:
         """Return the first row; None if there is none."""
-        async with _Turn(self) as connection:
-            rows = await connection._rows(query, args, timeout)
-            return rows[0] if rows else None
+        return await self._on_own("fetchrow", query, *args, timeout=timeout)
 
     @operation
     async def fetchval(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
         """Return one value of the first row; None if there is no row."""
+        return await self._on_own("fetchval", query, *args, column=column, timeout=timeout)
+
+    async def _on_own(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of the double's own connection as part of a call of the double."""
         async with _Turn(self) as connection:
-            rows = await connection._rows(query, args, timeout)
-            return rows[0][column] if rows else None
+            return await getattr(type(connection), method).function(connection, *args, **options)
 
     @operation
     def transaction(self) -> _Block:
@@ -318,50 +387,52 @@ class PostgresDouble(ServiceDouble):
 
     @operation
     async def connect(self) -> PostgresDouble:
-        """Connect; with a *dsn*, to the server.
+        """Connect. The embedded server is started when it is used first; one of yours has to answer now.
 
         Returns:
             The double itself.
         """
-        if self._real is not None:
-            await self._real.open()
-        self.is_connected = True
-        self.context.clock.notify()
+        if self._is_real() and self._backend.url is not None:
+            assert self._real is not None
+            await self._real.aopen()
+        self._connected()
         return self
 
     @operation
     async def disconnect(self) -> None:
-        """Disconnect and end every pool and connection; with a *dsn*, what was done there is undone."""
-        self._disconnect_now()
-        if self._real is not None:
-            await self._real.close()
-
-    def problems(self) -> tuple[str, ...]:
-        """Return what is left open: transactions, connections, pools, listeners."""
-        return super().problems()
+        """Disconnect and end every pool and connection; on a real server, what was done is undone."""
+        await self._end()
 
     def reset(self) -> None:
         """Bring it back to how it was made: no tables, no stubs, no connections."""
         super().reset()
-        self._forget()
+        self._undo()
         self._stubs.clear()
 
-    def _forget(self) -> None:
-        self._own = self._own_pool = None
-        self._engine.close()
-        self._engine = Engine(self._context.clock, self._transaction_ended, self._listener_failed)
-
     async def close(self) -> None:
-        """End it; with a *dsn*, what was done on the server is undone."""
-        self.close_now()
-        if self._real is not None:
+        """End it; on a real server, what was done is undone."""
+        if not self._closed:
+            self._closed = True
             with anyio.CancelScope(shield=True):
-                await self._real.close()
+                await self._end()
+
+    async def _end(self) -> None:
+        self._disconnect_now()
+        if self._real is not None and asyncio._get_running_loop() is not None:
+            # Transports that were aborted are closed by the loop, in its next turns.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        self._undo()
 
     def close_now(self) -> None:
         """The same for those who cannot await; enough unless `needs_await`."""
         super().close_now()
-        self._engine.close()
+        self._undo()
+
+    def _undo(self) -> None:
+        self._forget()
+        if self._real is not None:
+            self._real.close()
 
     def _disconnect_now(self) -> None:
         super()._disconnect_now()
@@ -373,31 +444,25 @@ class _Turn:
 
     def __init__(self, double: PostgresDouble) -> None:
         self._double = double
+        self._lock = double._own_turn
 
-    async def __aenter__(self) -> Connection:
+    async def __aenter__(self) -> Any:
         double = self._double
         double._require_connected()
-
-        def free() -> bool | None:
-            if double._own_busy:
-                return None
-            double._own_busy = True
-            return True
-
-        await double.context.clock.wait(free)
+        await self._lock.acquire()
         try:
+            loop = asyncio._get_running_loop()
             own = double._own
-            if own is None:
-                own = double._own = Connection(double, await double._new_link())
+            if own is None or own.is_closed() or getattr(own, "_loop", loop) is not loop:
+                own = double._own = await double._connect({})
                 own._own = True
         except BaseException:
-            double._own_busy = False
+            self._lock.release()
             raise
         return own
 
     async def __aexit__(self, *_exc: object) -> None:
-        self._double._own_busy = False
-        self._double.context.clock.notify()
+        self._lock.release()
 
 
 class _Block:
@@ -405,10 +470,10 @@ class _Block:
 
     def __init__(self, double: PostgresDouble) -> None:
         self._double = double
-        self._connection: Connection | None = None
-        self._transaction: Transaction | None = None
+        self._connection: Any = None
+        self._transaction: Any = None
 
-    async def __aenter__(self) -> Connection:
+    async def __aenter__(self) -> Any:
         self._connection = await (await self._double._default_pool())._acquire()
         self._transaction = self._connection.transaction()
         try:
@@ -419,8 +484,6 @@ class _Block:
         return self._connection
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        assert self._connection is not None
-        assert self._transaction is not None
         try:
             await self._transaction.__aexit__(kind, *exc)
         finally:
@@ -457,3 +520,15 @@ def _numbered(sql: str, params: Params) -> tuple[str, tuple[Any, ...]]:
             f"{sql!r} has {len(names)} placeholders and there are {len(params)} params", name="params", value=params
         )
     return text, tuple(params)
+
+
+def _check_options(call: str, options: Mapping[str, Any]) -> None:
+    """Refuse what asyncpg does not know, where it is installed."""
+    try:
+        import asyncpg  # type: ignore[import-untyped]
+    except ImportError:
+        return
+    known = {*inspect.signature(asyncpg.connect).parameters, *inspect.signature(asyncpg.create_pool).parameters}
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{call}() got an unexpected keyword argument {name!r}")

@@ -3,72 +3,61 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from isolation_core.services.postgres import _ast as ast
-from isolation_core.services.postgres._parser import parse
+from isolation_core.services.postgres._sql import split
 
-if TYPE_CHECKING:
-    from isolation_core.services.postgres._link import EngineLink
-
-__all__ = ["table_for"]
+__all__ = ["Insert", "insert_of"]
 
 _TYPES: Final[tuple[tuple[type, str], ...]] = (
     (bool, "boolean"), (int, "bigint"), (float, "double precision"), (Decimal, "numeric"), (str, "text"),
-    (bytes, "bytea"), (dt.datetime, "timestamptz"), (dt.date, "date"), (uuid.UUID, "uuid"),
+    (bytes, "bytea"), (dt.datetime, "timestamptz"), (dt.date, "date"), (dt.time, "time"),
+    (dt.timedelta, "interval"), (uuid.UUID, "uuid"),
 )  # fmt: skip
-_LITERALS: Final = {"int": "bigint", "numeric": "numeric", "bool": "boolean", "unknown": "text"}
+_INSERT: Final = re.compile(
+    r"insert\s+into\s+(?P<table>[\w.\"]+)\s*(?P<columns>\([^()]*\))\s*(?P<values>values\s*\(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_REST: Final = re.compile(r"\s(?:on\s+conflict|returning)\s.*", re.IGNORECASE | re.DOTALL)
 
 
-def _type_of(node: ast.Expr | None, args: Sequence[Any]) -> str:
-    match node:
-        case ast.Param(number) if number <= len(args):
-            value = args[number - 1]
-            if isinstance(value, dt.datetime) and value.tzinfo is None:
-                return "timestamp"
-            return next((name for type_, name in _TYPES if isinstance(value, type_)), "text")
-        case ast.Literal_(kind):
-            return _LITERALS.get(kind, "text")
-        case ast.Unary("-", operand):
-            return _type_of(operand, args)
-        case ast.Cast(_, target) if not target.array:
-            return target.name
-        case ast.Call("now"):
-            return "timestamptz"
-        case _:
-            return "text"
+class Insert:
+    """An ``INSERT INTO t (columns) VALUES ...``.
+
+    Attributes:
+        table: as written.
+    """
+
+    def __init__(self, match: re.Match[str], args: Sequence[Any]) -> None:
+        self.table = match["table"]
+        self._columns = match["columns"]
+        self._values = _REST.sub("", match["values"])
+        self._args = args
+
+    @property
+    def definition(self) -> str:
+        """The statement that makes a table with these columns, typed after the values."""
+        values = re.sub(r"\$(\d+)", lambda number: f"NULL::{self._type(int(number[1]))}", self._values)
+        return f"CREATE TABLE {self.table} AS SELECT * FROM ({values}) AS v {self._columns} WITH NO DATA"
+
+    def _type(self, number: int) -> str:
+        value = self._args[number - 1] if number <= len(self._args) else None
+        if isinstance(value, dt.datetime) and value.tzinfo is None:
+            return "timestamp"
+        return next((name for type_, name in _TYPES if isinstance(value, type_)), "text")
 
 
-def table_for(link: EngineLink, sql: str, args: Sequence[Any]) -> tuple[str, str] | None:
-    """Return name and ``CREATE TABLE`` of the table an INSERT needs; None if it needs none.
+def insert_of(sql: str, args: Sequence[Any]) -> Insert | None:
+    """Return the insertion that *sql* is; None if it is something else.
 
     Args:
-        link: whose tables are looked at.
         sql: the statement, with ``$1``.
-        args: its arguments, whose types the columns get.
+        args: its arguments.
     """
-    statements = link.engine.statements(sql)
-    if len(statements) != 1 or (link.session.work is not None and link.session.work.failed):
-        return None
-    statement = parse(*statements[0])
-    if not (
-        isinstance(statement, ast.Insert)
-        and statement.columns
-        and statement.source is not None
-        and isinstance(statement.source.body, ast.Values)
-    ):
-        return None
-    store = link.session.store
-    if any(table.name == statement.table for table in store.tables):
-        return None
-    row = statement.source.body.rows[0]
-    columns = [f"{_quote(name)} {_type_of(node, args)}" for name, node in zip(statement.columns, row, strict=False)]
-    return statement.table, f"CREATE TABLE {_quote(statement.table)} ({', '.join(columns)})"
-
-
-def _quote(name: str) -> str:
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
+    statements = split(sql)
+    match = _INSERT.fullmatch(statements[0]) if len(statements) == 1 else None
+    return None if match is None else Insert(match, args)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
-__all__ = ["QueryResult", "Record", "records"]
+from attrs import field, frozen
+
+__all__ = ["Answer", "QueryResult", "Record", "records"]
 
 
 class Record:
@@ -85,7 +87,20 @@ def records(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Record]
     return [Record(names, row, index) for row in rows]
 
 
-class QueryResult(list[Record]):
+@frozen
+class Answer:
+    """What a statement gave.
+
+    Attributes:
+        records: the rows.
+        tag: the command tag, such as ``INSERT 0 1``.
+    """
+
+    records: list[Any] = field(factory=list)
+    tag: str = ""
+
+
+class QueryResult(list[Any]):
     """The rows that ``execute_query`` gave; empty for a statement that gives none.
 
     Attributes:
@@ -93,7 +108,7 @@ class QueryResult(list[Record]):
         rowcount: how many rows were given or changed; -1 if that makes no sense.
     """
 
-    def __init__(self, rows: Sequence[Record], status: str) -> None:
+    def __init__(self, rows: Sequence[Any], status: str) -> None:
         super().__init__(rows)
         self.status = status
         last = status.rpartition(" ")[2]

@@ -1,4 +1,4 @@
-"""Statement stubs: answers given by the test, for SQL the engine does not run or should not."""
+"""Statement stubs: answers given by the test, instead of a server, or where there is none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from isolation_core.errors import ConfigurationError
-from isolation_core.services.postgres._session import Result
-from isolation_core.services.postgres._tokens import normalise, to_numbered
+from isolation_core.services.postgres._record import Answer, records
+from isolation_core.services.postgres._sql import normalise, tag_of, to_numbered
 
 __all__ = ["StatementStub"]
 
@@ -25,7 +25,7 @@ class StatementStub:
         self.calls = 0
         self._text = normalise(to_numbered(sql, []))
         self._args = args
-        self._result: Result | None = None
+        self._result: Answer | None = None
         self._error: BaseException | type[BaseException] | None = None
         self._times: int | None = None
 
@@ -55,9 +55,8 @@ class StatementStub:
                     value=rows,
                 )
             values.append(tuple(mapping.values()))
-        verb = self._text.partition(" ")[0].upper()
-        tag = f"{verb} 0 {len(values)}" if verb == "INSERT" else f"{verb} {len(values)}"
-        self._result = Result(values, [(name, "text") for name in names], tag if status is None else status)
+        tag = tag_of(self.sql, len(values)) if status is None else status
+        self._result = Answer(records(names, values), tag)
         return self
 
     def raises(self, error: BaseException | type[BaseException]) -> Self:
@@ -78,10 +77,10 @@ class StatementStub:
             return False
         return text == self._text and (self._args is None or tuple(args) == self._args)
 
-    def answer(self) -> Result:
+    def answer(self) -> Answer:
         """Answer once."""
         self.calls += 1
         if self._error is not None:
             raise self._error
         assert self._result is not None
-        return self._result
+        return Answer(list(self._result.records), self._result.tag)
