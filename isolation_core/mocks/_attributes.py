@@ -108,7 +108,7 @@ def counted(kind: str, log: str) -> Any:
 
 
 def latest(kind: str, log: str, empty: Any, of: Any) -> Any:
-    """An attribute that tells of the latest record, unless it was assigned since."""
+    """An attribute with the value of the latest record, unless it was assigned since."""
 
     def get(self: Any) -> Any:
         state = self._isolation_state

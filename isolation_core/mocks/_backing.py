@@ -1,4 +1,4 @@
-"""Behaviour behind a mock: what a call does when nothing is configured, and what happens around every call."""
+"""Behaviour behind a mock: the effect of a call without configuration, and hooks around every call."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Backing", "back"]
 
 
 class Backing(Protocol):
-    """What stands behind the calls of one mock; a service double's operation is one."""
+    """The behaviour behind the calls of one mock; a service double's operation is one."""
 
     def called(self, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
-        """Note a call whose signature fits; what this returns, not None, is handed to `run` or `run_sync`."""
+        """Record a call whose signature fits; the result, not None, is passed to `run` or `run_sync`."""
         ...
 
     async def run(self, entry: Any, outcome: Callable[[], Awaitable[Any]], /) -> Any:
@@ -24,7 +24,7 @@ class Backing(Protocol):
         ...
 
     def behave(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Do what the mock stands for; of an asynchronous mock the result is awaited."""
+        """Run the behaviour of the mock; of an asynchronous mock the result is awaited."""
         ...
 
 

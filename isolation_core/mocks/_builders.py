@@ -27,7 +27,7 @@ ENTRY_POINTS: Final = "isolation_core.mock_builders"
 
 @frozen
 class MockRequest:
-    """What a builder is given.
+    """The argument of a builder.
 
     Attributes:
         registry: makes mocks (`MockRegistry.create`) and takes cleanups (`MockRegistry.add_cleanup`).
@@ -61,7 +61,7 @@ def register_mock_builder(name: str, builder: MockBuilder, depends_on: Iterable[
     A later registration under the same name replaces the earlier one.
 
     Args:
-        name: what to ask for.
+        name: the name to request.
         builder: gets a `MockRequest`, returns a mock.
         depends_on: names of builders whose mocks this one needs. They are made
             before it, at most once in each registry, and shared.
@@ -106,7 +106,7 @@ def build(name: str, registry: MockRegistry, *, as_name: str | None, options: Ma
     """Make the mock of the builder *name*, its dependencies first.
 
     Raises:
-        UnknownMockBuilderError: if there is no such builder.
+        UnknownMockBuilderError: if the builder is unknown.
         GraphError: if dependencies are missing or go round in a circle.
     """
     with _lock:

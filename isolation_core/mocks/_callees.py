@@ -1,4 +1,4 @@
-"""What a member of a specification is, read off the object itself: how it binds, what a call of it gives.
+"""Members of a specification, read from the object itself: how they bind, and the results of their calls.
 
 Follows the descriptor protocol as far as it can be followed without running
 the specification: properties are not read; only a descriptor of the user's own
@@ -71,7 +71,7 @@ def dissect(raw: Any, cls: type[Any] | None) -> Callee:  # noqa: PLR0911 - one f
     """Return how *raw* behaves on access through an instance.
 
     Args:
-        raw: the attribute as it is stored.
+        raw: the stored attribute.
         cls: the class in whose namespace it is; None: it is in that of an object.
     """
     if is_a(raw, staticmethod):
@@ -196,7 +196,7 @@ def _of_link(link: Any) -> Shape | None:
 
 
 def overloads_of(function: Any, owner: type[Any] | None, name: str) -> list[Callable[..., Any]]:
-    """Return the ``@overload`` variants of a member, also where there is no implementation."""
+    """Return the ``@overload`` variants of a member, even without an implementation."""
     module, path = _attribute(function, "__module__"), _attribute(function, "__qualname__")
     if owner is not None and is_dummy(function):
         module, path = owner.__module__, f"{owner.__qualname__}.{name}"
@@ -208,7 +208,7 @@ def overloads_of(function: Any, owner: type[Any] | None, name: str) -> list[Call
 
 
 def is_dummy(function: Any) -> bool:
-    """Return whether *function* is what ``@overload`` leaves where there is no implementation."""
+    """Return whether *function* is the placeholder that ``@overload`` leaves without an implementation."""
     return is_a(function, FunctionType) and function.__globals__ is typing.__dict__
 
 
@@ -227,7 +227,7 @@ def after(  # noqa: PLR0911 - one for each kind
     Args:
         annotation: as written.
         scope: where.
-        shape: the shape as far as it is known; an ``async def`` returns what its annotation says.
+        shape: the shape as far as it is known; the result of an ``async def`` follows its annotation.
     """
     if isinstance(annotation, _Entered):
         yields = _argument(scope.resolve(annotation.iterator), 0, scope)
@@ -255,7 +255,7 @@ def after(  # noqa: PLR0911 - one for each kind
 
 
 class Awaited(NamedTuple):
-    """What awaiting or entering an object of an awaitable class gives: its own methods say it."""
+    """The result of awaiting or entering an object of an awaitable class, from its own methods."""
 
     meaning: Any
 

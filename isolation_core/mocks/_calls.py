@@ -1,4 +1,4 @@
-"""What happens when a light mock is called: check, record, run."""
+"""The call of a light mock: check, record, run."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def configured_names(mock: Any) -> tuple[str, ...]:
 
 
 class AwaitableContext:
-    """What ``pool.acquire()`` gives: ``await`` it, or ``async with`` it, or ``async for`` over it, once."""
+    """The result of ``pool.acquire()``: ``await`` it, or ``async with`` it, or ``async for`` over it, once."""
 
     __slots__ = ("_entered", "_entry", "_mock", "_record", "_state")
 

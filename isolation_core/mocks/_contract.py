@@ -1,4 +1,4 @@
-"""What a specification promises: names, signatures, what a call gives, and of which type the rest is.
+"""The contract of a specification: names, signatures, results of calls, and types of the other attributes.
 
 Made once for each class and kept as long as the class lives; members are
 looked at when they are first used, and what is below them when that is used.
@@ -51,9 +51,9 @@ class Member:
     """One name of a contract, or the call of what the contract describes.
 
     Attributes:
-        shape: what a call gives.
+        shape: the kind of a call's result.
         is_value: whether it is an attribute and no method.
-        signature: what a call takes; None if that is not known.
+        signature: the parameters of a call; None if unknown.
     """
 
     __slots__ = ("_check", "given", "is_value", "name", "shape", "signature", "variants")
@@ -102,14 +102,14 @@ def _not_callable(label: str, /, *_args: object, **_kwargs: object) -> None:
 
 
 class Contract:
-    """What one specification promises.
+    """The contract of one specification.
 
     Attributes:
         names: every public and special name, and the fields; sorted.
         known: the same, for look-ups.
         magics: the special methods a mock of it supports.
-        label: what messages call it.
-        constructs: whether a call makes an instance: it stands for a class.
+        label: its name in messages.
+        constructs: whether a call makes an instance, because the specification is a class.
         restricts_magics: whether a mock of it has no other special methods.
     """
 
@@ -166,7 +166,7 @@ class Contract:
         """Return whether instances have *name* after all: their methods set it, or answer it when they are asked.
 
         Args:
-            name: what was not known when the contract was made.
+            name: the name that was unknown when the contract was made.
             deep: whether it is asked of a result or attribute, of which the user chose nothing.
         """
         cls = self._class()
@@ -218,7 +218,7 @@ class Contract:
 
     @property
     def call(self) -> Member:
-        """What is promised of a call of the mock itself."""
+        """The contract of a call of the mock itself."""
         if self._call is None:
             self._call = self._look_at_call()
         return self._call
@@ -448,7 +448,7 @@ class Contract:
 
 
 class _CallableContract(Contract):
-    """What ``Callable[[...], ...]`` promises."""
+    """The contract of ``Callable[[...], ...]``."""
 
     __slots__ = ("_gives",)
 
@@ -486,7 +486,7 @@ _FUNCTION_NAMES: Final = frozenset(name for name in dir(FunctionType) if name no
 
 @functools.cache
 def _function_contract() -> Contract:
-    """What every function has beside its call: nothing a mock of it would not have."""
+    """The attributes of every function, all of which a mock of it has."""
     found = Contract(FunctionType, None, _FUNCTION_NAMES, "a function")
     found.restricts_magics = False
     return found
@@ -530,7 +530,7 @@ def _with(contract: Contract, arguments: tuple[Any, ...]) -> Contract:
 
 
 def _imported_class(path: str) -> type[Any] | None:
-    """Return the class at *path* if its module is imported: whoever has the client has its results."""
+    """Return the class at *path* if its module is imported, as it is wherever the client is used."""
     module, _, rest = path.rpartition(".")
     while module and module not in sys.modules:
         module, _, more = module.rpartition(".")

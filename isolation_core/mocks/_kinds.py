@@ -1,4 +1,4 @@
-"""The classes of light mocks: what a call gives, with a shared class or one of their own."""
+"""The classes of light mocks, by the kind of a call's result, shared or one for each mock."""
 
 from __future__ import annotations
 

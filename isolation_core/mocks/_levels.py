@@ -356,7 +356,7 @@ def _class_to_baseline(cls: type[Any], saved: dict[str, Any]) -> None:
 def restore(mock: Any) -> None:
     """Forget the calls of *mock* and its whole configuration except the specification; that of autospec, too.
 
-    What hung on it is let go; attached mocks, wrapped objects and the baseline too.
+    Its children are released; attached mocks, wrapped objects and the baseline too.
 
     Args:
         mock: any mock, or a function made by ``create_autospec``.

@@ -61,7 +61,7 @@ def _dict_of(mock: Any) -> dict[str, Any]:
 
 
 class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
-    """What asynchronous and synchronous light mocks have in common."""
+    """The common part of asynchronous and synchronous light mocks."""
 
     # No annotations here: ``typing.get_type_hints`` of a mock would find them.
     _isolation_own = False
@@ -227,7 +227,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
         return child
 
     def _isolation_magic(self, name: str) -> Any:
-        """What `Magic` found nothing for on the class: the magic method of this one mock."""
+        """The magic method of this one mock, if `Magic` found none on the class."""
         state = self._isolation_state
         if state.functions is not None and name in state.functions:
             return partial(state.functions[name], self)
@@ -320,7 +320,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
 
     @property
     def return_value(self) -> Any:
-        """What a call (or its await) gives; a mock made on demand unless set."""
+        """The result of a call (or of its await); a mock made on demand unless set."""
         state = self._isolation_state
         value = state.value if state.delegate is None else state.delegate.return_value
         if value is DEFAULT and self._mock_wraps is None:
@@ -341,7 +341,7 @@ class LightMock(_Base, metaclass=SharedType):  # type: ignore[misc]
 
     @property
     def side_effect(self) -> Any:
-        """What a call runs, raises or takes its next result from."""
+        """The function that a call runs, the exception it raises, or the source of its results."""
         state = self._isolation_state
         return state.effect if state.delegate is None else NonCallableMock.side_effect.__get__(self)
 

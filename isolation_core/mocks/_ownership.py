@@ -39,7 +39,7 @@ def place_text(place: Place | None) -> str:
 
 
 def note_use(mock: Any, state: Any) -> None:
-    """Tell the owner of *mock* that code outside its barrier uses it.
+    """Report to the owner of *mock* that code outside its barrier uses it.
 
     Called when the current registry is not the mock's own. Use from a barrier
     inside the owner's is what wide fixtures are for; use from no barrier at

@@ -110,7 +110,7 @@ def clear_delegate(delegate: Any) -> None:
 
 
 def rewind_effect(effect: Any) -> None:
-    """Let go of what raising *effect* has left in it: frames of callers, and their locals."""
+    """Release frames and locals of callers that raising *effect* has left in it."""
     if isinstance(effect, BaseException):
         effect.__traceback__ = effect.__context__ = None
 
@@ -139,7 +139,7 @@ def _copy_iterator(effect: Any) -> Any:
 
 
 def _own_magics(mock: Any) -> dict[str, Any]:
-    """What was put on the class that only this instance has."""
+    """Attributes on the class that only this instance has."""
     return {
         name: value
         for name, value in type(mock).__dict__.items()

@@ -1,4 +1,4 @@
-"""What a discarded mock becomes: an object that says whose it was whenever somebody uses it."""
+"""Discarded mocks: every use raises an error that names the owner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Tomb", "is_discarded", "poison"]
 
 
 class Tomb:
-    """What is left of a mock: names, so that it keeps nothing alive."""
+    """The rest of a discarded mock: only names, so that it keeps nothing alive."""
 
     __slots__ = ("made_at", "name", "owner", "record", "running")
 
@@ -35,7 +35,7 @@ class Tomb:
         self.running = running
 
     def refuse(self, operation: str) -> NoReturn:
-        """Tell the journal who uses what was whose, then raise."""
+        """Record user and owner in the journal, then raise."""
         during = tuple(user for user in self.running() if user != self.owner)
         made_at = place_text(self.made_at)
         if self.record is not None:

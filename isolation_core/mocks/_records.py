@@ -1,4 +1,4 @@
-"""What a light mock remembers of its calls: one small record each, every public view built on demand.
+"""The calls of a light mock: one small record each, every public view built on demand.
 
 A call makes one ``(args, kwargs, labels)`` tuple. The mock and all its
 ancestors keep that same tuple, so depth costs eight bytes a level instead of a

@@ -1,4 +1,4 @@
-"""Who owns which mock: one registry for each barrier, weak references only."""
+"""Owners of mocks: one registry for each barrier, with weak references only."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class MockRegistry:
         strict: use of a mock from a barrier outside raises instead of only
             being reported.
         record: called as ``record(event, **fields)`` for the journal.
-        running: tells whose barriers are open at the moment, for messages about
+        running: returns the owners of open barriers, for messages about
             use after the end; by default the runner's innermost barrier, or
             without a runner the owners of all open registries.
         timeout: seconds each cleanup callback may take, unless it has its own.
 
     Attributes:
-        leaks: what `close` found, also when it raised.
+        leaks: the findings of `close`, even if it raised.
     """
 
     __slots__ = (
@@ -185,7 +185,7 @@ class MockRegistry:
         return None if mock is None or is_discarded(mock) else mock
 
     def keep_built(self, name: str, mock: Any, needed: Mapping[str, Any]) -> None:
-        """Remember what the builder *name* made; what it *needed* lives as long as that."""
+        """Keep the mock that the builder *name* made; mocks it *needed* live as long."""
         if needed:
             if is_light(mock):
                 mock._isolation_state.holds = tuple(needed.values())
@@ -199,7 +199,7 @@ class MockRegistry:
         """Run *callback*, sync or async, when the registry is closed: the newest first, each one in any case.
 
         Args:
-            callback: called without arguments; what it returns is awaited if it can be.
+            callback: called without arguments; an awaitable result is awaited.
             name: for reports.
             timeout: seconds it may take, instead of the registry's.
 
@@ -219,10 +219,10 @@ class MockRegistry:
         whether or not another fails; other patches are never touched.
 
         Args:
-            patcher: what ``patch(...)``, ``patch.object(...)``, ``patch.dict(...)`` return.
+            patcher: the result of ``patch(...)``, ``patch.object(...)`` or ``patch.dict(...)``.
 
         Returns:
-            What ``patcher.start()`` returns.
+            The result of ``patcher.start()``.
         """
         for own, replacement in self._patchers:
             if own is patcher:
