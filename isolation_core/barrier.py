@@ -28,7 +28,6 @@ from isolation_core._watched import check_kinds, territory_of
 from isolation_core.contamination import default_probes
 from isolation_core.contamination._first_party import Territory
 from isolation_core.contamination._ignore import IgnoreRules
-from isolation_core.contamination.probes._registered import context_probes
 from isolation_core.contamination.undo._undo_log import Frame, get_tracker
 from isolation_core.errors import ConfigurationError, ContaminationError
 from isolation_core.findings import Change, Leak
@@ -349,19 +348,6 @@ class Barrier:
             self._services = MockContext(self.owner, mocks=self.mocks, timeout=self._timeout, report=self.report_leak)
             self._living().add_cleanup(self._services.end, name="the services")
         return self._services
-
-    def run_in_context(self, function: Callable[[], object]) -> object:
-        """Call *function* in the current context and report what it left in context variables.
-
-        Meant for a runner that runs a test's body in a copy of the context
-        (``copy_context().run(barrier.run_in_context, body)``): the copy dies
-        with what was set in it, and here it is said who set it.
-        """
-        before = [(probe, probe.capture()) for probe in context_probes()]
-        try:
-            return function()
-        finally:
-            self.changes += tuple(get_tracker().context_changes(before, self.owner, self.scope))
 
     @contextlib.contextmanager
     def promoting(self, *, holder: Hashable = None, after_hooks: bool = False) -> Iterator[None]:

@@ -19,13 +19,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from isolation_core._ambient import current_barrier, runner_barriers
 from isolation_core._baseline import Baseline, current_baseline, load_baseline, set_baseline, write_baseline
 from isolation_core._opening import Opening
+from isolation_core._own_context import OwnContext
 from isolation_core._watched import territory_of
 from isolation_core.barrier import Barrier
 from isolation_core.config import Mode, Settings, current_settings
@@ -45,6 +47,8 @@ __unittest = True
 
 _EVENTS: Final = "events"
 _ABSENT: Final = "absent"
+_SHARED: Final = frozenset({"session", "package", "module", "class"})
+"""Scopes of barriers that outlive a test."""
 
 
 class RunnerSession:
@@ -94,6 +98,7 @@ class RunnerSession:
                 raise ConfigurationError("there is no baseline file to write; name one with baseline=", name="baseline")
             self._known = load_baseline(self.settings.baseline, missing_ok=update_baseline)
         self._open: list[Barrier] = []
+        self._test_contexts: list[OwnContext] = []
         # Owner of what the hooks of this runner do between two tests; see `Opening.hooks_depth`.
         self._hooks_depth = BASELINE
         self._absent: dict[str, str] | None = None
@@ -283,7 +288,8 @@ class RunnerSession:
             around = current_barrier()
             self._hooks_depth = BASELINE if around is None else around.depth_inside
         hooks_depth = self._hooks_depth if after_hooks else None
-        barrier.open(Opening(test_module, hooks_depth, untouched, subject))
+        opening = Opening(test_module, hooks_depth, untouched, subject)
+        self._run_for(barrier, partial(barrier.open, opening))
         self._open.append(barrier)
         runner_barriers.append(barrier)
 
@@ -307,7 +313,7 @@ class RunnerSession:
                 runner_barriers.remove(last)
             try:
                 if last.is_open:
-                    last.close(error if last is barrier else None)
+                    self._run_for(last, partial(last.close, error if last is barrier else None))
             except BaseException as failure:
                 errors.append(failure)
         if len(errors) == 1:
@@ -330,6 +336,49 @@ class RunnerSession:
             self.close(barrier, error)
             raise
         self.close(barrier)
+
+    # -- context variables -----------------------------------------------------
+
+    @contextmanager
+    def test_context(self, mode: Mode | None = None) -> Iterator[None]:
+        """Give one test a context of its own: everything that belongs to the test runs in the block, also its hooks.
+
+        Set-up, body and teardown then share it, so a token of a `ContextVar` fits in each of them. What is
+        left set is gone after the block, also where the variable has no default. The barrier of the test is
+        opened and closed inside. Does nothing in the modes that undo nothing.
+
+        It is for synchronous code. The block must not contain an ``await`` or a ``yield`` to an event loop.
+
+        Args:
+            mode: the mode of the test's barrier; None: that of the settings.
+        """
+        if (mode or self.settings.mode) not in ("restore", "strict"):
+            yield
+            return
+        context = OwnContext()
+        context.enter()
+        self._test_contexts.append(context)
+        try:
+            yield
+        finally:
+            self._test_contexts.remove(context)
+            context.leave()
+
+    def outside_test(self) -> AbstractContextManager[None]:
+        """Run the block in the context around the test that runs: for set-up and teardown that tests share.
+
+        What it sets outlives the test, and a token made in one such block fits in the next. It
+        sees the variables of the test as well.
+        """
+        return self._test_contexts[-1].outside() if self._test_contexts else nullcontext()
+
+    def _run_for(self, barrier: Barrier, function: Callable[[], object]) -> None:
+        """Run a part of *barrier* in the context that lives as long as the barrier."""
+        __tracebackhide__ = True
+        if barrier.scope in _SHARED and self._test_contexts:
+            self._test_contexts[-1].look_around(function)
+        else:
+            function()
 
     # -- what the runner knows -------------------------------------------------
 

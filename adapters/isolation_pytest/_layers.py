@@ -13,7 +13,7 @@ to a node before any fixture of it runs after all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -108,28 +108,34 @@ class Layers:
         in_order = last is None or _RANK[last.scope] <= rank
         if in_order:
             self.open_until(scope, item)
-        holder = None if rank == _FUNCTION else self._widest_enough(rank)
-        if holder is None:
+        if rank == _FUNCTION:
             yield
             return
+        # Around what the barriers compare, because variables of the test are lent to the set-up and taken back.
+        with self._session.outside_test():
+            yield from self._promote(fixturedef, self._widest_enough(rank), in_order=in_order)
+
+    def _promote(self, fixturedef: pytest.FixtureDef[Any], holder: Barrier | None, *, in_order: bool) -> Iterator[None]:
         tearing_down = ExitStack()
         # Finalizers run newest first: what is added before the set-up runs after the teardown.
         fixturedef.addfinalizer(tearing_down.close)
         try:
-            with holder.promoting(holder=fixturedef, after_hooks=in_order):
+            with nullcontext() if holder is None else holder.promoting(holder=fixturedef, after_hooks=in_order):
                 yield
         finally:
-            fixturedef.addfinalizer(partial(_begin_teardown, tearing_down, holder, fixturedef))
+            fixturedef.addfinalizer(partial(self._begin_teardown, tearing_down, holder, fixturedef))
+
+    def _begin_teardown(
+        self, tearing_down: ExitStack, holder: Barrier | None, fixturedef: pytest.FixtureDef[Any]
+    ) -> None:
+        tearing_down.enter_context(self._session.outside_test())
+        if holder is not None and holder.is_open:
+            holder.release(fixturedef)
+            tearing_down.enter_context(holder.promoting())
 
     def _widest_enough(self, rank: int) -> Barrier | None:
         """Return the narrowest open barrier in which a fixture of *rank* can live."""
         return next((each for each in reversed(self._session.barriers) if _RANK[each.scope] <= rank), None)
-
-
-def _begin_teardown(tearing_down: ExitStack, barrier: Barrier, fixturedef: pytest.FixtureDef[Any]) -> None:
-    if barrier.is_open:
-        barrier.release(fixturedef)
-        tearing_down.enter_context(barrier.promoting())
 
 
 def _node(scope: str, item: pytest.Item) -> pytest.Item | pytest.Collector | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextvars import copy_context
+from collections.abc import Generator, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
@@ -12,6 +11,7 @@ import pytest
 
 from isolation_core import isolation_barrier
 from isolation_core._backends import real_by_default
+from isolation_core._own_context import can_switch
 from isolation_core.barrier import Barrier
 from isolation_core.config import Settings, load_settings
 from isolation_core.errors import ConfigurationError
@@ -177,6 +177,15 @@ class SessionIsolation:
 
     # -- around one test -----------------------------------------------------
 
+    # Around the whole protocol, not only from the first fixture to the last teardown: a plugin may set a
+    # variable in its hook before the set-up and reset it in its hook after the teardown.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Give the test a context of its own, for its set-up, its body and its teardown together."""
+        marker = item.get_closest_marker("isolation")
+        with self._session.test_context(None if marker is None else marker.kwargs.get("mode")):
+            return (yield)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Remember whose fixtures are being set up."""
@@ -212,12 +221,9 @@ class SessionIsolation:
 
     @pytest.hookimpl(trylast=True, specname="pytest_runtest_setup")
     def pytest_runtest_setup_last(self, item: pytest.Item) -> None:
-        """Open the function barrier of a test that has no function-scoped fixture, and prepare its body."""
+        """Open the function barrier of a test that has no function-scoped fixture."""
         self._layers.open_until("function", item)
         self._stirred = False
-        barrier = self._session.innermost
-        if barrier is not None and barrier.mode in ("restore", "strict") and hasattr(item, "runtest"):
-            vars(item)["runtest"] = partial(_run_in_copied_context, item, barrier, item.runtest)
         callspec = getattr(item, "callspec", None)
         if callspec is not None:
             self._watch_parameters(item, callspec.params)
@@ -288,7 +294,8 @@ class SessionIsolation:
             lines.append(f"isolation: settings come from {self.settings.source}; the table in {unread} is not read")
         if config.get_verbosity() >= 1:
             packages = ", ".join(self.settings.packages) if self.settings.packages else "everything under rootdir"
-            lines.append(f"isolation: mode {self.settings.mode}, first-party: {packages}")
+            switch = "" if can_switch() else "; context variables: put back one by one, for want of ctypes"
+            lines.append(f"isolation: mode {self.settings.mode}, first-party: {packages}{switch}")
         if config.get_verbosity() >= 0:
             lines += real_by_default(self.settings)
         return lines
@@ -296,13 +303,3 @@ class SessionIsolation:
     def pytest_unconfigure(self) -> None:
         """Give the journal of the process back."""
         self._session.stop()
-
-
-def _run_in_copied_context(item: pytest.Item, barrier: Barrier, runtest: Callable[[], object]) -> object:
-    """Run the test's body in a copy of the context, which is dropped with everything set in it.
-
-    Only the body: fixtures reset their variables by token in the context they
-    were set up in, so set-up and teardown must stay where they are.
-    """
-    vars(item).pop("runtest", None)
-    return copy_context().run(barrier.run_in_context, runtest)

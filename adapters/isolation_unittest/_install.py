@@ -85,18 +85,19 @@ def _isolated_run(run: Callable[..., Any]) -> Callable[..., Any]:
             return _run_alone(self)
         barrier = make_barrier(self.id(), "function", self)
         setattr(self, _BARRIER, barrier)
-        _enter(barrier)
-        try:
-            if barrier.mode != "off":
-                watch_tasks(self, barrier)
-            return run(self, result)
-        finally:
+        with SESSION.test_context(barrier.mode):
+            _enter(barrier)
             try:
-                SESSION.close(barrier)
-            except AssertionError:
-                result.addFailure(self, cast("Any", sys.exc_info()))
-            except Exception:
-                result.addError(self, cast("Any", sys.exc_info()))
+                if barrier.mode != "off":
+                    watch_tasks(self, barrier)
+                return run(self, result)
+            finally:
+                try:
+                    SESSION.close(barrier)
+                except AssertionError:
+                    result.addFailure(self, cast("Any", sys.exc_info()))
+                except Exception:
+                    result.addError(self, cast("Any", sys.exc_info()))
 
     setattr(isolated_run, _MARK, True)
     return isolated_run

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
+from isolation_core._own_context import can_switch
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.findings import Severity
@@ -77,7 +78,8 @@ class ContextVarsProbe(KeyedProbe):
         return one is MISSING and is_same_value(other, default_of(key))
 
     def severity_of(self, key: Hashable, before: Any, after: Any) -> Severity | None:
-        return "note" if before is MISSING and default_of(key) is MISSING else None
+        # Where a test has no context of its own, it stays set for the tests that follow: that is no mere note.
+        return "note" if before is MISSING and default_of(key) is MISSING and can_switch() else None
 
     def restore(self, key: Hashable, value: Any) -> None:
         variable: Any = key
@@ -87,6 +89,7 @@ class ContextVarsProbe(KeyedProbe):
                 raise LookupError(
                     f"{variable.name} had no value and has no default, and only the token of the set() that gave it "
                     "one can take it away; run the code in contextvars.copy_context().run(...)"
+                    + ("" if can_switch() else ", because without ctypes a test has no context of its own here")
                 )
         variable.set(value)
 

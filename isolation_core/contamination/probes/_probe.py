@@ -60,7 +60,7 @@ class Probe(ABC):
         tells_imports: whether it sees that modules were imported, which is not a fault.
         restores_targets: whether undoing it puts state of other kinds back as well, as stopping a patch
             does: it comes first.
-        dies_with_context: whether running in a copied context is its undoing.
+        dies_with_context: whether the end of the context it was set in is its undoing.
     """
 
     kind: ClassVar[str]

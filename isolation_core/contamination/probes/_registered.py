@@ -5,11 +5,10 @@ from __future__ import annotations
 from isolation_core.contamination.probes._probe import Probe
 from isolation_core.errors import ConfigurationError
 
-__all__ = ["context_probes", "default_probes", "register_probe", "registered_probes", "unregister_probe"]
+__all__ = ["default_probes", "register_probe", "registered_probes", "unregister_probe"]
 
 _registered: dict[str, Probe] = {}
 _default: tuple[Probe, ...] | None = None
-_of_context: tuple[Probe, ...] = ()
 _builtin: tuple[Probe, ...] | None = None
 
 
@@ -56,18 +55,11 @@ def registered_probes() -> tuple[Probe, ...]:
 
 def default_probes() -> tuple[Probe, ...]:
     """Return the built-in probes and the registered ones, cheapest first; the same ones every time."""
-    global _default, _builtin, _of_context  # noqa: PLW0603 - the one cache of this module
+    global _default, _builtin  # noqa: PLW0603 - the one cache of this module
     if _builtin is None:
         from isolation_core.contamination.probes._builtin import builtin_probes
 
         _builtin = builtin_probes()
     if _default is None:
         _default = tuple(sorted((*_builtin, *_registered.values()), key=lambda probe: probe.cost))
-        _of_context = tuple(probe for probe in _default if probe.dies_with_context)
     return _default
-
-
-def context_probes() -> tuple[Probe, ...]:
-    """Return those of the `default_probes` whose state dies with a copied context."""
-    default_probes()
-    return _of_context

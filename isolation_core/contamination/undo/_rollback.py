@@ -135,7 +135,9 @@ def apply(
     """Undo *entries* newest first, verify, and describe them oldest first."""
     entries = [entry for entry in entries if _concerns(frame, entry, ignored)]
     if restore:
-        _write(view, [each for each in entries if not each.stays and each.slot.label() not in view.kept])
+        _write(
+            view, [each for each in entries if not (each.stays or each.restored) and each.slot.label() not in view.kept]
+        )
     entries = [entry for entry in entries if entry.decision is None or entry.decision.fate != "scope"]
     shown, reloads = merge_reloads(entries, owner, frame.scope)
     return reloads + [

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from isolation_core._own_context import OwnContext
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import Territory
 from isolation_core.contamination.probes._probe import Probe
@@ -37,6 +38,7 @@ class Frame:
             `BASELINE` is the process, which no test is blamed for. None: no hooks ran, or it is unknown.
         own: the test class or module whose set-up happens in it, if there is one.
         deliver: takes what changed, when that is known.
+        own_context: the context of the test that ends with the frame, if it is the widest frame in one.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Frame:
         self.number = 0
         self.open = True
         self.cohort: set[Frame] | None = None
+        self.own_context: OwnContext | None = None
         self.local_state: list[tuple[Probe, Any]] = []
         self.kept_keys: set[tuple[str, Any]] = set()
         # What wider owners did to the state of the thread or task meanwhile: its last step, by kind and key.

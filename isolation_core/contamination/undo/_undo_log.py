@@ -21,7 +21,8 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
-from isolation_core.contamination._difference import Difference
+from isolation_core._own_context import OwnContext, innermost_own_context
+from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination._first_party import Territory
 from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.probes._probe import Probe
@@ -95,6 +96,9 @@ class Tracker:
             frame.position = len(self._log)
             self._frames_opened += 1
             frame.number = self._frames_opened
+            # The widest frame inside of a context of the test's own: it closes last in there.
+            own = innermost_own_context()
+            frame.own_context = None if any(other.own_context is own for other in self._open) else own
             self._open.append(frame)
             view = self._view
             assert view is not None
@@ -382,20 +386,6 @@ class Tracker:
                 if gone is not None and self._log:
                     self._log[:] = [entry for entry in self._log if entry.slot.root() is not gone]
 
-    def context_changes(self, before: list[tuple[Probe, Any]], owner: str, scope: str) -> list[Change]:
-        """Describe what moved in a copied context since *before*; the copy is its undoing."""
-        found = []
-        for probe, older in before:
-            try:
-                newer = probe.capture()
-                for difference in () if newer is older else probe.diff(older, newer):
-                    entry = Entry.of(ProbeSlot(probe, difference.key), difference)
-                    entry.restored = True
-                    found.append(entry.describe(owner=owner, scope=scope))
-            except Exception as error:
-                self._quarantine.disable(probe, error)
-        return found
-
     # -- undoing -------------------------------------------------------------
 
     def _leave_local(self, frame: Frame, *, restore: bool, ignored: Callable[[str, str], bool] | None) -> list[Change]:
@@ -429,17 +419,35 @@ class Tracker:
         restore: bool,
         ignored: Callable[[str, str], bool] | None,
     ) -> list[Change]:
-        entries = [
-            Entry.of(ProbeSlot(probe, difference.key), difference)
-            for difference in frame.net(probe, before, after)
-            if (probe.kind, difference.key) not in frame.kept_keys
-        ]
+        own = frame.own_context if restore and probe.dies_with_context else None
+        outliving = None if own is None else _outliving(probe, after, own)
+        entries = []
+        for difference in frame.net(probe, before, after):
+            key = difference.key
+            if (probe.kind, key) in frame.kept_keys or (outliving is not None and key not in outliving):
+                continue
+            entry = Entry.of(ProbeSlot(probe, key), difference)
+            if own is not None and entry.before is MISSING:
+                # Where there is no default it cannot be unset, and need not be: the context ends with the test.
+                with contextlib.suppress(LookupError):
+                    probe.restore(key, MISSING)
+                entry.restored = True
+            entries.append(entry)
         if not restore:
             told = {(probe.kind, entry.slot.key) for entry in entries}
             for outer in frame.ancestors():
                 if not outer.restores:
                     outer.kept_keys |= told
         return apply(view, entries, frame, frame.owner, restore=restore, ignored=ignored)
+
+
+def _outliving(probe: Probe, after: Any, own: OwnContext) -> set[Hashable]:
+    """Return the keys that a test would leave to the next one, if its context did not end with it.
+
+    A hook may set a variable before the test's frame is opened, and reset it before the frame is closed:
+    then it is as it is in the context around the test.
+    """
+    return {difference.key for difference in probe.diff(own.look_around(probe.capture), after)}
 
 
 @contextlib.contextmanager
