@@ -248,6 +248,14 @@ def test_nothing_is_found_where_nothing_happened(app: Any) -> None:
     assert ledger.moved() == []
 
 
+def test_warnings_that_were_shown_are_no_finding(app: Any) -> None:
+    """What the interpreter writes into the ``__warningregistry__`` of a module while tests warn is not reported."""
+    app.__warningregistry__ = {"version": 1}
+    ledger = watch(app)
+    app.__warningregistry__.update({"version": 2, ("text", UserWarning, 3): True})
+    assert ledger.moved() == []
+
+
 def test_addresses_are_not_reused_under_our_eyes(app: Any) -> None:
     """A value replaced by a new one at the same address is still a change."""
     app.SLOT = object()

@@ -89,6 +89,10 @@ class ModuleState(_NamespaceState):
     def __init__(self, holder: types.ModuleType) -> None:
         super().__init__(holder, types.ModuleType.__getattribute__(holder, "__dict__"))
 
+    def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
+        # What the interpreter writes into its registry of warnings it has shown is nobody's doing.
+        return (child for child in super().children(snapshot) if child[0] != "__warningregistry__")
+
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:
         for difference in super().diff(before, after):
             # Order: other threads look names up here, so no name is ever taken
