@@ -3,6 +3,7 @@
 A page may steer its blocks by a comment on the line above one:
 
 ``<!-- file: NAME -->``    the block is a file of that name, in the folder of the page's commands.
+``<!-- needs: MODULE -->`` the commands of a ``console`` block need a tool that may not be installed.
 ``<!-- exit: N -->``       the commands of a ``console`` block end with that code, not with 0.
 ``<!-- printed -->``       the Python blocks before it print this block.
 ``<!-- not run: WHY -->``  the block is left alone.
@@ -15,6 +16,7 @@ All other ``python`` blocks of a page are one script, and the commands of
 from __future__ import annotations
 
 import doctest
+import importlib.util
 import os
 import re
 import subprocess
@@ -35,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(
-    r"^(?:<!-- (?P<word>file|exit|printed|not run)(?:: (?P<value>.+?))? -->\n+)?"
+    r"^(?:<!-- (?P<word>file|exit|needs|printed|not run)(?:: (?P<value>.+?))? -->\n+)?"
     r"^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -126,15 +128,38 @@ def test_console_blocks_print_what_they_show(page: Path, tmp_path: Path) -> None
     for block in blocks_of(page):
         if block.word == "file":
             write(block, tmp_path)
-        if block.language != "console" or block.word == "not run":
-            continue
-        commands = list(commands_of(block))
-        assert commands, f"{page.name}:{block.line}: a console block without a `$ ` line"
-        for command, expected in commands:
-            done = run(command, tmp_path)
-            where = f"{page.name}:{block.line}: $ {command}\n{done.stdout}"
-            assert done.returncode == (int(block.value) if block.word == "exit" else 0), where
-            assert matches(expected, done.stdout), f"{where}\nthe page shows:\n{expected}"
+        if block.language == "console" and block.word not in ("needs", "not run"):
+            check_commands(page, block, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [
+        pytest.param(page, block, id=f"{page.stem}-{block.value}")
+        for page in PAGES
+        for block in blocks_of(page)
+        if block.word == "needs"
+    ],
+)
+def test_console_blocks_of_other_tools_print_what_they_show(page: Path, block: Block, tmp_path: Path) -> None:
+    """Commands of other tools do the same, where the tool is installed."""
+    if importlib.util.find_spec(block.value) is None:
+        pytest.skip(f"{block.value} is not installed")
+    for other in blocks_of(page):
+        if other.word == "file":
+            write(other, tmp_path)
+    check_commands(page, block, tmp_path)
+
+
+def check_commands(page: Path, block: Block, folder: Path) -> None:
+    """Run the commands of *block* in *folder*, and compare what they print."""
+    commands = list(commands_of(block))
+    assert commands, f"{page.name}:{block.line}: a console block without a `$ ` line"
+    for command, expected in commands:
+        done = run(command, folder)
+        where = f"{page.name}:{block.line}: $ {command}\n{done.stdout}"
+        assert done.returncode == (int(block.value) if block.word == "exit" else 0), where
+        assert matches(expected, done.stdout), f"{where}\nthe page shows:\n{expected}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

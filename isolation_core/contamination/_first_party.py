@@ -42,8 +42,8 @@ EVERY: Final = "*"
 _OURS: Final = frozenset({"isolation_core", "isolation_pytest", "isolation_script", "isolation_unittest"})
 _RUNNERS: Final = _OURS | {
     "_hypothesis_pytestplugin", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pytest",
-    "anyio_pytest_plugin", "bdb", "coverage", "debugpy", "execnet", "hypothesis", "ipdb", "pdb", "pluggy", "pudb",
-    "pydevd", "pytest", "xdist",
+    "anyio_pytest_plugin", "bdb", "behave", "coverage", "debugpy", "execnet", "hypothesis", "ipdb", "pdb", "pluggy",
+    "pudb", "pydevd", "pytest", "xdist",
 }  # fmt: skip
 _RUNNERS_MODULES: Final = ("anyio.pytest_plugin",)
 _LOOPS: Final = frozenset({"asyncio", "trio", "uvloop", "winloop"})

@@ -142,3 +142,30 @@ class TestDoors:
         shown = readme.partition("<!-- demo -->\n```text\n")[2].partition("```")[0]
         assert shown == done.stdout.lstrip("\n")
         assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+OWN_RUNNER = EXAMPLES / "own_runner"
+
+
+def run_own(*args: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the scripts of the runner of one's own, from another folder."""
+    command = [sys.executable, str(OWN_RUNNER / args[0]), *args[1:]]
+    return subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_runner_of_ones_own() -> None:
+    """The runner of forty lines heals and names what a test leaves, and keeps what tests share."""
+    done = run_own("runner.py", "checks")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(" passed\n") == 3
+    assert "checks.test_sale\n  MOD002 kiosk.PRICES['tea']: 3 -> 2, put back" in done.stdout
+    assert "the run (session scope)\n  MOD002 kiosk.CONNECTIONS: [] -> ['memory:'], put back" in done.stdout
+
+
+def test_performance_loop() -> None:
+    """A barrier around each iteration: none finds what the one before computed, and the times are shown apart."""
+    done = run_own("performance_loop.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, function, its_barrier = done.stdout.splitlines()
+    assert first == "1000 iterations, 1000 barriers, 1000 times the cache was emptied"
+    assert function.startswith("measured function: ") and its_barrier.startswith("its barrier: ")
