@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import asyncpg  # type: ignore[import-untyped]
@@ -25,6 +25,7 @@ from isolation_core.services.postgres import _driver
 from isolation_core.services.postgres._record import Answer
 
 if TYPE_CHECKING:
+    from isolation_core.mocks import Shape
     from isolation_core.services.postgres._double import PostgresDouble
     from isolation_core.services.postgres._real import RealServer
     from isolation_core.services.postgres._stubs import StatementStub
@@ -138,10 +139,15 @@ _SYNC = frozenset(name for name, function in _public(_Connection).items() if not
 def _operations(cls: type[Any], *, but: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the public methods of *cls* as operations."""
     return {
-        name: operation(quietly(function))
-        for name, function in _public(cls).items()
-        if name not in but and name not in _TELLS
+        name: _operation(function) for name, function in _public(cls).items() if name not in but and name not in _TELLS
     }
+
+
+def _operation(function: Callable[..., Any]) -> Operation[..., Any]:
+    # What is no coroutine function stays one, whatever it is annotated to return.
+    shape: Shape | None = None if _is_async(function) else "sync"
+    made: Operation[..., Any] = operation(shape=shape)(quietly(function))
+    return made
 
 
 def _like(original: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -356,7 +362,7 @@ RealConnection: Any = _Meta(
         "__module__": __name__,
         "__doc__": "A connection of asyncpg that belongs to a double.",
         **_operations(_Connection),
-        **{name: operation(quietly(_like(getattr(_Connection, name), function))) for name, function in _OWN.items()},
+        **{name: _operation(_like(getattr(_Connection, name), function)) for name, function in _OWN.items()},
     },
 )
 
@@ -369,12 +375,13 @@ class _RealProxy(_Client, _Proxy, metaclass=_ProxyMeta):  # type: ignore[misc]  
         _Client.__init__(self, double)
 
     def __getattr__(self, name: str) -> Any:
-        if name[:1] == "_" and self.__dict__.get("_sealed"):
+        # What a connection class of the user's adds, and what asyncpg keeps there.
+        if self.__dict__.get("_sealed") and (name[:1] == "_" or hasattr(type(self._con), name)):
             return getattr(self._con, name)
         return _Client.__getattr__(self, name)
 
     def __repr__(self) -> str:
-        return f"<Connection of {self.double.name!r}, {'released' if self._con is None else repr(self._con)}>"
+        return str(_Proxy.__repr__(self))
 
     def problems(self) -> tuple[str, ...]:
         """Return what is left open."""
@@ -427,7 +434,7 @@ RealProxy: Any = _ProxyMeta(
         "__module__": __name__,
         "__doc__": "A connection that was acquired from a pool.",
         **{
-            name: operation(quietly(_through(name)))
+            name: _operation(_through(name))
             for name in _public(_Connection)
             if name in vars(_Proxy) and name not in _TELLS
         },
@@ -440,8 +447,11 @@ class _RealPool(_Client, _Pool):  # type: ignore[misc]  # untyped
     _closed: bool
 
     def __init__(self, double: PostgresDouble, *args: Any, **options: Any) -> None:
-        for hook in ("setup", "init", "reset"):
+        for hook in ("init", "reset"):
             options[hook] = _aloud(options.get(hook))
+        self._user_setup = _aloud(options.get("setup"))
+        if self._user_setup is not None:
+            options["setup"] = self._set_up
         _Pool.__init__(self, *args, **options)
         _Client.__init__(self, double)
 
@@ -465,11 +475,19 @@ class _RealPool(_Client, _Pool):  # type: ignore[misc]  # untyped
         return connection
 
     async def _acquire(self, timeout: float | None = None) -> Any:
-        proxy = await _Pool._acquire(self, timeout)
-        holder, connection = proxy._holder, proxy._con
-        connection._set_proxy(None)
-        holder._proxy = mine = RealProxy(self._double, holder, connection)
-        return mine
+        return self._own_proxy(await _Pool._acquire(self, timeout))
+
+    async def _set_up(self, proxy: Any) -> None:
+        assert self._user_setup is not None
+        await self._user_setup(self._own_proxy(proxy))
+
+    def _own_proxy(self, proxy: Any) -> Any:
+        """Put a proxy of ours in the place of asyncpg's, unless that has been done."""
+        holder = proxy._holder
+        if not isinstance(holder._proxy, RealProxy):
+            proxy._con._set_proxy(None)
+            holder._proxy = RealProxy(self._double, holder, proxy._con)
+        return holder._proxy
 
     def end(self) -> None:
         """Its double is closed."""
@@ -596,6 +614,18 @@ class RealStatement(_Part, _Statement):  # type: ignore[misc]  # untyped
     locals().update(_operations(_Statement))
 
 
+_mixed: dict[type[Any], Any] = {}
+
+
+def connection_class(cls: type[Any] | None) -> Any:
+    """Return the class of connections that are of the user's class *cls* as well."""
+    if cls is None or cls is _Connection or issubclass(cls, _RealConnection):
+        return cls if cls is not None and cls is not _Connection else RealConnection
+    if cls not in _mixed:
+        _mixed[cls] = _Meta(cls.__name__, (cls, RealConnection), {"__module__": cls.__module__})
+    return _mixed[cls]
+
+
 def connect_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of *options*, given where the code under test would connect, that do not say where.
 
@@ -608,7 +638,7 @@ def connect_options(options: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"connect() got an unexpected keyword argument {name!r}")
     elsewhere = {
         "dsn", "host", "port", "user", "password", "passfile", "service", "servicefile", "database", "loop", "ssl",
-        "direct_tls", "target_session_attrs", "krbsrvname", "gsslib", "connection_class",
+        "direct_tls", "target_session_attrs", "krbsrvname", "gsslib",
     }  # fmt: skip
     return {name: value for name, value in options.items() if name not in elsewhere}
 
@@ -626,7 +656,10 @@ def make_pool(double: PostgresDouble, server: RealServer, options: Mapping[str, 
     }
     pool_options = {name: options.get(name, default) for name, default in defaults.items()}
     rest = connect_options({name: value for name, value in options.items() if name not in defaults})
-    pool_options.update(connect=server.connect, loop=None, connection_class=_Connection)
+    connect: Any = server.connect
+    if pool_options.get("connect") is not None:
+        connect = partial(connect, by=pool_options["connect"])
+    pool_options.update(connect=connect, loop=None)
     return RealPool(double, **pool_options, **rest)
 
 

@@ -155,20 +155,26 @@ class RealServer:
 
     # -- connections -------------------------------------------------------------------
 
-    async def connect(self, *args: Any, **options: Any) -> Any:
-        """Return a connection, of asyncpg's class; with the arguments of ``asyncpg.connect``."""
+    async def connect(self, *args: Any, by: Callable[..., Awaitable[Any]] | None = None, **options: Any) -> Any:
+        """Return a connection, of asyncpg's class; with the arguments of ``asyncpg.connect``.
+
+        Args:
+            *args: where a pool would connect to; of no consequence.
+            by: the function of the user's that connects, called with the DSN.
+            **options: those of ``asyncpg.connect``.
+        """
         from isolation_core.services.postgres import _driver
-        from isolation_core.services.postgres._client import RealConnection
+        from isolation_core.services.postgres._client import RealConnection, connection_class
 
         double = self._double
         double._require_reachable()
         await self.aopen()
-        options["connection_class"] = RealConnection
+        options["connection_class"] = connection_class(options.get("connection_class"))
         token = RealConnection.opening.set(double)
         try:
             if self._shared is not None:
                 return await self._shared.connect(options)
-            return await _driver.connect(self.dsn, **options)
+            return await (by or _driver.connect)(self.dsn, **options)
         finally:
             RealConnection.opening.reset(token)
 

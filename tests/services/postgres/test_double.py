@@ -151,6 +151,38 @@ async def test_objects_are_of_the_clients_classes(postgres: PostgresDouble) -> N
         await connection.close()
 
 
+async def test_hooks_and_classes_of_the_user_work_in_pools(postgres: PostgresDouble) -> None:
+    """Init and setup get the connections that are acquired, connect= opens them, connection_class= adds to them."""
+    import asyncpg  # type: ignore[import-untyped]
+    from asyncpg.connection import connect
+
+    class Mine(asyncpg.Connection):  # type: ignore[misc]  # untyped
+        async def fetchval(self, query: str) -> Any:
+            return await super().fetchval(query) + 1
+
+        def hello(self) -> str:
+            return "hello"
+
+    seen: list[Any] = []
+    opened: list[str] = []
+
+    async def setup(connection: Any) -> None:
+        seen.append(connection)
+
+    async def opening(dsn: str, **options: Any) -> Any:
+        opened.append(dsn)
+        return await connect(dsn, **options)
+
+    pool = postgres.create_pool(min_size=1, max_size=1, setup=setup, connect=opening, connection_class=Mine)
+    async with pool, pool.acquire() as connection:
+        assert seen == [connection] and opened == [postgres.dsn]
+        assert await connection.fetchval("SELECT 1") == 2 and connection.hello() == "hello"
+        statement = await connection.prepare("SELECT generate_series(1, 3) AS n")
+        async with connection.transaction():
+            assert [row["n"] async for row in statement.cursor(prefetch=2)] == [1, 2, 3]
+    assert repr(connection).startswith("<PoolConnectionProxy [released]")
+
+
 async def test_arguments_are_those_of_the_client(postgres: PostgresDouble) -> None:
     """An argument that asyncpg does not know is refused where it is given, also one of create_pool and connect."""
     with pytest.raises(TypeError, match="max_sise"):
