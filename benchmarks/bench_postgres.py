@@ -26,10 +26,11 @@ import asyncpg  # type: ignore[import-untyped]
 from isolation_core.services import MockContext
 from isolation_core.services._embedded import embedded_server
 
-TABLES = (
-    "CREATE TABLE users (id serial PRIMARY KEY, name text); CREATE TABLE orders (id int, buyer int REFERENCES users)"
-)
-SEEDS = f"{TABLES}; INSERT INTO users (name) VALUES ('first')"
+TABLES = """
+CREATE TABLE users (id serial PRIMARY KEY, name text);
+CREATE TABLE orders (id int, buyer int REFERENCES users);
+"""
+SEEDS = TABLES + "COPY users (name) FROM PROGRAM 'echo first'"
 COUNT = "SELECT count(*) FROM users"
 
 

@@ -153,8 +153,8 @@ async def test_objects_are_of_the_clients_classes(postgres: PostgresDouble) -> N
 
 async def test_hooks_and_classes_of_the_user_work_in_pools(postgres: PostgresDouble) -> None:
     """Init and setup get the connections that are acquired, connect= opens them, connection_class= adds to them."""
-    import asyncpg  # type: ignore[import-untyped]
-    from asyncpg.connection import connect
+    import asyncpg
+    from asyncpg.connection import connect  # type: ignore[import-untyped]
 
     class Mine(asyncpg.Connection):  # type: ignore[misc]  # untyped
         async def fetchval(self, query: str) -> Any:
