@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         complex_service_interaction_mock,
         cross_service_mock_orchestration,
         debug_cross_service_interactions,
+        register_resource,
         register_service,
     )
 
@@ -59,6 +60,7 @@ __all__ = [
     "managed_fixture",
     "register_mock_builder",
     "register_probe",
+    "register_resource",
     "register_service",
     "validate_suite_isolation",
     "validate_suite_isolation_sync",
@@ -80,6 +82,7 @@ _LAZY: Final = {
     "isolated_mock": "mocks",
     "managed_fixture": "fixtures",
     "register_mock_builder": "mocks",
+    "register_resource": "services",
     "register_service": "services",
     "validate_suite_isolation": "reports",
     "validate_suite_isolation_sync": "reports",

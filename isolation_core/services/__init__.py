@@ -36,6 +36,7 @@ from isolation_core.services._registry import (
     service_spec,
     unregister_service,
 )
+from isolation_core.services._resources import Folder, Resource, namespace_name, register_resource, unregister_resource
 from isolation_core.services._rules import (
     ServiceRule,
     commit_before_publish,
@@ -53,6 +54,7 @@ __all__ = [
     "FaultMatrix",
     "FaultPlan",
     "FaultRule",
+    "Folder",
     "Installation",
     "Interaction",
     "InteractionLog",
@@ -61,6 +63,7 @@ __all__ = [
     "Operation",
     "OperationMock",
     "Orchestration",
+    "Resource",
     "Selector",
     "ServiceDouble",
     "ServiceMocks",
@@ -85,11 +88,14 @@ __all__ = [
     "hang",
     "known_services",
     "lose_reply",
+    "namespace_name",
     "no_publish_on_rollback",
     "one_reply_per_request",
     "operation",
+    "register_resource",
     "register_service",
     "select",
     "service_spec",
+    "unregister_resource",
     "unregister_service",
 ]

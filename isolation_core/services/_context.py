@@ -21,6 +21,7 @@ from isolation_core.services._interactions import InteractionLog
 from isolation_core.services._operations import Operable
 from isolation_core.services._provenance import sender_of
 from isolation_core.services._registry import service_spec
+from isolation_core.services._resources import resource_named
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -102,6 +103,7 @@ class MockContext:
         mocks.borrowed = self.foreign_uses.append
         self.mocks = mocks
         self._doubles: dict[str, ServiceDouble] = {}
+        self._resources: dict[str, Any] = {}
         self._endings: dict[object, tuple[Callable[[], object], str | None]] = {}
         self._timeout = timeout
         self._callbacks = False
@@ -170,6 +172,30 @@ class MockContext:
 
     def __getitem__(self, service: str) -> Any:
         return self._doubles[str(service)]
+
+    def resource(self, name: str) -> Any:
+        """Return a share of a real resource, clean and used by nobody else; the same one every time.
+
+        At the end it is reset and compared with what it was like; a difference is reported.
+
+        Args:
+            name: a name given to `register_resource`.
+
+        Raises:
+            ConfigurationError: for a resource nobody registered.
+        """
+        if name not in self._resources:
+            self._require_open(f"use the resource {name!r}")
+            shares = resource_named(name)
+            share, clean = shares.take()
+            self._resources[name] = share
+
+            def give_back() -> None:
+                if wrong := shares.give_back(share, clean):
+                    self._tell(name, (wrong,), "SVC001", "leak", ended=True)
+
+            self._endings[object()] = give_back, f"the resource {name!r}"
+        return self._resources[name]
 
     def add_cleanup(self, callback: Callable[[], object], *, name: str | None = None) -> None:
         """Run *callback*, sync or async, at the end: the newest first, doubles made later than it before it."""
