@@ -120,7 +120,7 @@ def backend_choices(settings: Settings | None = None) -> tuple[BackendChoice, ..
 
 
 def real_by_default(settings: Settings) -> list[str]:
-    """Return one line about the services whose real backend nobody has asked for; none if there are none.
+    """Return one line about the services whose real backend was not requested; none if there are none.
 
     Args:
         settings: the settings of the run.

@@ -8,7 +8,7 @@ a thread between two calls, by `PyContext_Enter` and `PyContext_Exit`. They are
 part of its public C API and are reached through `ctypes`.
 
 What is set in such a context is gone with it, also where a variable has no
-default and nobody kept the token.
+default and its token was not kept.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class OwnContext:
 
         Returns:
             False if it was not entered, or cannot be left now: in another thread than it was entered in,
-            or where somebody else's context has been entered since and not been left. It can be
+            or if another context has been entered since and not been left. It can be
             tried again, and is, before the next `enter`.
         """
         if self._context is None or self._thread != threading.get_ident():
@@ -156,7 +156,7 @@ class OwnContext:
     def _step_out(self) -> Context | None:
         """Leave the context for a while, and return it; None where it cannot be left now.
 
-        That is so in another thread, and inside of a context that somebody else has entered, such as that of
+        That is so in another thread, and inside of a context that other code has entered, such as that of
         a task: what is set there does not come out of it without us either.
         """
         context = self._context

@@ -29,7 +29,7 @@ def test_it_works_here() -> None:
 
 
 def test_what_is_set_inside_is_gone_afterwards() -> None:
-    """A variable without a default is unset again, though nobody kept its token."""
+    """A variable without a default is unset again, even if its token was not kept."""
     own = OwnContext()
     assert own.enter()
     BARE.set(1)
@@ -125,7 +125,7 @@ def _fail_outside(own: OwnContext) -> None:
 
 
 def test_it_is_not_left_from_inside_of_another_context() -> None:
-    """Somebody else's context, such as that of a task, stays the current one: the block runs where it is."""
+    """The context of other code, such as that of a task, stays the current one: the block runs where it is."""
     own = OwnContext()
     own.enter()
     inner = copy_context()

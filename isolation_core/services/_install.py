@@ -113,7 +113,7 @@ def install(double: ServiceDouble, places: Mapping[str, Place]) -> Installation:
             if new is None:
                 new = new_of[id(old)] = make(double, old)
             made._set(f"{module_name}.{path}", holder, name, old, new)
-            # What Python itself has is everywhere, and not because somebody imported it from a client.
+            # What Python itself has is everywhere, not only in code that imported it from a client.
             if not owners and getattr(old, "__module__", None) != "builtins":
                 replaced[id(old)] = old, new, module_name.partition(".")[0]
         _replace_held(made, replaced)

@@ -101,7 +101,7 @@ def test_it(stack): stack.enter_context(pushed()); assert BARE.get() == 1
 
 @pytest.mark.parametrize("kind", TOKENS)
 def test_what_a_test_sets_can_be_reset_in_its_teardown(suite: pytest.Pytester, kind: str) -> None:
-    """A token fits wherever the test, its set-up or its teardown uses it; in strict that is no finding."""
+    """A token fits wherever the test, its set-up or its teardown uses it; in strict that is not a finding."""
     result = run(suite, TOKENS[kind] + "\ndef test_next(): assert BARE.get(None) is None; assert VAR.get() == 0")
     assert result.ret == 0
     assert is_silent(result)

@@ -277,7 +277,7 @@ class TestModules:
         ],
     )
     def test_what_cannot_be_run_is_an_error(self, tmp_path: Path, target: str, text: str) -> None:
-        """A module that is not there, or is no Python code, is told in one line; the exit code is 1."""
+        """A module that does not exist or is not Python code is an error of one line; the exit code is 1."""
         (tmp_path / "pkg").mkdir()
         (tmp_path / "pkg" / "__init__.py").write_text("")
         done = run(tmp_path, "-m", target)
@@ -291,7 +291,7 @@ class TestModules:
         assert done.stderr.count("put back") == 1
 
     def test_a_clean_module_prints_nothing(self, tmp_path: Path) -> None:
-        """What is prepared for the module, such as sys.argv, is no finding."""
+        """State prepared for the module, such as sys.argv, is not a finding."""
         (tmp_path / "tool.py").write_text("print(1)\n")
         done = run(tmp_path, "-m", "tool")
         assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

@@ -322,7 +322,7 @@ def test_the_fast_check_agrees_with_bind(signature: inspect.Signature, positiona
 
 
 def test_shapes_follow_declarations() -> None:
-    """Async functions, awaitable annotations, async generators and context managers are told apart."""
+    """Async functions, awaitable annotations, async generators and context managers are distinguished."""
     contract = contract_for(Client)
     shapes = {name: contract.member(name).shape for name in contract.names if name[:1] != "_"}
     assert {name for name, shape in shapes.items() if shape == "async"} == {
@@ -397,7 +397,7 @@ def fake_client(path: str, **namespace: object) -> type:
 
 
 def plain_method(self: object, name: str) -> Any:
-    """Stand for a method that is declared without ``async``."""
+    """A method that is declared without ``async``."""
 
 
 def test_redis_methods_are_awaitable_although_not_declared_so() -> None:

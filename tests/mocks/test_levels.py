@@ -1,6 +1,6 @@
 # Dotted names come as a dict, which no type checker can match with parameters.
 # mypy: disable-error-code="arg-type,attr-defined"
-"""The four levels: what each keeps, whatever was done before."""
+"""Each of the four levels keeps what it promises, whatever was done before."""
 
 from __future__ import annotations
 

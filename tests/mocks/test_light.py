@@ -200,7 +200,7 @@ def test_seal_configure_attach_and_dir() -> None:
     ["clear", "reset", "restore", "discard", "fulfil", "define_property", "set_baseline", "mock", "kind", "spec"],
 )
 def test_every_name_is_the_users(name: str) -> None:
-    """Nothing of ours is an attribute: a stub under any name sticks, also one set after creation."""
+    """A stub under any name sticks, even one set after creation: the mock has no public attributes of its own."""
     mock = isolated_mock()
     run(mock.get())
     getattr(mock, name).return_value = 5

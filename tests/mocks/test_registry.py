@@ -309,7 +309,7 @@ def test_use_from_an_inner_barrier_is_fine() -> None:
 
 
 def test_use_from_a_foreign_barrier_is_an_event_naming_both() -> None:
-    """A mock of A used in B, told once for each pair; with strict it raises."""
+    """A mock of A used in B is reported once for each pair; with strict it raises."""
     journal = Journal()
     a, b = MockRegistry("test_a", record=journal.record), MockRegistry("test_b", record=journal.record)
     mock = a.create(name="db")

@@ -1,6 +1,6 @@
 # Members that only show their declaration need no body; a mock of a class has more than the class.
 # mypy: disable-error-code="empty-body,attr-defined,arg-type,no-untyped-def,call-arg,misc,type-arg,valid-type"
-"""What a call of a specified member gives is read off the object, of whatever kind it is."""
+"""The result of a call of a specified member is read from the object, whatever kind it is."""
 
 from __future__ import annotations
 
@@ -356,7 +356,7 @@ def test_a_union_is_refused_with_the_way_out(spec: Any) -> None:
 
 @pytest.mark.parametrize("spec", [Any, T, typing.Literal["a"], typing.ClassVar[Any], AsyncMock()])
 def test_what_says_nothing_is_refused(spec: Any) -> None:
-    """A type that promises nothing, and a mock, are no specification; the message does not contradict itself."""
+    """A type without a contract, and a mock, are refused as specification; the message does not contradict itself."""
     with pytest.raises(SpecificationError) as caught:
         isolated_mock(spec)
     assert not str(caught.value).startswith("expected a mock")
@@ -374,17 +374,17 @@ def test_callable_types_are_functions() -> None:
 
 
 async def async_function(a: int) -> Response:
-    """Stand for a coroutine function."""
+    """A coroutine function."""
     raise NotImplementedError
 
 
 def sync_function(a: int) -> Response:
-    """Stand for a function."""
+    """A function."""
     raise NotImplementedError
 
 
 async def generator(a: int) -> AsyncIterator[int]:
-    """Stand for an async generator function."""
+    """An async generator function."""
     yield a
 
 
@@ -635,7 +635,7 @@ async def test_attributes_and_results_are_what_their_annotations_say() -> None:
 
 @pytest.mark.anyio
 async def test_an_awaitable_result_keeps_its_other_attributes() -> None:
-    """What can be awaited or entered is still an object of its class."""
+    """An object that can be awaited or entered is still an object of its class."""
 
     class Query:
         def filter(self, **conditions: object) -> Query: ...

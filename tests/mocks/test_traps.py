@@ -52,7 +52,7 @@ def no_collector() -> Iterator[None]:
 
 
 async def swallows(mock: Any) -> bool:
-    """Tell whether ``async with mock`` hides an exception."""
+    """Return whether ``async with mock`` hides an exception."""
     try:
         async with mock:
             os.environ["NOT THERE"]
@@ -279,7 +279,7 @@ def test_plain_attributes_not_in_the_baseline_go(registry: MockRegistry) -> None
 
 
 def test_magic_methods_set_as_functions_go(registry: MockRegistry) -> None:
-    """``mock.__len__ = f`` lives on the class in the standard library; no level of ours but ``clear`` keeps it."""
+    """``mock.__len__ = f`` lives on the class in the standard library; only the level ``clear`` keeps it."""
     mock = registry.create()
     for level in (reset, restore):
         mock.__len__ = lambda _self: 5
@@ -291,7 +291,7 @@ def test_magic_methods_set_as_functions_go(registry: MockRegistry) -> None:
 
 
 def test_magic_methods_of_the_baseline_come_back(registry: MockRegistry) -> None:
-    """What the builder configured on a magic method survives ``reset``, what the test did does not."""
+    """The configuration of a magic method by a builder survives ``reset``, that by a test does not."""
     stubs: dict[str, Any] = {"__aenter__.return_value": "conn"}
     mock = registry.create(**stubs)
 
@@ -397,7 +397,7 @@ def test_a_removed_child_reports_to_its_old_parent_no_longer(remove: str) -> Non
 
 
 def test_children_dropped_by_reset_report_no_longer(registry: MockRegistry) -> None:
-    """Whoever still holds a child made before ``reset`` does not write into the fresh record."""
+    """A child made before ``reset`` does not write into the fresh record."""
     mock = registry.create()
     child = mock.a
     reset(mock)
@@ -428,7 +428,7 @@ def test_discarding_a_manager_leaves_attached_mocks_usable() -> None:
 
 
 def test_order_across_mocks_is_kept_in_the_manager() -> None:
-    """``mock_calls`` of a manager tells the order over all attached mocks, light and plain."""
+    """``mock_calls`` of a manager has the order over all attached mocks, light and plain."""
     manager, db, plain = isolated_mock(), isolated_mock(), AsyncMock()
     manager.attach_mock(db, "db")
     manager.attach_mock(plain, "bus")
@@ -481,7 +481,7 @@ def test_starting_and_stopping_twice_is_harmless() -> None:
 
 
 def test_only_the_registrys_own_patches_are_stopped() -> None:
-    """A patch somebody else started survives ``restore`` and ``close``."""
+    """A patch that was started elsewhere survives ``restore`` and ``close``."""
     foreign = patch.object(Target, "b", 20)
     foreign.start()
     registry = MockRegistry("this test")
@@ -699,7 +699,7 @@ def test_a_plain_mock_dies_after_restore_too_and_still_works(no_collector: None)
 
 
 def test_ten_thousand_discarded_mocks_leave_nothing_to_collect(no_collector: None) -> None:
-    """Used, with children: the collector finds no object of theirs."""
+    """The collector finds no object of a discarded mock that was used and had children."""
     with MockRegistry("this test") as registry:
         stubs: dict[str, Any] = {"get.return_value": 1}
 
@@ -736,7 +736,7 @@ def test_a_mock_in_a_registry_is_referenced_weakly(registry: MockRegistry, no_co
 
 
 def test_forgotten_coroutines_do_not_warn_in_another_test() -> None:
-    """A coroutine nobody awaited is closed at the end: no RuntimeWarning comes later."""
+    """A coroutine that was never awaited is closed at the end, so that no RuntimeWarning comes later."""
     registry = MockRegistry("this test")
     mock = registry.create(name="db")
     forgotten = [mock.get(1), mock.get(2)]
@@ -748,7 +748,7 @@ def test_forgotten_coroutines_do_not_warn_in_another_test() -> None:
 
 
 def test_a_forgotten_coroutine_that_warned_at_once_is_a_note() -> None:
-    """What was dropped on the spot has warned on the spot; it is told, but not as a leak."""
+    """A coroutine that was dropped at once has warned at once; it is reported, but not as a leak."""
     registry = MockRegistry("this test")
     mock = registry.create(name="db")
     with pytest.warns(RuntimeWarning, match="never awaited"):
@@ -761,7 +761,7 @@ def test_a_forgotten_coroutine_that_warned_at_once_is_a_note() -> None:
 
 
 def test_a_coroutine_made_before_clear_is_still_closed() -> None:
-    """Forgetting the calls does not forget the coroutines somebody holds."""
+    """Forgetting the calls does not forget coroutines that are still referenced."""
     registry = MockRegistry("this test")
     mock = registry.create(name="db")
     held = mock.get(1)

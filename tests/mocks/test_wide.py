@@ -90,7 +90,7 @@ def test_a_mock_of_no_barrier_is_wide() -> None:
 
 
 def test_report_mode_leaves_it(client: Any) -> None:
-    """In mode ``report`` the change is told and stays."""
+    """In mode ``report`` the change is reported and stays."""
     with isolation_barrier(packages=[], owner="narrow", mode="report") as barrier:
         client.get.return_value = 2
     assert [each.restored for each in barrier.changes if each.kind == "mock"] == [False]

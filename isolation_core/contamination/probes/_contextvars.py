@@ -78,7 +78,7 @@ class ContextVarsProbe(KeyedProbe):
         return one is MISSING and is_same_value(other, default_of(key))
 
     def severity_of(self, key: Hashable, before: Any, after: Any) -> Severity | None:
-        # Where a test has no context of its own, it stays set for the tests that follow: that is no mere note.
+        # Where a test has no context of its own, it stays set for the tests that follow: that is more than a note.
         return "note" if before is MISSING and default_of(key) is MISSING and can_switch() else None
 
     def restore(self, key: Hashable, value: Any) -> None:
