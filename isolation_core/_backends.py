@@ -75,7 +75,7 @@ class BackendChoice:
     pinned: bool = True
 
     def __str__(self) -> str:
-        what = self.kind if self.kind == "virtual" else "real, a server of yours" if self.url else "real, embedded"
+        what = self.kind if self.kind == "virtual" else "real, your server" if self.url else "real, embedded"
         return f"{self.service}: {what} ({self.origin})"
 
 

@@ -71,7 +71,7 @@ def load_baseline(path: Path | None, *, missing_ok: bool = False) -> Baseline:
                 path, frozenset((str(owner), str(code), str(where)) for owner, code, where in data["findings"])
             )
     raise ConfigurationError(
-        f"{path} is no baseline: it must be a JSON object with 'schema': {BASELINE_SCHEMA!r} and 'findings', "
+        f"{path} is not a baseline: it must be a JSON object with 'schema': {BASELINE_SCHEMA!r} and 'findings', "
         "a list of [owner, code, path]; pytest --isolation-baseline-update writes one",
         name="baseline",
         value=path,

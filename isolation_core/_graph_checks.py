@@ -33,7 +33,7 @@ def find_problems(graph: DependencyGraph) -> tuple[GraphProblem, ...]:
 
 def missing_request(graph: DependencyGraph, name: str) -> GraphProblem:
     """Return the problem of a request for *name*, which *graph* does not have."""
-    lines = [f"{name!r} is asked for, but nobody defines it", *_suggestion(graph, name)]
+    lines = [f"{name!r} is requested, but is not defined", *_suggestion(graph, name)]
     return GraphProblem(MISSING_NAME, "\n    ".join(lines), nodes=(name,))
 
 
@@ -140,7 +140,7 @@ def _missing(graph: DependencyGraph) -> Iterator[GraphProblem]:
         for name in dict.fromkeys(node.dependencies):
             if name in graph or name in graph.external:
                 continue
-            lines = [f"{name!r} is needed by {node}, but nobody defines it"]
+            lines = [f"{name!r} is needed by {node}, but is not defined"]
             chain = _who_asked(graph, node.name)
             if len(chain) > 1:
                 lines.append("asked for by: " + " -> ".join([*chain, name]))

@@ -49,7 +49,7 @@ def _reason(first: Node, second: Node) -> str:
         return f"{first.scope} scope is wider than {second.scope} scope"
     if first.priority != second.priority:
         return f"priority {first.priority} comes before priority {second.priority}"
-    return f"{first.name!r} was declared before {second.name!r}, and nothing else tells them apart"
+    return f"{first.name!r} was declared before {second.name!r}, and nothing else distinguishes them"
 
 
 def _by_scope(graph: DependencyGraph) -> list[tuple[str, list[tuple[str, Node]]]]:

@@ -190,7 +190,7 @@ class JournalFile:
     def _start(self, *, fresh: bool) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if fresh and self.path.exists() and not _is_journal(self.path):
-            raise ValueError("the file exists and is no journal; name another one, or remove it")
+            raise ValueError("the file exists and is not a journal; name another one, or remove it")
         self._open(os.O_TRUNC if fresh else 0)
         self._send(_encode(self._header))
 
@@ -338,7 +338,7 @@ def _event(entry: Mapping[str, Any]) -> Event:
 def _check_schema(path: Path, schema: object) -> None:
     match = _SCHEMA_PATTERN.match(schema) if isinstance(schema, str) else None
     if match is None:
-        raise JournalError(f"{path} is no journal: its header says schema {schema!r}, not {SCHEMA!r}", path=path)
+        raise JournalError(f"{path} is not a journal: its header says schema {schema!r}, not {SCHEMA!r}", path=path)
     if match[1] != SCHEMA.rpartition("/")[2]:
         raise JournalError(
             f"{path} is written as {schema}, this version reads {SCHEMA}; "
@@ -367,7 +367,7 @@ def _union(parts: Sequence[JournalRecords]) -> JournalRecords:
             other = known.setdefault(event.seq, event)
             if other != event:
                 known[event.seq] = min(other, event, key=Event.to_json)
-                notes.add(f"{'/'.join(map(str, key))}: event {event.seq} is told in two ways, one was taken")
+                notes.add(f"{'/'.join(map(str, key))}: event {event.seq} is recorded in two ways, one was taken")
     records = [ProcessRecord(headers[key], tuple(known[seq] for seq in sorted(known))) for key, known in events.items()]
     return JournalRecords(tuple(sorted(records, key=_order)), tuple(sorted(notes)))
 

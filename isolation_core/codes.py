@@ -77,7 +77,7 @@ _FIRST_PARTY: Final = (
     _code(
         "MOD006",
         "foreign-module",
-        "attribute of somebody else's module replaced",
+        "attribute of an installed module replaced",
         "A name of a library or standard-library module that your code imports is bound to another object.",
         _MONKEYPATCH,
     ),
@@ -127,7 +127,7 @@ _FIRST_PARTY: Final = (
     _code(
         "CLS002",
         "foreign-class",
-        "attribute of somebody else's class changed",
+        "attribute of an installed class changed",
         "A class of a library that your code imports has another attribute or method than before.",
         "Use monkeypatch.setattr(Class, ...) or mock.patch.object(Class, ...).",
     ),
@@ -175,7 +175,7 @@ _PROCESS: Final = (
         "STD001",
         "stream",
         "standard stream replaced",
-        "sys.stdin, sys.stdout or sys.stderr is another object. Output of later tests goes where nobody looks.",
+        "sys.stdin, sys.stdout or sys.stderr is another object. Output of later tests is lost.",
         "Use capsys, redirect_stdout(...) or monkeypatch.setattr(sys, ...).",
     ),
     _code(
@@ -189,7 +189,7 @@ _PROCESS: Final = (
         "SIG001",
         "signal",
         "signal handler changed",
-        "A signal has another handler than before. Handlers installed from C are told, never overwritten.",
+        "A signal has another handler than before. Handlers installed from C are reported, never overwritten.",
         "Keep what signal.signal(...) returns and set it again after yield.",
     ),
     _code(
@@ -324,8 +324,8 @@ _INTERPRETER: Final = (
         "RNG001",
         "random",
         "random numbers drawn or seeded",
-        "The generator behind the functions of random moved on. That is no fault; it is put back so that the next "
-        "test draws what it draws when it runs alone.",
+        "The generator behind the functions of random moved on. That is not a fault; it is put back so that the "
+        "next test draws the same numbers as when it runs alone.",
         "Use a random.Random(seed) of the test's own where the numbers matter.",
     ),
     _code(
@@ -506,7 +506,7 @@ _LIVING: Final = (
         "custom",
         "reported by a probe of your own",
         "A probe registered with register_probe() saw a difference.",
-        "Give the probe a `code` of its own to tell its findings apart.",
+        "Give the probe its own `code` to distinguish its findings.",
     ),
 )
 
@@ -515,8 +515,8 @@ _DECISIONS: Final = (
         "UND001",
         "decision",
         "set-up of a class or module for itself",
-        "What setUpClass, setup_class, setup_module or a fixture of a class or module sets on its own test class or "
-        "test module belongs to that scope. It is left there and is no finding.",
+        "Attributes that setUpClass, setup_class, setup_module or a fixture of a class or module sets on its own test "
+        "class or test module belong to that scope. They are left there and are not a finding.",
         "There is nothing to do.",
     ),
     _code(
@@ -557,7 +557,7 @@ _GRAPH: Final = (
         "ISO002",
         "graph",
         "dependency does not exist",
-        "A node asks for a name nobody defines.",
+        "A node requires a name that is not defined.",
         "Define it, or correct the name: the message suggests near ones.",
     ),
     _code(

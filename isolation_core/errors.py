@@ -464,7 +464,7 @@ class ServiceStartError(IsolationError, RuntimeError):
         self.log = log.strip()
         said = f"\nThe end of its log:\n{self.log}" if self.log else ""
         super().__init__(
-            f"the embedded server of {service} could not be started: {reason}. Give the address of a server of yours, "
+            f"the embedded server of {service} could not be started: {reason}. Give the address of your server, "
             f"or take the virtual backend: ISOLATION_CORE_{service.upper()}=virtual, or backend='virtual'.{said}"
         )
 

@@ -18,7 +18,7 @@ __all__ = ["Change", "Leak", "Severity"]
 
 Severity = Literal["note", "leak", "unrecoverable"]
 """``note``: worth knowing, never a fault (caches, counters, lazy imports).
-``leak``: state somebody left behind.
+``leak``: state that was left behind.
 ``unrecoverable``: left behind and not put back; the process is dirty."""
 
 

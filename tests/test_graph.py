@@ -184,7 +184,7 @@ class TestValidation:
 
     def test_asking_for_an_unknown_name(self) -> None:
         """A request for a name that is not there is a graph error with a suggestion."""
-        with pytest.raises(GraphError, match=r"ISO002 'dbb' is asked for.*\n.*did you mean 'db'"):
+        with pytest.raises(GraphError, match=r"ISO002 'dbb' is requested.*\n.*did you mean 'db'"):
             DependencyGraph([node("db")]).order_for(["dbb"])
 
 

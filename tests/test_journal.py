@@ -291,7 +291,7 @@ def test_a_named_file_is_replaced_by_the_next_run_only_if_it_is_a_journal(tmp_pa
     journal.write_to(foreign)
     assert foreign.read_text(encoding="utf-8") == '{"mine": 1}\n'
     assert not journal.writing
-    assert "is no journal" in next(iter(journal.totals.notes))
+    assert "is not a journal" in next(iter(journal.totals.notes))
 
 
 def test_a_directory_that_cannot_be_made_is_noted_once(tmp_path: Path) -> None:
@@ -495,7 +495,7 @@ def test_a_file_cut_anywhere_is_still_read(tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize(
     ("schema", "word"),
-    [("isolation-journal/2", "read it with the release"), ("else/1", "is no journal"), (3, "is no journal")],
+    [("isolation-journal/2", "read it with the release"), ("else/1", "is not a journal"), (3, "is not a journal")],
 )
 def test_another_major_version_is_refused(tmp_path: Path, schema: object, word: str) -> None:
     """A journal of another major version is an error that says so."""
@@ -644,7 +644,7 @@ def test_contradicting_copies_of_one_event_are_named() -> None:
     one, two = (JournalRecords((ProcessRecord(header, (Event(1, 0.0, "note", {"text": t}),)),)) for t in "ab")
     merged = merge_journals([two, one])
     assert [event.fields["text"] for event in merged.events] == ["a"]
-    assert merged.notes == ("p/main/1: event 1 is told in two ways, one was taken",)
+    assert merged.notes == ("p/main/1: event 1 is recorded in two ways, one was taken",)
 
 
 @pytest.mark.parametrize("late", [lambda j: j.record("note", text="x"), lambda j: j.count_clean("function")])

@@ -70,7 +70,7 @@ class Failures:
     def note_stray(self, instance: Instance, error: BaseException) -> None:
         """Take the teardown error of ordinary fixtures that depend on *instance*."""
         if isinstance(error, Exception):
-            error.add_note(f"while taking down what stands on the fixture {instance.run.name!r}")
+            error.add_note(f"while tearing down the dependents of the fixture {instance.run.name!r}")
             self._wide.append((instance, [error]))
         else:
             self._interrupts.append(error)

@@ -129,7 +129,7 @@ def managed_fixture(
         is_method = next(iter(_parameter_names(thing)), None) in ("self", "cls") and inspect.isfunction(thing)
         if isinstance(thing, staticmethod | classmethod):
             raise ConfigurationError(
-                f"a {type(thing).__name__} is no function yet; put @{type(thing).__name__} above @managed_fixture",
+                f"a {type(thing).__name__} is not a function; put @{type(thing).__name__} above @managed_fixture",
                 name="function",
                 value=thing,
             )
@@ -183,7 +183,9 @@ def as_pytest_fixture(
     if spec is None:
         text = getattr(thing, "__qualname__", repr(thing))
         raise ConfigurationError(
-            f"{text} is no managed fixture; decorate it with isolation_core.managed_fixture", name="thing", value=thing
+            f"{text} is not a managed fixture; decorate it with isolation_core.managed_fixture",
+            name="thing",
+            value=thing,
         )
     if name is not None and name != spec.name:
         spec = evolve(spec, name=name)

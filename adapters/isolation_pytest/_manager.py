@@ -38,7 +38,7 @@ _WIDE: Final = frozenset({"class", "module", "package", "session"})
 
 
 _requested: Final[list[tuple[ManagedFixtures, pytest.FixtureDef[Any], pytest.FixtureRequest]]] = []
-"""What pytest is setting up at the moment, innermost last; also across sessions inside of one another."""
+"""The fixtures that pytest is setting up, innermost last; also across nested sessions."""
 
 
 def requested() -> tuple[ManagedFixtures, pytest.FixtureDef[Any], pytest.FixtureRequest]:

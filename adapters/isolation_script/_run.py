@@ -23,7 +23,7 @@ from isolation_core.config import Settings, use_settings
 __all__ = ["INTERRUPTED", "end_by_interrupt", "run_module", "run_script"]
 
 INTERRUPTED: Final = 130
-"""What shells show for a program that ended by SIGINT."""
+"""The exit code that shells show for a program ended by SIGINT."""
 
 _OURS: Final = tuple(os.path.dirname(str(path)) + os.sep for path in (__file__, isolation_core.__file__))
 _STARTERS: Final = frozenset({runpy.__file__, "<frozen runpy>"})

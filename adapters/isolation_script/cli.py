@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     report = _verb(
         verbs,
         "report",
-        "show what journals tell",
+        "show the findings in journals",
         "isolation report .isolation",
         "isolation report --format json --output report.json shard1.jsonl shard2.jsonl",
     )

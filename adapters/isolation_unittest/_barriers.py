@@ -12,7 +12,7 @@ from isolation_core.runner import RunnerSession
 __all__ = ["SESSION", "make_barrier", "print_summary", "print_summary_at_exit"]
 
 SESSION: Final = RunnerSession(runner="unittest", root=os.getcwd(), shared=True)
-"""The session of this process. The mixin works in any runner, so nobody tells when the run begins or ends."""
+"""The session of this process. The mixin works in any runner, so begin and end of the run are unknown."""
 
 _OPTIONS: Final = ("mode", "packages", "probes", "ignore", "timeout", "group")
 _printing: dict[str, int] = {}

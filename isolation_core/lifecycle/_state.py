@@ -120,7 +120,7 @@ class LifecycleState:
         except KeyError as error:
             raise SetupError(
                 node.name,
-                f"{node.name!r} takes {error.args[0]!r}, which nobody has set up; "
+                f"{node.name!r} takes {error.args[0]!r}, which was not set up; "
                 "make it a dependency, or pass it in provided=",
             ) from None
         if self.inject is not None:

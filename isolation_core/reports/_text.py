@@ -241,7 +241,7 @@ def _asides(source: EventSource, totals: Totals, dress: Style) -> Iterator[str]:
         texts += [f"open when the process ended: {text}" for text in unfinished_barriers(source)]
         texts += source.warnings
     if totals.dropped:
-        texts.append(f"{_count(totals.dropped, 'finding', 'findings')} more, counted but no longer at hand")
+        texts.append(f"{_count(totals.dropped, 'finding', 'findings')} more, counted but no longer available")
     yield from (f"{dress('note', 'dim')}  {_printable(text)}" for text in texts[:_MAX_ASIDES])
     if len(texts) > _MAX_ASIDES:
         yield f"{dress('note', 'dim')}  and {len(texts) - _MAX_ASIDES} more notes of this kind"

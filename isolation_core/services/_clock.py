@@ -141,7 +141,7 @@ class Clock:
             ConfigurationError: always, in real time.
         """
         raise ConfigurationError(
-            "this clock is real, nobody can advance it; ask for virtual time: MockContext(virtual_time=True), "
+            "this clock is real and cannot be advanced; ask for virtual time: MockContext(virtual_time=True), "
             "@pytest.mark.services(virtual_time=True), or integration_scenario(..., virtual_time=True)",
             name="virtual_time",
             value=seconds,

@@ -709,7 +709,7 @@ def test_a_baseline_is_written_by_workers_together(app: pytest.Pytester) -> None
     ("options", "message"),
     [
         (("--isolation-baseline=none.json",), "*none.json cannot be read*--isolation-baseline-update writes it*"),
-        (("--isolation-baseline=app.py",), "*app.py is no baseline*"),
+        (("--isolation-baseline=app.py",), "*app.py is not a baseline*"),
         (("--isolation-baseline-update",), "*give --isolation-baseline=FILE*"),
     ],
 )

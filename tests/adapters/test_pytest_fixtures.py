@@ -241,7 +241,7 @@ other = as_pytest_fixture(resources.shared_settings, name="other", scope="sessio
 def test_it(shared_client, shared_settings, other): assert shared_client == 1 and other == shared_settings
 def test_by_hand(): assert resources.shared_settings() == {"a": 1}
 def test_no_fixture():
-    with pytest.raises(ConfigurationError, match="test_it is no managed fixture"): as_pytest_fixture(test_it)
+    with pytest.raises(ConfigurationError, match="test_it is not a managed fixture"): as_pytest_fixture(test_it)
     assert set(expose(resources)) == {"shared_client", "shared_settings"}
 """,
     ).assert_outcomes(passed=3)

@@ -374,7 +374,7 @@ class TestNamesLeaks:
         assert "2 known findings (baseline) not listed" in done.stderr and "ENV001" not in done.stderr
         known.write_text("{}")
         done = run(tmp_path, name, ISOLATION_CORE_BASELINE="known.json")
-        assert done.returncode == 2 and "is no baseline" in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode == 2 and "is not a baseline" in done.stderr and "Traceback" not in done.stderr
 
     def test_a_package_that_does_not_exist_is_told(self, tmp_path: Path) -> None:
         """A misspelled name in --packages is reported, with the nearest name."""

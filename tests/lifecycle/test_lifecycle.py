@@ -1603,7 +1603,7 @@ class TestInsight:
     def test_what_nobody_provided(self) -> None:
         """A value from outside that did not come is a set-up error naming both sides."""
         life = Lifecycle(DependencyGraph([Node("user", print, dependencies=["tmp_path"])], external=["tmp_path"]))
-        with pytest.raises(SetupError, match="'user' takes 'tmp_path', which nobody has set up"):
+        with pytest.raises(SetupError, match="'user' takes 'tmp_path', which was not set up"):
             life.set_up()
 
     def test_an_interrupt_between_two_cleanups(self, play: Play) -> None:

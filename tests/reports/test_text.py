@@ -261,7 +261,7 @@ def test_what_limits_trust_is_told_even_without_findings() -> None:
         "note  not watched: locale (its probe failed: broken)",
         "note  not watched to the end: ledger (limit 50000)",
         "note  the journal cannot be written",
-        "note  1 finding more, counted but no longer at hand",
+        "note  1 finding more, counted but no longer available",
     ]
     journal.record("note", text="one more")
     assert "note  and 1 more notes of this kind" in render_summary(journal)

@@ -115,7 +115,7 @@ class MemoryFileState(ReadState):
 
     def write(self, key: Hashable, value: Any) -> None:
         if not value or self.holder.closed:
-            raise RuntimeError("what is closed cannot be opened again")
+            raise RuntimeError("a closed file cannot be opened again")
         if type(value[0]) is Remark:
             raise RuntimeError("it was too large to keep a copy")
         # Not write(): it translates line ends a second time.

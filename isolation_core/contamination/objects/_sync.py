@@ -81,7 +81,7 @@ class PrimitiveState(AttributesState):
 
     def write(self, key: Hashable, value: Any) -> None:
         if self._is_awaited():
-            raise RuntimeError("somebody is waiting on it")
+            raise RuntimeError("a thread or task is waiting on it")
         super().write(key, value)
         finished = self._namespace.get("_finished")
         if key == "_unfinished_tasks" and finished is not None:

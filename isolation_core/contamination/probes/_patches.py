@@ -83,7 +83,7 @@ class PatchesProbe(KeyedProbe):
             return
         new = getattr(value, "new", None)
         if type(value).__name__ == "_patch" and type(new).__name__ == "_SentinelObject":
-            raise RuntimeError("somebody else's patch was stopped, and its mock cannot be made a second time")
+            raise RuntimeError("a patch of another owner was stopped, and its mock cannot be made again")
         value.start()
 
     def finish(self) -> None:

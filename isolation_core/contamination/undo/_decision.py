@@ -10,7 +10,7 @@ __all__ = ["CODE_OF", "Decision", "Fate"]
 
 Fate = Literal["undone", "kept", "scope"]
 """``undone``: the old value is put back. ``kept``: the new value stays and is the baseline from now on.
-``scope``: it belongs to the class or module that set it up, and is no finding at all."""
+``scope``: it belongs to the class or module that set it up, and is not a finding."""
 
 CODE_OF: Final = {
     "set-up": "UND001",

@@ -197,7 +197,7 @@ class Route:
             return [f"route {self.name!r} was never called"]
         left = len(self._queue)
         if left and not self._reusable:
-            return [f"route {self.name!r} has {left} response{'s' if left > 1 else ''} left that nobody asked for"]
+            return [f"route {self.name!r} has {left} response{'s' if left > 1 else ''} left that no request used"]
         return []
 
     # -- for the double ----------------------------------------------------------------

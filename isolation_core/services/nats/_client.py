@@ -304,7 +304,7 @@ class Subscription(ClientObject):
     def problems(self) -> tuple[str, ...]:
         if self._internal or not self._interest:
             return ()
-        left = f" with {len(self._pending)} messages nobody took" if self._pending else ""
+        left = f" with {len(self._pending)} messages that were not taken" if self._pending else ""
         return (f"the subscription to {self.subject!r} is open{left}",)
 
     def end(self) -> None:
