@@ -507,6 +507,7 @@ class Barrier:
             kinds=kinds,
             test_module=opening.test_module,
             own_globals=self._own_globals,
+            spares_script=self._spares_script(opening, parent),
             restores=self.mode != "report",
             hooks_depth=opening.hooks_depth,
             own=opening.subject,
@@ -518,6 +519,14 @@ class Barrier:
         heap = kinds is None or "heap" in kinds
         get_tracker().enter(frame, territory=self._territory, probes=probes, heap=heap, quiet=opening.untouched)
         return frame
+
+    def _spares_script(self, opening: Opening, parent: Frame | None) -> bool:
+        """Return whether ``__main__`` is a script with variables of its own, not a module of tests or one asked for."""
+        if "__main__" in (self._territory.packages or ()) or (parent is not None and not parent.spares_script):
+            return False
+        subject = opening.subject
+        name = getattr(subject, "__module__", None) or getattr(subject, "__name__", None)
+        return "__main__" not in (opening.test_module, name)
 
     # -- leaving -------------------------------------------------------------
 

@@ -415,7 +415,7 @@ _LIVING: Final = (
         "mock",
         "isolated mock of a wider scope changed",
         "A mock that outlives the test, a module global or the value of a wider fixture, was called or configured.",
-        "Make the mock in a fixture of the test, or reset(mock) before the test ends.",
+        "Make the mock in a fixture of the test, or reset(mock) at its end.",
     ),
     _code(
         "THR001",
@@ -542,6 +542,14 @@ _DECISIONS: Final = (
         "A test changed what a wider fixture had set up, and putting it back would take the set-up itself away. It "
         "is put back when the fixture's own scope ends.",
         "Change it in a fixture of the same scope. Or give the test its own value.",
+    ),
+    _code(
+        "UND020",
+        "decision",
+        "variable of the script was kept",
+        "A script changed one of its own variables inside a barrier that it opened, such as a list of results. "
+        "Putting it back would take the results away.",
+        "There is nothing to do. Name packages=['__main__'] to have it put back.",
     ),
 )
 

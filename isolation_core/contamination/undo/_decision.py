@@ -17,6 +17,7 @@ CODE_OF: Final = {
     "counter": "UND002",
     "generator": "UND003",
     "fixture": "UND004",
+    "script": "UND020",
 }
 """The rules by a short name, each with its stable code; `isolation explain` knows them."""
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from isolation_core.contamination.undo._case import Case
 from isolation_core.contamination.undo._counters import keep_counters, keep_generators
+from isolation_core.contamination.undo._scripts import keep_script
 from isolation_core.contamination.undo._set_ups import leave_to_scope
 
 __all__ = ["Rule", "decide"]
@@ -24,6 +25,7 @@ Rule = Callable[[Case], None]
 
 _RULES: Final[tuple[Rule, ...]] = (
     leave_to_scope,
+    keep_script,
     keep_counters,
     keep_generators,
 )

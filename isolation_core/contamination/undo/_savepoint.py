@@ -33,6 +33,7 @@ class Frame:
         test_module: name of the module whose test it is around, if it is around one.
         own_globals: name of the module whose top level opened it: the names that
             block assigns are its own, not contamination.
+        spares_script: whether variables of ``__main__`` are kept; see `_scripts`.
         restores: whether it puts back what moved.
         hooks_depth: depth of the owner of what the runner's hooks did before the frame opened:
             `BASELINE` is the process, which no test is blamed for. None: no hooks ran, or it is unknown.
@@ -51,6 +52,7 @@ class Frame:
         kinds: frozenset[str] | None = None,
         test_module: str | None = None,
         own_globals: str | None = None,
+        spares_script: bool = False,
         restores: bool = True,
         hooks_depth: int | None = None,
         own: object = None,
@@ -60,6 +62,7 @@ class Frame:
         self.kinds = kinds
         self.test_module = test_module
         self.own_globals = own_globals
+        self.spares_script = spares_script
         self.restores = restores
         self.hooks_depth = hooks_depth
         self.own = own
