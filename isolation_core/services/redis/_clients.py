@@ -89,7 +89,7 @@ class Connected:
         value_from_callable: bool = False, watch_delay: float | None = None,
     ) -> Any:  # fmt: skip
         """Run *func* with a pipeline that watches keys, again if one changed meanwhile."""
-        from redis.asyncio import Redis
+        from redis.asyncio.client import Redis  # not the name that install() replaces
 
         # The commands of *func* are the user's, and logged.
         with quiet(on=False):
@@ -214,8 +214,11 @@ class RedisLock(Recorded):
 @cache
 def _recorded_class(plain: Any) -> type[Recorded]:
     """Return the class of objects of the client's class *plain* that belong to a double."""
-    from redis.asyncio import Redis
-    from redis.asyncio.client import Pipeline, PubSub
+    from redis.asyncio.client import (
+        Pipeline,
+        PubSub,
+        Redis,  # not the name that install() replaces
+    )
 
     base: type[Recorded] = (
         RedisPipeline if issubclass(plain, Pipeline)
@@ -231,8 +234,11 @@ def _recorded_class(plain: Any) -> type[Recorded]:
 @cache
 def all_classes() -> tuple[type[Recorded], ...]:
     """Return the classes of what doubles hand out, so that rules can name their operations before there is any."""
-    from redis.asyncio import Redis
-    from redis.asyncio.client import Pipeline, PubSub
+    from redis.asyncio.client import (
+        Pipeline,
+        PubSub,
+        Redis,  # not the name that install() replaces
+    )
     from redis.asyncio.lock import Lock
 
     return tuple(map(_recorded_class, (Redis, Pipeline, PubSub, Lock)))

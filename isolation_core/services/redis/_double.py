@@ -235,7 +235,7 @@ class RedisDouble(Connected, ServiceDouble):
             await self._per_loop[1].aclose()
 
     async def _remove(self, url: str) -> None:
-        from redis.asyncio import Redis
+        from redis.asyncio.client import Redis  # not the name that install() replaces
 
         loop = asyncio.get_running_loop()
         for opened_in, opened in self._opened:
@@ -264,7 +264,7 @@ class RedisDouble(Connected, ServiceDouble):
 
 
 def _redis() -> Any:
-    from redis.asyncio import Redis
+    from redis.asyncio.client import Redis  # not the name that install() replaces
 
     return Redis
 
