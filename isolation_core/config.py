@@ -27,7 +27,7 @@ ENV_PREFIX: Final = "ISOLATION_CORE_"
 """``ISOLATION_CORE_MODE=report`` and so on; lists are separated by commas."""
 
 _TABLE = "[tool.isolation-core]"
-_OTHER_VARIABLES: Final = frozenset(ENV_PREFIX + name for name in ("DEBUG", "RUN", "MOCK_ENGINE"))
+_OTHER_VARIABLES: Final = frozenset(ENV_PREFIX + name for name in ("DEBUG", "OUTCOMES", "RUN", "MOCK_ENGINE"))
 """Variables that are read, and are not settings."""
 
 

@@ -29,7 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit code of the script, or 1 instead of 0 in mode ``strict`` if it left
         something behind.
     """
-    args = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    args, unknown = parser.parse_known_args(given)
+    if args.action is _audit:
+        args.args = given[given.index("audit") + 1 :]  # all of it is for pytest, in the order it was given
+    elif unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         code: int = args.action(args)
     except ConfigurationError as error:
@@ -95,6 +101,16 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("journal", nargs="+", help="journal files or folders")
     merge.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="a new or empty folder")
     merge.set_defaults(action=_merge)
+
+    audit = _verb(
+        verbs,
+        "audit",
+        "find the tests that depend on others, and prove by experiment on which test and which state",
+        "isolation audit",
+        "isolation audit tests/unit -x",
+    )
+    audit.add_argument("args", nargs="*", help="arguments for pytest")
+    audit.set_defaults(action=_audit)
 
     explain = _verb(
         verbs,
@@ -173,6 +189,18 @@ def _merge(args: argparse.Namespace) -> int:
         print(f"isolation: {warning}", file=sys.stderr)
     print(f"{len(records.processes)} processes, {len(records.events)} events in {output}", file=sys.stderr)
     return _FINE
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from isolation_script.audit import PytestRuns, render_audit
+
+    def say(text: str) -> None:
+        print(f"isolation audit: {text}", file=sys.stderr, flush=True)
+
+    audit = PytestRuns(args.args, say=say).audit()
+    for line in render_audit(audit):
+        print(line)
+    return _FOUND if audit.verdicts or audit.brittle else _FINE
 
 
 def _explain(args: argparse.Namespace) -> int:

@@ -1,4 +1,9 @@
-"""``ignore=`` patterns: changes that are neither reported nor undone."""
+"""``ignore=`` patterns: changes that are neither reported nor undone.
+
+A pattern that begins with ``!`` turns the list around: everything but the
+changes that such patterns name exactly is left alone. An experiment that puts
+back one piece of state, and nothing else, is written that way.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,11 @@ class IgnoreRules:
 
     Attributes:
         patterns: pairs of a glob for the kind and a glob for the path.
+        only: pairs of kind and path; if there are any, everything else is ignored.
     """
 
     patterns: tuple[tuple[str, str], ...] = ()
+    only: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> IgnoreRules:
@@ -38,7 +45,13 @@ class IgnoreRules:
                 value=texts,
             )
         pairs = []
+        only = set()
         for text in texts:
+            if text.startswith("!"):
+                kind, _, path = text[1:].partition(":")
+                _check_kind(kind, text)
+                only.add((kind, path))
+                continue
             kind, colon, glob = text.partition(":")
             if not kind:
                 raise ConfigurationError(
@@ -48,15 +61,17 @@ class IgnoreRules:
                 )
             _check_kind(kind.strip(), text)
             pairs.append((kind.strip(), glob.strip() if colon else "*"))
-        return cls(tuple(pairs))
+        return cls(tuple(pairs), frozenset(only))
 
     def matcher(self) -> Callable[[str, str], bool] | None:
         """Return a function of kind and path, or None if nothing is ignored."""
-        if not self.patterns:
+        if not self.patterns and not self.only:
             return None
         return self._matches
 
     def _matches(self, kind: str, path: str) -> bool:
+        if self.only and (kind, path) not in self.only:
+            return True
         return any(
             fnmatchcase(kind, kind_glob) and (fnmatchcase(path, glob) or glob in path.split("'"))
             for kind_glob, glob in self.patterns

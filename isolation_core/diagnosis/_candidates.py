@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from isolation_core.findings import Change
+from isolation_core.findings import Change, Leak
 from isolation_core.journal import Event, EventSource, as_finding
 
-__all__ = ["Candidate", "FailureFacts", "find_candidates"]
+__all__ = ["Candidate", "FailureFacts", "find_candidates", "rank"]
 
 _NAMED, _IN_TRACEBACK, _IMPORTED, _OF_THE_PROCESS = 3, 2, 1, 0
 _LAST_NAME: Final = re.compile(r"(\w+)\W*$")
@@ -88,6 +88,12 @@ def find_candidates(source: EventSource, facts: FailureFacts, *, limit: int = 5)
     return tuple(row[2] for row in ranked if not better or -row[0] > _OF_THE_PROCESS)[:limit]
 
 
+def rank(findings: Iterable[Change | Leak], facts: FailureFacts) -> list[Change | Leak]:
+    """Return all of *findings*, those first that the failure may have seen, the newest of equals first."""
+    newest_first = list(findings)[::-1]
+    return sorted(newest_first, key=lambda each: -(w if (w := _weight(each, facts)) is not None else -1))
+
+
 def _changes(events: Iterable[Event], test: str) -> Iterator[Change]:
     """Yield the changes that others made, each path once."""
     seen = set()
@@ -98,7 +104,7 @@ def _changes(events: Iterable[Event], test: str) -> Iterator[Change]:
             yield finding
 
 
-def _weight(change: Change, facts: FailureFacts) -> int | None:
+def _weight(change: Change | Leak, facts: FailureFacts) -> int | None:
     name = _LAST_NAME.search(change.path)
     word = name[1] if name else ""
     reached = _within(change.path, facts.imported | facts.traceback)

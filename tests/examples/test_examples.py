@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,22 +18,38 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SUITE = EXAMPLES / "polluted_suite"
 
 
-def load_demo() -> ModuleType:
-    """Import ``examples/demo.py`` without making the folder importable."""
-    spec = importlib.util.spec_from_file_location("examples_demo", EXAMPLES / "demo.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[spec.name]
-    return module
+@dataclass(frozen=True)
+class Pair:
+    """A test that leaves something behind, where that shows, and the test it breaks."""
+
+    polluter: str
+    state: str
+    victim: str
 
 
-demo = load_demo()
-UNITTEST_PAIRS = [pytest.param(pair, id=pair.state) for pair in demo.PAIRS if pair.polluter.count("::") == 2]
-FUNCTION_PAIRS = [pytest.param(pair, id=pair.state) for pair in demo.PAIRS if pair.polluter.count("::") == 1]
+ADMIN, CAMPAIGN = "tests/test_admin.py::AdminTest::", "tests/test_campaigns.py::CampaignTest::"
+ORDER, NOTICE = "tests/test_orders.py::OrderTest::", "tests/test_orders.py::NoticeTest::"
+FIGURES, ORDERS = "tests/test_figures.py::", "tests/test_orders.py::"
+
+PAIRS = (
+    Pair(ADMIN + "test_sandbox", "shop.config.PROFILE", ORDER + "test_real_money"),
+    Pair(ADMIN + "test_auditor", "shop.config.CONFIG['mail']['bcc']", NOTICE + "test_only_customer"),
+    Pair(ADMIN + "test_declined", "shop.clients.PaymentClient.charge", ORDER + "test_paid"),
+    Pair(ADMIN + "test_region_us", "os.environ['SHOP_REGION']", ORDER + "test_in_euro"),
+    Pair(ADMIN + "test_export", "os.getcwd()", NOTICE + "test_receipt"),
+    Pair(ADMIN + "test_quiet_mode", "logging.getLogger('shop').level", ORDER + "test_logged"),
+    Pair(CAMPAIGN + "test_sms_sale", "sys.modules['smsgate']", NOTICE + "test_sms_console"),
+    Pair(CAMPAIGN + "test_overnight", "warnings.filters", NOTICE + "test_express_warns"),
+    Pair(CAMPAIGN + "test_mailing", "shop.clients.MailClient.send", NOTICE + "test_mail_arrives"),
+    Pair(CAMPAIGN + "test_half_price", "shop.catalog.price", ORDER + "test_list_price"),
+    Pair(FIGURES + "test_rounding", "decimal.getcontext().prec", ORDERS + "test_vat_exact"),
+    Pair(FIGURES + "test_abroad", "time.tzname", ORDERS + "test_usual_hour"),
+)
+"""The pollution of the suite; ``state`` is how the path of the finding begins."""
+
+
+UNITTEST_PAIRS = [pytest.param(pair, id=pair.state) for pair in PAIRS if pair.polluter.count("::") == 2]
+FUNCTION_PAIRS = [pytest.param(pair, id=pair.state) for pair in PAIRS if pair.polluter.count("::") == 1]
 
 
 OURS_ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p isolation -p no:cacheprovider"}
@@ -100,7 +115,7 @@ def through_pytest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tu
 
 
 class TestDoors:
-    @pytest.mark.parametrize("pair", demo.PAIRS, ids=lambda pair: pair.state)
+    @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.state)
     def test_pytest_names_the_state(self, pair: Any, through_pytest: dict[str, set[tuple[str, str]]]) -> None:
         """In the run in which all tests pass, each polluter is named with what it left."""
         assert any(path.startswith(pair.state) for _, path in through_pytest[pair.polluter])
@@ -112,7 +127,7 @@ class TestDoors:
         assert done.returncode == 0, done.stderr
         assert f"Ran {2 * 10 + 2} tests" in done.stderr
         found = found_in(journal)
-        for pair in demo.PAIRS[:10]:
+        for pair in PAIRS[:10]:
             assert found[unittest_name(pair.polluter)] == through_pytest[pair.polluter]
 
     def test_script_finds_the_same(self, through_pytest: dict[str, set[tuple[str, str]]], tmp_path: Path) -> None:
@@ -125,7 +140,7 @@ class TestDoors:
         tree = ast.parse(script.read_text(encoding="utf-8"))
         steps = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list]
         assert len(steps) == 10
-        for step, pair in zip(steps, demo.PAIRS[:10], strict=True):
+        for step, pair in zip(steps, PAIRS[:10], strict=True):
             assert found[f"{script.name}::{step}"] == through_pytest[pair.polluter]
 
     def test_script_is_polluted_without(self) -> None:
