@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING, Difference
 from isolation_core.contamination.probes._keyed import KeyedProbe, attempt, loaded
+from isolation_core.findings import Severity
 
 __all__ = ["EventLoopProbe"]
 
 _POLICY: Final = "asyncio.get_event_loop_policy()"
 _LOOP: Final = "asyncio.get_event_loop()"
+_ASKED: Final = "asyncio.get_event_loop_policy()._local._set_called"
 
 
 class EventLoopProbe(KeyedProbe):
@@ -21,6 +23,10 @@ class EventLoopProbe(KeyedProbe):
 
     The policy is created at the first use of asyncio, whichever test that is: it
     is made right away here, so that the first user is not blamed for it.
+
+    Until Python 3.13 a policy also remembers whether a loop was ever set. From
+    then on ``get_event_loop()`` raises where it would have made one. One
+    ``asyncio.run()`` is enough for that, so it is put back, as a note.
     """
 
     kind = "event-loop"
@@ -28,7 +34,7 @@ class EventLoopProbe(KeyedProbe):
     cost = 0.4
 
     def __init__(self) -> None:
-        self._last: tuple[Any, Any] | None = None
+        self._last: tuple[Any, Any, Any] | None = None
 
     def capture(self) -> Any:
         events: Any = loaded("asyncio.events")
@@ -45,19 +51,30 @@ class EventLoopProbe(KeyedProbe):
                 return self._last
             attempt(make)
             policy = events.__dict__.get("_event_loop_policy")
-        loop = getattr(getattr(policy, "_local", None), "_loop", None)
+        local = getattr(policy, "_local", None)
+        loop = getattr(local, "_loop", None)
+        # Not while there is a current loop: pytest-asyncio asks for one before each test, and would make
+        # a new one each time, which nobody closes.
+        asked = getattr(local, "_set_called", None) if loop is None else None
         last = self._last
-        if last is None or last[0] is not policy or last[1] is not loop:
-            self._last = last = (policy, loop)
+        if last is None or last[0] is not policy or last[1] is not loop or last[2] is not asked:
+            self._last = last = (policy, loop, asked)
         return last
 
     def entries(self, snapshot: Any) -> Mapping[Hashable, Any]:
-        return {_POLICY: snapshot[0], _LOOP: snapshot[1]} if type(snapshot) is tuple else snapshot
+        if type(snapshot) is not tuple:
+            return snapshot  # type: ignore[no-any-return]
+        return dict(zip((_POLICY, _LOOP, _ASKED), snapshot, strict=True))
 
     def diff(self, before: Any, after: Any) -> Iterable[Difference]:
         return super().diff(before, after) if before is not None and after is not None else ()
 
+    def severity_of(self, key: Hashable, before: Any, after: Any) -> Severity | None:
+        return "note" if key == _ASKED else None
+
     def tolerates(self, key: Hashable, one: Any, other: Any) -> bool:
+        if key == _ASKED:
+            return (one, other) != (False, True)
         # A loop that was closed meanwhile must not come back.
         return key == _LOOP and one is not None and one is not MISSING and _is_closed(one)
 
@@ -65,9 +82,12 @@ class EventLoopProbe(KeyedProbe):
         events: Any = sys.modules["asyncio.events"]
         if key == _POLICY:
             events._event_loop_policy = value
+            return
+        # Not set_event_loop(): it would attach child watchers as well.
+        local = events._event_loop_policy._local
+        if key == _ASKED:
+            local._set_called = value
         else:
-            # Not set_event_loop(): it would attach child watchers as well.
-            local = events._event_loop_policy._local
             local._loop = value
 
     def describe(self, key: Hashable) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Hashable, Iterable, Mapping
 from contextvars import Context, ContextVar, copy_context
+from types import ModuleType
 from typing import Any, Final
 
 from isolation_core._own_context import can_switch
 from isolation_core.contamination._difference import MISSING, Difference, is_same_value
+from isolation_core.contamination._first_party import is_library
 from isolation_core.contamination.probes._keyed import KeyedProbe
 from isolation_core.findings import Severity
 
@@ -94,7 +97,45 @@ class ContextVarsProbe(KeyedProbe):
         variable.set(value)
 
     def describe(self, key: Hashable) -> str:
-        return f"ContextVar({key.name!r})"  # type: ignore[attr-defined]
+        name: str = key.name  # type: ignore[attr-defined]
+        found = _home_of(key)
+        if found is None:
+            return f"ContextVar({name!r})"
+        return f"{'.'.join(found)}" if found[1] == name else f"{'.'.join(found)} (ContextVar {name!r})"
+
+
+_homes: Final[dict[int, tuple[str, str]]] = {}
+"""Where variables were found, by address. It is looked at again: they may be others by now."""
+
+
+def _home_of(variable: object) -> tuple[str, str] | None:
+    """Return module and name under which *variable* is to be had, or None.
+
+    Modules of the project come first, then those that were imported first: a module that only imports the
+    variable is loaded after the one that defines it, as a rule.
+    """
+    known = _homes.get(id(variable))
+    if known is not None and _is_at(variable, *known):
+        return known
+    modules = [(name, vars(module)) for name, module in tuple(sys.modules.items()) if type(module) is ModuleType]
+    found = [
+        (name, attribute)
+        for name, namespace in modules
+        for attribute, value in tuple(namespace.items())
+        if value is variable
+    ]
+    if not found:
+        return None
+    # Where it has the name it was given there; an alias elsewhere is an import.
+    own = [each for each in found if each[1] == variable.name] or found  # type: ignore[attr-defined]
+    home = min(own, key=lambda each: is_library(each[0]))
+    _homes[id(variable)] = home
+    return home
+
+
+def _is_at(variable: object, module: str, attribute: str) -> bool:
+    holder = sys.modules.get(module)
+    return type(holder) is ModuleType and vars(holder).get(attribute) is variable
 
 
 def default_of(variable: Any) -> Any:
