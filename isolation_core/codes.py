@@ -118,6 +118,14 @@ _FIRST_PARTY: Final = (
         "Do not reload in a test. Set what the module reads with monkeypatch.setattr(), or reload in another process.",
     ),
     _code(
+        "IMP001",
+        "import",
+        "first import that had an effect",
+        "A test was the first to import this module. What the module did elsewhere when it was executed is kept, "
+        "because nothing would do it again. The same is true of what it computed from state that the test had changed.",
+        "Import it in conftest.py. Then it is executed before the first test, in an unchanged world.",
+    ),
+    _code(
         "CLS001",
         "class",
         "class attribute or method changed",

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 from isolation_core._own_context import OwnContext, innermost_own_context
@@ -29,6 +31,8 @@ from isolation_core.contamination.probes._probe import Probe
 from isolation_core.contamination.probes._quarantine import Quarantine
 from isolation_core.contamination.probes._slot import ProbeSlot
 from isolation_core.contamination.undo._entries import Entry
+from isolation_core.contamination.undo._first_imports import FirstImports
+from isolation_core.contamination.undo._first_imports import describe as describe_import
 from isolation_core.contamination.undo._imports import ImportWatch
 from isolation_core.contamination.undo._rollback import apply, undo
 from isolation_core.contamination.undo._savepoint import BASELINE, Frame, join
@@ -51,6 +55,8 @@ class Tracker:
         self._quarantine = Quarantine()
         self._promotions = Promotions()
         self._set_ups = LiveSetUps()
+        self._first_imports = FirstImports()
+        self._loaded: set[str] = set()
         self._watch = ImportWatch(self._before_import, self._after_import, self._is_new_module)
         # Whether no frame is open or about to be; see `_on_collection`.
         self._idle = True
@@ -158,6 +164,7 @@ class Tracker:
             widest = min(members, key=lambda member: member.depth)
             view = self._view
             assert view is not None
+            self._first_imports.accept(self._log[position:], BASELINE)
             changes = undo(
                 self._log,
                 view,
@@ -168,6 +175,8 @@ class Tracker:
                 ignored=ignored,
                 protector=self._set_ups.protector,
             )
+            if restore and self._first_imports.rebind():
+                self.checkpoint(depth=BASELINE)
             # What a frame inside of a set-up has left is the set-up's in the eyes of all others.
             outer = self._promotions.depth(self._open[-1] if self._open else None)
             for entry in self._log[position:] if outer is not None else ():
@@ -339,12 +348,36 @@ class Tracker:
         with self._lock:
             if self._open:
                 self.checkpoint()
+                self._loaded = set(sys.modules)
 
     def _after_import(self, name: str) -> None:
         with self._lock:
-            if self._open and self._view is not None:
-                self._view.modules.imported.add(name)
+            view = self._view
+            if self._open and view is not None:
+                view.modules.imported.add(name)
+                position = len(self._log)
                 self.checkpoint(depth=BASELINE)
+                self._note_import(name, view, position)
+
+    def _note_import(self, name: str, view: View, position: int) -> None:
+        """Take note of the module called *name*, and of those it imported, executed just now."""
+        new = [sys.modules.get(each) for each in set(sys.modules) - self._loaded]
+        modules = [each for each in new if type(each) is ModuleType and view.modules.includes(each.__name__)]
+        self._loaded = set()
+        moved = self._log[self._open[0].position : position]
+        patched = [entry for entry in moved if entry.depth is None and not entry.slot.tells_imports]
+        self._first_imports.add(modules, patched, self.test_modules)
+        innermost = self._open[-1]
+        if innermost.scope != "function" or self._promotions.depth(innermost) is not None:
+            # What a wide set-up imports is there for all its tests.
+            return
+        mine = [entry for entry in self._log[innermost.position : position] if entry in patched]
+        own = any(each.__name__ == name for each in modules)
+        note = describe_import(
+            name, self._log[position:], mine, owner=innermost.owner, scope=innermost.scope, first_party=own
+        )
+        if note is not None:
+            innermost.deliver([note])
 
     def _is_new_module(self, name: str) -> bool:
         view = self._view
