@@ -35,6 +35,7 @@ class EventLoopProbe(KeyedProbe):
 
     def __init__(self) -> None:
         self._last: tuple[Any, Any, Any] | None = None
+        self._had_loop = False
 
     def capture(self) -> Any:
         events: Any = loaded("asyncio.events")
@@ -53,9 +54,10 @@ class EventLoopProbe(KeyedProbe):
             policy = events.__dict__.get("_event_loop_policy")
         local = getattr(policy, "_local", None)
         loop = getattr(local, "_loop", None)
-        # Not while there is a current loop: pytest-asyncio asks for one before each test, and would make
+        # Not once there was a current loop: pytest-asyncio asks for one before each test, and would make
         # a new one each time, which nobody closes.
-        asked = getattr(local, "_set_called", None) if loop is None else None
+        self._had_loop |= loop is not None
+        asked = None if self._had_loop else getattr(local, "_set_called", None)
         last = self._last
         if last is None or last[0] is not policy or last[1] is not loop or last[2] is not asked:
             self._last = last = (policy, loop, asked)

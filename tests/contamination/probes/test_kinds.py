@@ -618,7 +618,7 @@ def patch_dict_started() -> None:
     mock.patch.dict(CONFIG, {"zz": 1}).start()
 
 
-@pollutes("ContextVar('VARIABLE')")
+@pollutes(f"{__name__}.VARIABLE")
 def context_variable() -> None:
     VARIABLE.set(5)
 
@@ -891,17 +891,12 @@ def test_several_pollutions_at_once_are_undone_together(probes: tuple[Probe, ...
     assert moved(probes, before, look(probes)) == []
 
 
-async def _nothing() -> None:
-    """Run by asyncio.run()."""
-
-
 QUIET: dict[str, Pollution] = {
     "nothing": lambda: None,
     "a new logger": lambda: logging.getLogger("zz.new.quiet.one"),
     "a real import": lambda: importlib.import_module("wave"),
     "reading the environment": lambda: os.environ.get("HOME"),
     "sleeping": lambda: time.sleep(0),
-    "asyncio.run": lambda: asyncio.run(_nothing()),
     "the runner's own variable": lambda: os.environ.__setitem__("PYTEST_CURRENT_TEST", "x"),
     "catch_warnings": lambda: warnings.catch_warnings().__enter__(),
     "a cached temporary folder": tempfile.gettempdir,
