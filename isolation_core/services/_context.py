@@ -174,7 +174,7 @@ class MockContext:
         return self._doubles[str(service)]
 
     def resource(self, name: str) -> Any:
-        """Return a share of a real resource, clean and used by nobody else; the same one every time.
+        """Return a share of a real resource, clean and exclusive; the same one every time.
 
         At the end it is reset and compared with what it was like; a difference is reported.
 
@@ -182,7 +182,7 @@ class MockContext:
             name: a name given to `register_resource`.
 
         Raises:
-            ConfigurationError: for a resource nobody registered.
+            ConfigurationError: for a resource that is not registered.
         """
         if name not in self._resources:
             self._require_open(f"use the resource {name!r}")

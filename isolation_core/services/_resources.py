@@ -31,7 +31,7 @@ class Resource(ABC, Generic[T]):
 
     @abstractmethod
     def acquire(self, namespace: str) -> T:
-        """Return a share that nobody else uses.
+        """Return a share for exclusive use.
 
         Args:
             namespace: a name for it, different for each worker and share, made of letters, digits and ``_``.
@@ -157,7 +157,7 @@ class Shares(Generic[T]):
         return wrong
 
     def release_all(self) -> None:
-        """Give up the shares that nobody uses."""
+        """Give up unused shares."""
         with self._lock:
             free, self._free = self._free, []
         if self._pid == os.getpid():
@@ -193,7 +193,7 @@ def register_resource(name: str, resource: Resource[Any]) -> None:
 
 
 def unregister_resource(name: str) -> None:
-    """Take a registration back and release what nobody uses. Unknown names are ignored."""
+    """Remove a registration and release unused shares. Unknown names are ignored."""
     shares = _registered.pop(name, None)
     if shares is not None:
         shares.release_all()

@@ -101,7 +101,7 @@ def test_names_are_the_same_in_every_run() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    """A resource nobody registered, and what is none, are errors that say what to do."""
+    """An unregistered resource, and an invalid one, are errors that say what to do."""
     with MockContext() as context, pytest.raises(ConfigurationError, match=r"register_resource\('uplods'"):
         context.resource("uplods")
     with pytest.raises(ConfigurationError, match="derive from"):

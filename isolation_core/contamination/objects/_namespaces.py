@@ -90,7 +90,7 @@ class ModuleState(_NamespaceState):
         super().__init__(holder, types.ModuleType.__getattribute__(holder, "__dict__"))
 
     def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
-        # What the interpreter writes into its registry of warnings it has shown is nobody's doing.
+        # What the interpreter writes into its registry of warnings it has shown is not a change.
         return (child for child in super().children(snapshot) if child[0] != "__warningregistry__")
 
     def diff(self, before: Any, after: Any) -> Iterator[Difference]:

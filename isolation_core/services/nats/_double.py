@@ -52,7 +52,7 @@ class NatsDouble(ServiceDouble):
         name: its name in the log.
         backend: ``virtual``, in memory, or ``real``, an embedded server; by default the real one where
             ``isolation-core[nats]`` is installed, except in virtual time and on trio.
-        url: of a server of yours.
+        url: the address of your server.
 
     Attributes:
         streams: what JetStream keeps.
@@ -248,7 +248,7 @@ class NatsDouble(ServiceDouble):
         self.close_now()
 
     def close_now(self) -> None:
-        """End it; whoever has the account of a real server next removes what is left."""
+        """End it; the next user of the account of a real server removes what is left."""
         if self._real_server is not None:
             self._real_server.give_up()
         super().close_now()

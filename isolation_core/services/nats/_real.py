@@ -31,7 +31,7 @@ _PREPARE: Final = "isolation_core.services.nats._launch:prepare"
 
 
 def _loudly(callback: Any) -> Any:
-    """Return a callback of the user's so that what it calls is logged, whoever calls it."""
+    """Return a callback of the user's so that its calls are logged, whichever code runs it."""
     if not inspect.iscoroutinefunction(getattr(callback, "func", callback)):
         return callback
 

@@ -46,7 +46,7 @@ async def test_objects_are_those_of_the_client() -> None:
 
 
 async def test_what_a_callback_does_is_logged() -> None:
-    """Calls from a callback are calls of the user, whoever runs it."""
+    """Calls from a callback are calls of the user, whichever code runs it."""
     async with MockContext() as context:
         nc = await real(context).open_connection()
 
