@@ -43,10 +43,22 @@ class Recorded(ClientObject):
     """Base of the classes that are made of a client's class; mix it in before that."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        # The attributes of a client are its own business.
-        object.__setattr__(self, name, value)
+        # The attributes of a client are its own business, and code may replace its methods.
+        if isinstance(getattr(type(self), name, None), Operation):
+            self.__dict__.setdefault("_replaced", {})[name] = value
+        else:
+            object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__.get("_replaced", ()):
+            del self.__dict__["_replaced"][name]
+        else:
+            object.__delattr__(self, name)
 
     def _operation_mock(self, operation: Operation[Any, Any]) -> Any:
+        replaced: dict[str, Any] = self.__dict__.get("_replaced", {})
+        if operation.attribute in replaced:
+            return replaced[operation.attribute]
         if _inside.get():
             return operation.function.__get__(self)
         return super()._operation_mock(operation)

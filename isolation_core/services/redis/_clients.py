@@ -156,9 +156,12 @@ class RedisPipeline(Recorded):
             await self.reset()
         self.end()
 
+    def __bool__(self) -> bool:
+        return True
+
     def problems(self) -> tuple[str, ...]:
         """Tell what was queued and never executed."""
-        queued = [" ".join(map(str, entry[0][:2])) for entry in self.command_stack]
+        queued = [" ".join(map(str, entry[0][:2])) for entry in self.__dict__.get("command_stack", ())]
         if not queued:
             return ()
         return (f"a pipeline holds {len(queued)} commands that were never executed: {', '.join(queued[:5])}",)
@@ -183,14 +186,6 @@ class RedisPubSub(Recorded):
             await self._plain.aclose(self)
         self.end()
 
-    async def close(self) -> None:
-        """End it; the older name of `aclose`."""
-        await self.aclose()
-
-    async def reset(self) -> None:
-        """End it; an old name of `aclose`."""
-        await self.aclose()
-
     def problems(self) -> tuple[str, ...]:
         """Tell whether it is still open."""
         if not self.subscribed:
@@ -208,7 +203,8 @@ class RedisLock(Recorded):
 
     def problems(self) -> tuple[str, ...]:
         """Tell whether it is still held."""
-        return () if self.local.token is None else (f"the lock {self.name!r} was never released",)
+        held = getattr(self.__dict__.get("local"), "token", None)
+        return () if held is None else (f"the lock {self.name!r} was never released",)
 
 
 @cache
