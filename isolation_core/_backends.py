@@ -25,6 +25,7 @@ __all__ = [
     "choose_backend",
     "is_installed",
     "real_by_default",
+    "services_with_backends",
 ]
 
 BackendKind = Literal["virtual", "real"]
@@ -117,6 +118,11 @@ def choose_backend(
 def backend_choices(settings: Settings | None = None) -> tuple[BackendChoice, ...]:
     """Return what `choose_backend` gives for every service with a real backend when no argument is given."""
     return tuple(choose_backend(service, settings=settings) for service in _NEEDS)
+
+
+def services_with_backends() -> tuple[str, ...]:
+    """Return the services whose backend can be chosen."""
+    return tuple(_NEEDS)
 
 
 def real_by_default(settings: Settings) -> list[str]:

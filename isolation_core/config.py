@@ -17,6 +17,7 @@ from typing import Any, Final, get_args
 import attrs
 from attrs import frozen
 
+from isolation_core._backends import services_with_backends
 from isolation_core._modes import Mode
 from isolation_core._suggest import did_you_mean
 from isolation_core.errors import ConfigurationError
@@ -164,9 +165,10 @@ def _second_table(source: Path | None) -> Path | None:
 
 def _check_variables(variables: Mapping[str, str]) -> None:
     """Refuse a variable that nothing reads: its author believes that it does something."""
-    known = {ENV_PREFIX + name.upper() for name in {*_READERS} - {"services"}} | _OTHER_VARIABLES
+    known = {ENV_PREFIX + name.upper() for name in {*_READERS, *services_with_backends()} - {"services"}}
+    known |= _OTHER_VARIABLES
     for name, value in variables.items():
-        if not name.startswith(ENV_PREFIX) or name in known:
+        if not name.startswith(ENV_PREFIX) or name in known or not value:
             continue
         if value in ("virtual", "real") or "://" in value:
             continue  # the backend of a service, which may be one of the user's own

