@@ -111,6 +111,14 @@ _FIRST_PARTY: Final = (
         "Register at import time, or dispatch on a function made in the test.",
     ),
     _code(
+        "LIB001",
+        "library",
+        "state of a library changed",
+        "Configuration, a registry or a hook of an installed library is not what it was. Every later test that uses "
+        "the library sees it. What belongs together is put back whole, or left whole if a part of it cannot be.",
+        "Use what the library has for tests, or undo it in a fixture after yield.",
+    ),
+    _code(
         "MOD011",
         "module",
         "module executed again",
@@ -558,6 +566,21 @@ _DECISIONS: Final = (
         "A script changed one of its own variables inside a barrier that it opened, such as a list of results. "
         "Putting it back would take the results away.",
         "There is nothing to do. Name packages=['__main__'] to have it put back.",
+    ),
+    _code(
+        "UND030",
+        "decision",
+        "state of a library was kept",
+        "A test registered something with a library, and something that lives on holds it: taking it out of the "
+        "registry would leave one half of it.",
+        "Register it at import. Or drop what holds it at the end of the test.",
+    ),
+    _code(
+        "UND031",
+        "decision",
+        "state of a library was put back in silence",
+        "Healthy tests change it as well: a flag that a library sets when it is used for the first time, or a count.",
+        "There is nothing to do.",
     ),
 )
 

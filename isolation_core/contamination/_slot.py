@@ -75,6 +75,11 @@ class Slot(ABC):
         """Whether a change means that a module was imported, which is not a finding."""
         return False
 
+    @property
+    def refusal(self) -> str | None:
+        """Why it could not be written, where the holder knows."""
+        return None
+
     # -- where it is -----------------------------------------------------------
 
     @property

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from isolation_core.contamination._first_party import is_runner_class, is_stdlib, module_of
+from isolation_core.contamination.libraries._known import leaves_alone, unit_for
+from isolation_core.contamination.libraries._profile import Profile, Unit
+from isolation_core.contamination.libraries._state import LibraryState
 from isolation_core.contamination.objects import _containers as states
 from isolation_core.contamination.objects import _functions as values
 from isolation_core.contamination.objects import _namespaces as names
@@ -66,6 +69,7 @@ _DATA_MODULES: Final = frozenset(
 )  # fmt: skip
 
 _DICT_OF: Final = type.__dict__["__dict__"]
+_QUALNAME_OF: Final[Any] = type.__dict__["__qualname__"]
 _MRO_OF: Final = type.__dict__["__mro__"]
 _NAMESPACE: Final = types.SimpleNamespace.__dict__["__dict__"]
 _LRU_CACHE: Final = type(functools.lru_cache(lambda: None))
@@ -98,6 +102,15 @@ class Anatomy:
         self._known[id(kind)] = (weakref.ref(kind), dissect, foreign)
         return dissect, foreign
 
+    def _ask_profiles(self, mro: Iterable[type]) -> tuple[Dissect | None, bool] | None:
+        """Return what the profiles of libraries say of a class with these bases, if they say something."""
+        bases = [(module_of(base), _QUALNAME_OF.__get__(base)) for base in mro]
+        bases = [each for each in bases if not self._is_first_party(each[0])]
+        found = unit_for(bases)
+        if found is not None:
+            return functools.partial(_library_state, *found), False
+        return (None, False) if leaves_alone(bases) else None
+
     def _work_out(self, kind: type) -> tuple[Dissect | None, bool]:
         simple = _BUILTIN_DISSECTION.get(kind)
         if simple is not None:
@@ -110,6 +123,9 @@ class Anatomy:
         if any(map(_is_live, mro)) or is_runner_class(kind):
             return None, False
         own = self._is_first_party(module)
+        profiled = self._ask_profiles(mro)
+        if profiled is not None:
+            return profiled
         stdlib = is_stdlib(module) or module == "mock.mock" or not module
         if stdlib and not own and module not in _DATA_MODULES and not _is_container(mro):
             return None, False
@@ -132,6 +148,10 @@ class Anatomy:
         if not makers:
             return None, foreign
         return (lambda obj: [make(obj) for make in makers]), foreign
+
+
+def _library_state(profile: Profile, unit: Unit, obj: Any) -> list[states.ObjectState]:
+    return [LibraryState(profile, unit, obj)]
 
 
 def _getset_of(mro: Iterable[type]) -> Any:

@@ -123,6 +123,9 @@ class ObjectState:
     def write(self, key: Hashable, value: Any) -> None:
         """Put *value* back under *key*, in place."""
 
+    def finish(self) -> None:
+        """Called once after a batch of `write`, for stores that are put back in one piece."""
+
     def last_read(self, key: Hashable, otherwise: Any) -> Any:
         """Return the value that *key* had when the store was read last, or *otherwise* if `diff` has every value."""
         return otherwise

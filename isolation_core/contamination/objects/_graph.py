@@ -18,6 +18,8 @@ from typing import Any, Final, cast
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import is_runner_class, module_of
 from isolation_core.contamination._slot import Slot
+from isolation_core.contamination.libraries._state import LibraryState
+from isolation_core.contamination.libraries._watch import LibraryWatch
 from isolation_core.contamination.objects import _namespaces as names
 from isolation_core.contamination.objects._batches import AnyBatch, Batch, ReadBatch, StoreBatch, Sweep
 from isolation_core.contamination.objects._by_type import LEAF_TYPES, Anatomy
@@ -25,7 +27,7 @@ from isolation_core.contamination.objects._caches import AbcState
 from isolation_core.contamination.objects._containers import ImmutableState, ObjectState
 from isolation_core.contamination.objects._functions import CellState, DispatchState, FunctionState
 from isolation_core.contamination.objects._opaque import BufferState, GeneratorState, MemoryFileState, RandomState
-from isolation_core.contamination.objects._slot import ObjectSlot
+from isolation_core.contamination.objects._slot import ObjectSlot, slot_of
 
 __all__ = ["Node", "ObjectGraph"]
 
@@ -128,6 +130,7 @@ class ObjectGraph:
         # Facets whose state has no referents and must be read to be compared.
         self._opaque: list[ObjectState] = []
         self._abcs: list[ObjectState] = []
+        self._libraries = LibraryWatch()
         self._abc_token: object = None
         self._unsettled: dict[int, tuple[ObjectState, Any]] = {}
         self._queue: deque[tuple[Node, bool]] = deque()
@@ -181,6 +184,15 @@ class ObjectGraph:
             return
         self._add_root(label, cls, [names.ShallowClassState(cls)])
 
+    def add_library(self, key: str, state: LibraryState | None) -> None:
+        """Watch a unit of state that all of a library shares; None: watch it no longer."""
+        self.drop_root(key)
+        if state is None:
+            return
+        self._roots[key] = node = self._enter(state.holder, [state], None, None, "")
+        node.foreign = True
+        self._walk()
+
     def add_value(self, key: Hashable, label: str, value: object) -> None:
         """Watch an object that no module leads to: a fixture's value, a parameter."""
         if key in self._roots or type(value) in LEAF_TYPES:
@@ -232,6 +244,8 @@ class ObjectGraph:
                 self._opaque.append(state)
             elif isinstance(state, AbcState):
                 self._abcs.append(state)
+            elif isinstance(state, LibraryState):
+                self._libraries.add(state)
             elif not isinstance(state, ImmutableState):
                 self._to_batch(state)
         self._queue.append((node, node.foreign))
@@ -261,7 +275,8 @@ class ObjectGraph:
             self.truncated += 1
             return
         node = self._enter(value, states, parent, key, label or self._own_label(value, kind))
-        node.foreign = foreign
+        # What it leads to is the library's own affair, apart from what has a profile, and own code.
+        node.foreign = foreign or isinstance(states[0], LibraryState)
         if root is not None:
             self._roots[root] = node
 
@@ -445,6 +460,10 @@ class ObjectGraph:
             self._sweep = (test_module, Sweep(here)) if calm else None
         if self._opaque:
             changed.extend(self._look(self._opaque))
+        if self._libraries:
+            units = self._libraries.suspects()
+            changed.extend(self._look(units))
+            self._libraries.accept(units)
         if self._abcs:
             from abc import get_cache_token
 
@@ -461,8 +480,11 @@ class ObjectGraph:
             if found or len(now) != len(state.saved):
                 self._unsettled.setdefault(id(state), (state, state.saved))
             state.saved = now
+            owned = self._libraries.owned
             for difference in found:
-                yield ObjectSlot(state, difference.key), difference
+                if owned and (id(state.holder), difference.key) in owned and not isinstance(state, LibraryState):
+                    continue  # a unit of a library speaks for it
+                yield slot_of(state, difference.key), difference
 
     def accept(self, targets: Iterable[tuple[Slot, Any]]) -> dict[Slot, Any]:
         """Accept the objects of some slots as they are now, after values were put back there.
@@ -473,14 +495,17 @@ class ObjectGraph:
         states = tuple({id(slot.holder): slot.holder for slot, _ in targets if isinstance(slot, ObjectSlot)}.values())
         before = [state.saved for state in states]
         for state in states:
+            state.finish()
+        for state in states:
             self._unsettled.setdefault(id(state), (state, state.saved))
             state.saved = state.read()
             batch = self._batch_of.get(id(state))
             if batch is not None:
                 self._dirty_batches.add(id(batch))
+        self._libraries.invalidate()
         self._write_batches(states)
         return {
-            ObjectSlot(state, each.key): each.after
+            slot_of(state, each.key): each.after
             for state, older in zip(states, before, strict=True)
             for each in state.diff(older, state.saved)
         }
@@ -533,6 +558,8 @@ class ObjectGraph:
         if batch is not None:
             batch.remove(state)
             self._dirty_batches.add(id(batch))
+        elif isinstance(state, LibraryState):
+            self._libraries.remove(state)
         elif state in self._opaque:
             self._opaque.remove(state)
         elif state in self._abcs:

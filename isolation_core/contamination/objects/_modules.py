@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from isolation_core.contamination._cpython import HAS_TAGS, identical, tag_of
 from isolation_core.contamination._first_party import Territory
+from isolation_core.contamination.libraries._known import GlobalUnits, generation
 from isolation_core.contamination.objects._graph import ObjectGraph
 
 __all__ = ["WatchedModules"]
@@ -35,6 +36,7 @@ class WatchedModules:
         self.imported: set[str] = set()
         self._known: dict[str, Any] = {}
         self._seen: object = None
+        self._units = GlobalUnits()
 
     def __contains__(self, name: str) -> bool:
         """Return whether the module called *name* was there at the last search."""
@@ -63,7 +65,7 @@ class WatchedModules:
 
     def _moved(self) -> bool:
         """Return whether ``sys.modules`` may have changed since the last time it was asked."""
-        now: object = bytes(tag_of(sys.modules)) if HAS_TAGS else identical(tuple(sys.modules.values()))
+        now: object = (bytes(tag_of(sys.modules)) if HAS_TAGS else identical(tuple(sys.modules.values())), generation())
         moved, self._seen = now != self._seen, now
         return moved
 
@@ -86,6 +88,8 @@ class WatchedModules:
             if self.includes(name):
                 self.graph.add_module(name, module)
         self._watch_others([module for _, module in theirs], fresh)
+        for key, state in self._units.find(self.includes):
+            self.graph.add_library(key, state)
         self.graph.write()
 
     def _fresh(self, *, entering: bool) -> list[str]:

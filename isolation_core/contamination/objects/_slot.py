@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import ModuleType
 from typing import Any
 
 from isolation_core._secrets import is_secret_name
 from isolation_core.contamination._slot import Slot
+from isolation_core.contamination.libraries._state import LibraryState
 from isolation_core.contamination.objects._containers import ORDER, ObjectState
 from isolation_core.contamination.objects._namespaces import ModuleState
 from isolation_core.findings import Severity
 
-__all__ = ["ObjectSlot"]
+__all__ = ["LibrarySlot", "ObjectSlot", "slot_of"]
 
 
 class ObjectSlot(Slot):
@@ -96,3 +97,26 @@ class ObjectSlot(Slot):
         # The names on the way to the value, less that of the module: everything in `auth.py` is not a credential.
         secret = is_secret_name(self.path().removeprefix(self.module()))
         return self.holder.text(self.key, value, secret=secret)
+
+
+class LibrarySlot(ObjectSlot):
+    """One key of one unit of a library."""
+
+    __slots__ = ()
+    holder: LibraryState
+
+    @property
+    def code(self) -> str:
+        return self.holder.profile.code
+
+    @property
+    def refusal(self) -> str | None:
+        return self.holder.refusal
+
+    def agrees(self, one: Any, other: Any) -> bool:
+        return self.holder.agrees_at(self.key, one, other)
+
+
+def slot_of(state: ObjectState, key: Hashable) -> ObjectSlot:
+    """Return the slot of one key of *state*."""
+    return (LibrarySlot if isinstance(state, LibraryState) else ObjectSlot)(state, key)

@@ -18,6 +18,8 @@ CODE_OF: Final = {
     "generator": "UND003",
     "fixture": "UND004",
     "script": "UND020",
+    "library": "UND030",
+    "library-lazy": "UND031",
 }
 """The rules by a short name, each with its stable code; `isolation explain` knows them."""
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from isolation_core.contamination.undo._case import Case
 from isolation_core.contamination.undo._counters import keep_counters, keep_generators
+from isolation_core.contamination.undo._libraries import ask_profiles
 from isolation_core.contamination.undo._scripts import keep_script
 from isolation_core.contamination.undo._set_ups import leave_to_scope
 
@@ -26,6 +27,7 @@ Rule = Callable[[Case], None]
 _RULES: Final[tuple[Rule, ...]] = (
     leave_to_scope,
     keep_script,
+    ask_profiles,
     keep_counters,
     keep_generators,
 )

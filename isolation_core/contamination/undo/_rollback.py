@@ -178,7 +178,7 @@ def _write(view: View, entries: list[Entry]) -> None:
         if entry.slot.is_silent or entry.slot.agrees(value, entry.target):
             entry.restored = True
         else:
-            entry.fail("still different after restoring")
+            entry.fail(entry.slot.refusal or "still different after restoring")
 
 
 def _same_holder(one: Entry, other: Entry) -> bool:

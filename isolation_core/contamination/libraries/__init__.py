@@ -1,0 +1,1 @@
+"""State of installed libraries: captured, compared and put back as their profiles say."""

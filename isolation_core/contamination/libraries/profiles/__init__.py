@@ -1,0 +1,1 @@
+"""One profile a library, each in a module of its name."""
