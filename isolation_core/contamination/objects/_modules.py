@@ -92,6 +92,14 @@ class WatchedModules:
             self.graph.add_library(key, state)
         self.graph.write()
 
+    def is_gone(self, name: str) -> bool:
+        """Return whether the module that was found under *name* is not there any more."""
+        return name in self._known and sys.modules.get(name) is not self._known[name]
+
+    def forget(self, name: str) -> tuple[Any, object]:
+        """Hold the module found under *name* no longer; return it, and its node if it was watched."""
+        return self._known.pop(name, None), self.graph.drop_root(name)
+
     def _fresh(self, *, entering: bool) -> list[str]:
         """Return the names of modules that are new, or in the place of another."""
         known = self._known

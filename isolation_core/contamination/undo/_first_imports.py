@@ -25,7 +25,7 @@ from isolation_core.contamination._first_party import home_of
 from isolation_core.contamination.undo._entries import Entry
 from isolation_core.findings import Change
 
-__all__ = ["FirstImports", "describe", "from_imports"]
+__all__ = ["FirstImports", "describe", "describe_forgotten", "from_imports"]
 
 _FAKERS: Final = frozenset({"freezegun", "mock", "pyfakefs", "time_machine", "unittest"})
 _SHOWN: Final = 3
@@ -151,6 +151,21 @@ def describe(
         scope=scope,
         severity="note",
         reason="kept; import it in conftest.py",
+    )
+
+
+def describe_forgotten(name: str, *, owner: str, scope: str) -> Change:
+    """Return the note about module *name*, which was imported first and taken out of ``sys.modules`` again."""
+    return Change(
+        "import",
+        f"sys.modules[{name!r}]",
+        before="<first imported>",
+        after="<taken out again>",
+        code="IMP001",
+        owner=owner,
+        scope=scope,
+        severity="note",
+        reason="its next import makes its classes a second time; import it in conftest.py",
     )
 
 

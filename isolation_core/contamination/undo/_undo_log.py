@@ -31,7 +31,7 @@ from isolation_core.contamination.probes._probe import Probe
 from isolation_core.contamination.probes._quarantine import Quarantine
 from isolation_core.contamination.probes._slot import ProbeSlot
 from isolation_core.contamination.undo._entries import Entry
-from isolation_core.contamination.undo._first_imports import FirstImports
+from isolation_core.contamination.undo._first_imports import FirstImports, describe_forgotten
 from isolation_core.contamination.undo._first_imports import describe as describe_import
 from isolation_core.contamination.undo._imports import ImportWatch
 from isolation_core.contamination.undo._rollback import apply, undo
@@ -57,6 +57,8 @@ class Tracker:
         self._set_ups = LiveSetUps()
         self._first_imports = FirstImports()
         self._loaded: set[str] = set()
+        # Names of modules imported inside of the frames that are open.
+        self._born: set[str] = set()
         self._watch = ImportWatch(self._before_import, self._after_import, self._is_new_module)
         # Whether no frame is open or about to be; see `_on_collection`.
         self._idle = True
@@ -155,6 +157,7 @@ class Tracker:
             if frame in self._open:
                 self._open.remove(frame)
             self._set_ups.drop_frame(frame)
+            self._note_forgotten(frame)
             if not is_last:
                 return
             position = min(member.position for member in members)
@@ -242,6 +245,35 @@ class Tracker:
             self._view = None
             self._listening = False
             gc.callbacks.remove(self._on_collection)
+            return
+        # Not in the middle of our own work, which may be what made the collector run; nor is it waited for.
+        mine = self._lock._is_owned()  # type: ignore[attr-defined]
+        if phase == "start" and info["generation"] == 2 and self._born and not mine and self._lock.acquire(False):
+            try:
+                self._let_go()
+            finally:
+                self._lock.release()
+
+    def _let_go(self) -> None:
+        """Hold no module that was imported inside of a frame and taken out again: the test may ask whether it died.
+
+        The collector is about to look for it. There is no earlier moment: that something was taken out of a
+        dictionary is seen at the next look only, which comes too late.
+        """
+        view = self._view
+        gone = [] if view is None else [name for name in self._born if view.modules.is_gone(name)]
+        if view is None or not gone:
+            return
+        self.checkpoint()
+        for name in gone:
+            self._born.discard(name)
+            module, node = view.modules.forget(name)
+            self._log[:] = [
+                entry
+                for entry in self._log
+                if not (entry.slot.tells_imports and (entry.before is module or entry.after is module))
+                and (node is None or entry.slot.root() is not node)
+            ]
 
     # -- looking -------------------------------------------------------------
 
@@ -361,7 +393,9 @@ class Tracker:
 
     def _note_import(self, name: str, view: View, position: int) -> None:
         """Take note of the module called *name*, and of those it imported, executed just now."""
-        new = [sys.modules.get(each) for each in set(sys.modules) - self._loaded]
+        names = set(sys.modules) - self._loaded
+        self._born |= names
+        new = [sys.modules.get(each) for each in names]
         modules = [each for each in new if type(each) is ModuleType and view.modules.includes(each.__name__)]
         self._loaded = set()
         moved = self._log[self._open[0].position : position]
@@ -378,6 +412,20 @@ class Tracker:
         )
         if note is not None:
             innermost.deliver([note])
+
+    def _note_forgotten(self, frame: Frame) -> None:
+        """Take note of modules that were imported inside of *frame* and are not to be had at its end.
+
+        ``patch.dict(sys.modules)`` does that. They are not put in again: a test may have done it on purpose.
+        """
+        view = self._view
+        forgotten = [] if view is None else sorted(filter(view.modules.is_gone, self._born))
+        self._born.clear()
+        for name in forgotten:
+            assert view is not None
+            if view.modules.includes(name):
+                frame.deliver([describe_forgotten(name, owner=frame.owner, scope=frame.scope)])
+            view.modules.forget(name)
 
     def _is_new_module(self, name: str) -> bool:
         view = self._view

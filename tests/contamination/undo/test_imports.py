@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import importlib
 import itertools
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
@@ -158,6 +161,36 @@ def test_a_name_that_the_module_gave_another_value_stays(write: WriteModule) -> 
     with around(source, user), mock.patch(f"{source}.LIMIT", 99):
         module = importlib.import_module(user)
     assert vars(module)["LIMIT"] == 100
+
+
+@pytest.mark.parametrize("how", ["pop", "patch"])
+def test_a_module_that_was_taken_out_again_is_not_held(write: WriteModule, how: str) -> None:
+    """The test may ask whether it died; what it did to a watched module meanwhile is still undone."""
+    other = write("VALUE = 1")
+    importlib.import_module(other)
+    name = write("class Thing: pass")
+    with around(name, other) as barrier:
+        with mock.patch.dict(sys.modules) if how == "patch" else nullcontext():
+            module = importlib.import_module(name)
+        held = weakref.ref(module)
+        vars(sys.modules[other])["VALUE"] = 2
+        sys.modules.pop(name, None)
+        del module
+        gc.collect()
+        assert held() is None
+    assert vars(sys.modules[other])["VALUE"] == 1
+    assert [change.path for change in barrier.changes] == [f"{other}.VALUE"]
+
+
+def test_a_module_that_is_forgotten_and_still_held_is_said(write: WriteModule) -> None:
+    """Its next import would make its classes a second time; it is not put in again, which may be on purpose."""
+    name = write("class Thing: pass")
+    with around(name) as barrier, mock.patch.dict(sys.modules):
+        held = importlib.import_module(name)
+    assert name not in sys.modules
+    (note,) = notes(barrier)
+    assert note.path == f"sys.modules[{name!r}]"
+    del held
 
 
 def test_import_statements_are_read_from_the_code(write: WriteModule) -> None:
