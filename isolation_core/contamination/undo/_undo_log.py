@@ -248,7 +248,13 @@ class Tracker:
             return
         # Not in the middle of our own work, which may be what made the collector run; nor is it waited for.
         mine = self._lock._is_owned()  # type: ignore[attr-defined]
-        if phase == "start" and info["generation"] == 2 and self._born and not mine and self._lock.acquire(False):
+        if (
+            phase == "start"
+            and info["generation"] == 2
+            and self._born
+            and not mine
+            and self._lock.acquire(blocking=False)
+        ):
             try:
                 self._let_go()
             finally:
