@@ -178,6 +178,11 @@ class _RealConnection(_Client, _Connection, metaclass=_Meta):  # type: ignore[mi
         assert server is not None
         return server
 
+    def connection_lost(self, error: BaseException) -> None:
+        """It is closed for good, with its transaction; a pool opens another one."""
+        if not self.is_closed():
+            quietly(_Connection.terminate)(self)
+
     def __repr__(self) -> str:
         state = "closed" if self.is_closed() else f"pid {self._protocol.get_server_pid()}"
         return f"<Connection of {self.double.name!r}, {state}>"
@@ -383,6 +388,11 @@ class _RealProxy(_Client, _Proxy, metaclass=_ProxyMeta):  # type: ignore[misc]  
     def __repr__(self) -> str:
         return str(_Proxy.__repr__(self))
 
+    def connection_lost(self, error: BaseException) -> None:
+        """The connection is closed; the pool opens another one."""
+        if self._con is not None:
+            self._con.connection_lost(error)
+
     def problems(self) -> tuple[str, ...]:
         """Return what is left open."""
         if self._con is None or self._con.is_closed():
@@ -575,6 +585,10 @@ class _Part(_Client):
     def __init__(self, connection: Any) -> None:
         _Client.__init__(self, connection._double)
         self._double._clients.pop(id(self), None)
+
+    def connection_lost(self, error: BaseException) -> None:
+        """The connection it belongs to is closed."""
+        self._connection.connection_lost(error)
 
 
 class RealTransaction(_Part, _Transaction):  # type: ignore[misc]  # untyped
