@@ -181,7 +181,7 @@ class _RealConnection(_Client, _Connection, metaclass=_Meta):  # type: ignore[mi
     def connection_lost(self, error: BaseException) -> None:
         """It is closed for good, with its transaction; a pool opens another one."""
         if not self.is_closed():
-            quietly(_Connection.terminate)(self)
+            quietly(self._server.cut)(self)  # with one shared connection, only this use of it
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed() else f"pid {self._protocol.get_server_pid()}"

@@ -282,6 +282,10 @@ class Connection(_Statements):
         self._released = True
         self._server._clients.pop(id(self), None)
 
+    def connection_lost(self, error: BaseException) -> None:
+        """An injected fault says that the connection was lost: it is closed, and its transaction rolled back."""
+        self._over()
+
     def end(self) -> None:
         """Its double is disconnected or closed."""
         self._closed = True
@@ -437,6 +441,10 @@ class _Part(ClientObject):
         super().__init__(connection.double)
         self.double._clients.pop(id(self), None)
         self._connection = connection
+
+    def connection_lost(self, error: BaseException) -> None:
+        """An injected fault says that the connection was lost."""
+        self._connection.connection_lost(error)
 
 
 class Transaction(_Part):

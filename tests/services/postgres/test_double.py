@@ -299,6 +299,26 @@ async def test_faults_raise_the_clients_errors(postgres: PostgresDouble) -> None
         assert isinstance(postgres.fault_error(kind), error)
 
 
+async def test_a_lost_connection_is_lost(postgres: PostgresDouble) -> None:
+    """After the fault of a disconnect the connection is closed and its transaction gone; a pool opens another one."""
+    await postgres.execute("CREATE TABLE t (id int)")
+    connection = await postgres.open_connection()
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("INSERT INTO t VALUES (1)")
+    postgres.context.faults.add("postgres.fetch", fail("disconnected"), times=2)
+    with pytest.raises(pg.ConnectionDoesNotExistError):
+        await connection.fetch("SELECT 1")
+    assert connection.is_closed()
+    with pytest.raises(pg.InterfaceError):
+        await transaction.commit()
+    async with postgres.create_pool(min_size=1, max_size=1) as pool:
+        async with pool.acquire() as borrowed:
+            with pytest.raises(pg.ConnectionDoesNotExistError):
+                await borrowed.fetch("SELECT 1")
+        assert await pool.fetchval("SELECT count(*) FROM t") == 0
+
+
 async def test_a_lost_reply_has_happened(postgres: PostgresDouble) -> None:
     """A commit whose reply is lost is done all the same."""
     await postgres.execute("CREATE TABLE t (id int)")
