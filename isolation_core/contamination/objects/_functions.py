@@ -10,6 +10,7 @@ from typing import Any, Final
 from isolation_core._secrets import is_secret_name
 from isolation_core.contamination._cpython import CELL_WORDS, FUNCTION_WORDS, HAS_TAGS, HAS_WORDS, words_of
 from isolation_core.contamination._difference import MISSING, Difference
+from isolation_core.contamination._first_party import is_library
 from isolation_core.contamination.objects._containers import ORDER, DictState, ObjectState, key_text
 
 __all__ = ["CellState", "DispatchState", "FunctionState", "SlotsState"]
@@ -95,6 +96,7 @@ class CellState(ObjectState):
 
 _FUNCTION_FIELDS: Final = ("__code__", "__defaults__", "__kwdefaults__", "__name__", "__qualname__", "__doc__")
 _LEADS_NOWHERE: Final = frozenset({"__code__", "__name__", "__qualname__", "__doc__"})
+_REPLACERS: Final = frozenset({"freezegun", "mock", "time_machine", "unittest"})
 _DICT_OF_FUNCTION: Final = FunctionType.__dict__["__dict__"]
 
 
@@ -108,6 +110,22 @@ def _attributes_of(function: Any) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = _DICT_OF_FUNCTION.__get__(function)
     return found
+
+
+def _is_wrapped_for_a_while(function: Any) -> bool:
+    """Return whether a library put *function* around another, to replace something while that one runs.
+
+    So do ``freeze_time(...)`` and ``mock.patch(...)`` as decorators. Their closures and attributes are the
+    library's own notes of what it replaced. It is the same with whatever a library puts around a test. Other
+    wrappers, such as caches, may hold what the project gave them.
+    """
+    name = function.__globals__.get("__name__")
+    if type(name) is not str:
+        return False
+    if name.partition(".")[0] in _REPLACERS:
+        return True
+    wrapped = (_attributes_of(function) or {}).get("__wrapped__")
+    return type(wrapped) is FunctionType and wrapped.__code__.co_name.startswith("test") and is_library(name)
 
 
 class FunctionState(ObjectState):
@@ -145,6 +163,10 @@ class FunctionState(ObjectState):
         if self.holder.__globals__.get("__name__") == "functools":
             # A dispatcher: its closure is its registry, which has a state of
             # its own, and caches.
+            return
+        if _is_wrapped_for_a_while(self.holder):
+            if "__wrapped__" in snapshot:
+                yield "__wrapped__", snapshot["__wrapped__"]
             return
         yield from ((key, value) for key, value in snapshot.items() if key not in _LEADS_NOWHERE)
         for index, cell in enumerate(self.holder.__closure__ or ()):

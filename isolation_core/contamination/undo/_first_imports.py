@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.util import resolve_name
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
@@ -47,13 +47,20 @@ class FirstImports:
     def __init__(self) -> None:
         self._taken: list[_Taken] = []
 
-    def add(self, modules: Iterable[ModuleType], patched: Iterable[Entry], test_modules: Collection[str]) -> None:
+    def add(
+        self,
+        modules: Iterable[ModuleType],
+        patched: Iterable[Entry],
+        test_modules: Collection[str],
+        is_users: Callable[[str], bool],
+    ) -> None:
         """Remember what *modules*, executed just now, took of what may be a fake.
 
         Args:
             modules: the new modules.
             patched: what had moved in the open frames before.
             test_modules: names of the modules that hold tests: what comes from there is a fake.
+            is_users: returns whether a module is the user's own.
         """
         moved = set()
         for entry in patched:
@@ -62,7 +69,10 @@ class FirstImports:
                 moved.add((namespace.get("__name__"), entry.slot.key))
         for module in modules:
             namespace = vars(module)
-            if not moved and not any(_is_fake(value, test_modules) for value in tuple(namespace.values())):
+            # Of libraries, only what looks like a fake: their code is much to read.
+            if not (moved and is_users(module.__name__)) and not any(
+                _is_fake(value, test_modules) for value in tuple(namespace.values())
+            ):
                 continue
             for name, source, attribute in from_imports(module):
                 value = namespace.get(name, MISSING)

@@ -402,17 +402,17 @@ class Tracker:
         names = set(sys.modules) - self._loaded
         self._born |= names
         new = [sys.modules.get(each) for each in names]
-        modules = [each for each in new if type(each) is ModuleType and view.modules.includes(each.__name__)]
+        modules = [each for each in new if type(each) is ModuleType]
         self._loaded = set()
         moved = self._log[self._open[0].position : position]
         patched = [entry for entry in moved if entry.depth is None and not entry.slot.tells_imports]
-        self._first_imports.add(modules, patched, self.test_modules)
+        self._first_imports.add(modules, patched, self.test_modules, view.modules.includes)
         innermost = self._open[-1]
         if innermost.scope != "function" or self._promotions.depth(innermost) is not None:
             # What a wide set-up imports is there for all its tests.
             return
         mine = [entry for entry in self._log[innermost.position : position] if entry in patched]
-        own = any(each.__name__ == name for each in modules)
+        own = view.modules.includes(name)
         note = describe_import(
             name, self._log[position:], mine, owner=innermost.owner, scope=innermost.scope, first_party=own
         )
