@@ -511,6 +511,7 @@ class Barrier:
             restores=self.mode != "report",
             hooks_depth=opening.hooks_depth,
             own=opening.subject,
+            test=opening.test,
             deliver=self._receive,
         )
         probes = default_probes()

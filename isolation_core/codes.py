@@ -560,6 +560,50 @@ _DECISIONS: Final = (
         "Change it in a fixture of the same scope. Or give the test its own value.",
     ),
     _code(
+        "UND005",
+        "decision",
+        "first use was undone silently",
+        "Your code makes something when it is first asked for, and a test was the first to ask. Nothing else holds it, "
+        "so it was put back whole, and the next test makes it anew as it would alone.",
+        "There is nothing to do.",
+    ),
+    _code(
+        "UND006",
+        "decision",
+        "first use was kept",
+        "Your code made something when it was first asked for, and a library, a thread or the interpreter holds it as "
+        "well: a metric in a registry, a worker that runs, a server with its port. It cannot be unmade, so it was "
+        "kept with everything that was made together with it. Otherwise the next test would make it a second time.",
+        "Make it in a fixture of session scope, or at import.",
+    ),
+    _code(
+        "UND007",
+        "decision",
+        "state of a live thread was left alone",
+        "A thread is alive and works on the object: its functions, its target or its arguments hold it. Putting it "
+        "back would pull it from under the thread, and no test is to blame for what a thread does. One note is "
+        "recorded for each thread.",
+        "End the thread in the teardown of the fixture that starts it.",
+    ),
+    _code(
+        "UND008",
+        "decision",
+        "what a cache learned was kept, or taken out silently",
+        "A cache gained entries. They were kept where the test changed nothing that an answer may depend on. They were "
+        "taken out again where it used patches, fakes, a temporary folder or a fixture of its own, or where that "
+        "cannot be known.",
+        "There is nothing to do. Clear it in a fixture where a test relies on that.",
+    ),
+    _code(
+        "UND009",
+        "decision",
+        "a library's own work on its object was kept",
+        "A library finishes its objects when they are first used: middleware that is built, a validator that is "
+        "compiled, settings that were read. Neither the test nor the code that holds the object assigns to that name, "
+        "so nobody but the library did it, and it was kept.",
+        "There is nothing to do. Use the object once in a session fixture.",
+    ),
+    _code(
         "UND020",
         "decision",
         "variable of the script was kept",

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from isolation_core._ambient import current_barrier, runner_barriers
 from isolation_core._baseline import Baseline, current_baseline, load_baseline, set_baseline, write_baseline
-from isolation_core._opening import Opening
+from isolation_core._opening import NO_TEST, Opening, TestFacts
 from isolation_core._own_context import OwnContext
 from isolation_core._watched import territory_of
 from isolation_core.barrier import Barrier
@@ -249,6 +249,7 @@ class RunnerSession:
         after_hooks: bool = False,
         untouched: bool = False,
         subject: object = None,
+        test: TestFacts = NO_TEST,
         **options: Any,
     ) -> Barrier:
         """Open a barrier inside those that are open; `close` leaves it.
@@ -265,13 +266,16 @@ class RunnerSession:
                 nothing that is watched. It saves one of the two comparisons of a test.
             subject: the test class or module whose set-up happens inside, if there is one: attributes
                 that the set-up sets on it are not findings.
+            test: the facts about the test inside, for the decisions of the undo policy.
             options: see `make`.
 
         Returns:
             The barrier.
         """
         barrier = self.make(scope, owner, **options)
-        self.enter(barrier, test_module=test_module, after_hooks=after_hooks, untouched=untouched, subject=subject)
+        self.enter(
+            barrier, test_module=test_module, after_hooks=after_hooks, untouched=untouched, subject=subject, test=test
+        )
         return barrier
 
     def enter(
@@ -282,13 +286,14 @@ class RunnerSession:
         after_hooks: bool = False,
         untouched: bool = False,
         subject: object = None,
+        test: TestFacts = NO_TEST,
     ) -> None:
         """Open a barrier that `make` returned; see `open`."""
         if not self._open:
             around = current_barrier()
             self._hooks_depth = BASELINE if around is None else around.depth_inside
         hooks_depth = self._hooks_depth if after_hooks else None
-        opening = Opening(test_module, hooks_depth, untouched, subject)
+        opening = Opening(test_module, hooks_depth, untouched, subject, test)
         self._run_for(barrier, partial(barrier.open, opening))
         self._open.append(barrier)
         runner_barriers.append(barrier)

@@ -17,6 +17,7 @@ from isolation_core.config import Settings, load_settings
 from isolation_core.errors import ConfigurationError
 from isolation_core.runner import RunnerSession
 from isolation_pytest._examples import isolate_examples
+from isolation_pytest._facts import ItemFacts
 from isolation_pytest._layers import Layers
 from isolation_pytest._marker import find_mistakes, read_marker
 from isolation_pytest._projects import Projects
@@ -98,6 +99,8 @@ class SessionIsolation:
         self._stirred = True
         self._parameters: list[tuple[pytest.Item, str]] = []
         self._strangers: bool | None = None
+        # The function-scoped fixtures of the current test.
+        self._fixtures: list[pytest.FixtureDef[Any]] = []
         update = bool(config.getoption("--isolation-baseline-update"))
         if update and settings.baseline is None:
             raise ConfigurationError(
@@ -126,7 +129,9 @@ class SessionIsolation:
             owner = node.nodeid or "session"
             return self._session.open(scope, owner, after_hooks=True, subject=subject, settings=settings)
         untouched = not self._stirred and not self._has_strangers()
-        return self._session.open(scope, item.nodeid, after_hooks=True, untouched=untouched, **self._options_of(item))
+        options = self._options_of(item)
+        test = ItemFacts(item, self._fixtures)
+        return self._session.open(scope, item.nodeid, after_hooks=True, untouched=untouched, test=test, **options)
 
     def _options_of(self, item: pytest.Item) -> dict[str, Any]:
         """Return what is special about the barriers of *item*: that of the test, and those of its examples."""
@@ -190,6 +195,8 @@ class SessionIsolation:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Remember whose fixtures are being set up."""
         self._item = item
+        # The test's facts keep the list of the one before.
+        self._fixtures = []
         if self._mistakes and item in self._mistakes:
             pytest.fail(self._mistakes[item], pytrace=False)
 
@@ -205,6 +212,7 @@ class SessionIsolation:
         with self._layers.setting_up(fixturedef, request, item):
             value = yield
         if scope == "function":
+            self._fixtures.append(fixturedef)
             return value
         self._stirred = True
         # A managed fixture has its value watched itself; what pytest's own fixtures hand out is pytest's.

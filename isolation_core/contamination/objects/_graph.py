@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
+from isolation_core.contamination._cpython import HAS_TAGS
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import is_runner_class, module_of
 from isolation_core.contamination._slot import Slot
@@ -68,9 +69,22 @@ class Node:
         created_in: the tracker's count of frames when the object was met; see `ObjectGraph.created_in`.
         cost: how far from a plain name its path is; a cheaper way replaces a dearer one.
         test_module: the module of tests to which alone it matters; None: all. See `ObjectGraph.test_modules`.
+        threaded: whether a thread was seen to work on it.
     """
 
-    __slots__ = ("cost", "created_in", "foreign", "key", "label", "parent", "states", "test_module", "users", "value")
+    __slots__ = (
+        "cost",
+        "created_in",
+        "foreign",
+        "key",
+        "label",
+        "parent",
+        "states",
+        "test_module",
+        "threaded",
+        "users",
+        "value",
+    )
 
     def __init__(
         self, value: Any, states: list[ObjectState], parent: ObjectState | None, key: Hashable, label: str
@@ -83,6 +97,7 @@ class Node:
         self.users = 1
         self.created_in = 0
         self.foreign = False
+        self.threaded = False
         self.test_module: str | None = None
         self.cost = 0 if parent is None or label else parent.node.cost + _step(parent)
 
@@ -140,6 +155,8 @@ class ObjectGraph:
         # All batches the tests of one module are concerned with at once, while none of them moves.
         self._sweep: tuple[str | None, Sweep] | None = None
         self.truncated = 0
+        # How often the namespace of a module or class was written to, and held the same afterwards.
+        self.touches = 0
         # Modules that no other module imports: those of the tests. A function in one of them
         # is changed by the tests beside it, if at all, so it is looked at with
         # them, and with all others when a wider frame ends; so is what only such
@@ -479,6 +496,9 @@ class ObjectGraph:
             found = tuple(state.diff(state.saved, now))
             if found or len(now) != len(state.saved):
                 self._unsettled.setdefault(id(state), (state, state.saved))
+            elif HAS_TAGS and isinstance(state, names.ModuleState | names.ClassState):
+                # Not where only names moved that are left out of the comparison, such as pytest's own.
+                self.touches += all(now.get(key, names) is value for key, value in state.saved.items())
             state.saved = now
             owned = self._libraries.owned
             for difference in found:
@@ -552,6 +572,63 @@ class ObjectGraph:
             # wait for the garbage collector.
             current.states = []
 
+    # -- for the undo policy -------------------------------------------------
+
+    def is_older(self, value: object, created_in: int) -> bool:
+        """Return whether *value* is watched since before *created_in*."""
+        node = self._nodes.get(id(value))
+        return node is not None and node.created_in < created_in
+
+    def mark_threaded(self, values: Iterable[int]) -> None:
+        """Remember that a thread works on the objects at the addresses *values*."""
+        for ident in values:
+            node = self._nodes.get(ident)
+            if node is not None:
+                node.threaded = True
+
+    def let_go(self, values: Iterable[int], states: Iterable[ObjectState], created_in: int) -> None:
+        """Hold nothing of the objects at the addresses *values* that were met since *created_in*.
+
+        Args:
+            values: the addresses.
+            states: the states that lead to them; `settle` watches again what is still there then.
+            created_in: see `ObjectGraph.created_in`.
+        """
+        found = (self._nodes.get(ident) for ident in values)
+        gone = [node for node in found if node is not None and node.created_in >= created_in]
+        if not gone:
+            return
+        idents = {id(node.value) for node in gone}
+        for node in gone:
+            del self._nodes[id(node.value)]
+        for node in gone:
+            for state in node.states:
+                for _, child in state.children(state.saved):
+                    inner = self._nodes.get(id(child))
+                    if inner is not None:
+                        self._release(inner)
+                self._unbatch(state)
+                self._unsettled.pop(id(state), None)
+            node.states = []
+        for state in states:
+            if any(id(child) in idents for _, child in state.children(state.saved)):
+                _, before = self._unsettled.get(id(state), (state, state.saved))
+                self._unsettled[id(state)] = (state, _without(before, idents))
+        self._write_batches()
+
+    def records_of(self, states: Iterable[ObjectState]) -> list[Any]:
+        """Return our own objects that hold what is in *states*."""
+        found: dict[int, Any] = {}
+        for state in states:
+            found[id(state.saved)] = state.saved
+            if id(state) in self._unsettled:
+                before = self._unsettled[id(state)][1]
+                found[id(before)] = before
+            batch = self._batch_of.get(id(state))
+            if isinstance(batch, Batch):
+                found[id(batch.referents)] = batch.referents
+        return list(found.values())
+
     def _unbatch(self, state: ObjectState) -> None:
         self._late.pop(id(state), None)
         batch = self._batch_of.pop(id(state), None)
@@ -564,3 +641,12 @@ class ObjectGraph:
             self._opaque.remove(state)
         elif state in self._abcs:
             self._abcs.remove(state)
+
+
+def _without(snapshot: Any, idents: set[int]) -> Any:
+    """Return *snapshot* without the objects at the addresses *idents*."""
+    if isinstance(snapshot, dict):
+        return {key: value for key, value in snapshot.items() if id(value) not in idents}
+    if isinstance(snapshot, tuple):
+        return tuple(value for value in snapshot if id(value) not in idents)
+    return snapshot

@@ -23,6 +23,8 @@ __all__ = [
     "ShallowClassState",
     "ShallowModuleState",
     "class_dict",
+    "dir_of_type",
+    "instance_dict",
     "is_lazy_attribute",
 ]
 
@@ -34,6 +36,16 @@ def class_dict(cls: type) -> dict[str, Any]:
     """Return the real namespace of *cls* (for reading only), whatever its metaclass says."""
     found: dict[str, Any] = gc.get_referents(_CLASS_PROXY.__get__(cls))[0]
     return found
+
+
+def instance_dict(value: object) -> dict[str, Any]:
+    """Return the attributes of *value* (for reading only), past any ``__getattribute__``; empty if it has none."""
+    for base in _TYPE_MRO.__get__(type(value)):
+        found = _CLASS_PROXY.__get__(base).get("__dict__")
+        if type(found) is types.GetSetDescriptorType:
+            space = found.__get__(value)
+            return space if type(space) is dict else {}
+    return {}
 
 
 class _NamesState(DictState):
@@ -297,6 +309,11 @@ class AttributesState(_NamesState):
         self._foreign = foreign
         self._namespace: dict[Any, Any] = getset.__get__(holder)
         super().__init__(holder)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the class is third-party."""
+        return self._foreign
 
     @property
     def targets(self) -> tuple[Any, ...]:

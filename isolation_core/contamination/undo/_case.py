@@ -23,11 +23,13 @@ class Case:
         entries: the changes.
         frame: the barrier.
         view: what is watched.
+        log: the steps the changes are made of.
     """
 
     entries: tuple[Entry, ...]
     frame: Frame
     view: View
+    log: tuple[Entry, ...] = ()
 
     def undecided(self) -> Iterator[Entry]:
         """Yield the changes that no rule has decided yet."""

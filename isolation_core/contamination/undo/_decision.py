@@ -17,6 +17,11 @@ CODE_OF: Final = {
     "counter": "UND002",
     "generator": "UND003",
     "fixture": "UND004",
+    "first use": "UND005",
+    "escaped": "UND006",
+    "thread": "UND007",
+    "cache": "UND008",
+    "capsule": "UND009",
     "script": "UND020",
     "library": "UND030",
     "library-lazy": "UND031",
@@ -34,12 +39,19 @@ class Decision:
         reason: why, as the end of a sentence.
         polluted: whether a kept change is damage that a report has to name: a value in use
             was replaced or removed and cannot be undone whole.
+        quiet: whether nothing is recorded either, because something of the kind was recorded before.
     """
 
     fate: Fate
     code: str
     reason: str
     polluted: bool = False
+    quiet: bool = False
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether there is a record of the change at all."""
+        return self.fate != "scope" and not self.quiet
 
     @classmethod
     def undone(cls, rule: str, reason: str) -> Decision:
@@ -47,9 +59,9 @@ class Decision:
         return cls("undone", CODE_OF[rule], reason)
 
     @classmethod
-    def kept(cls, rule: str, reason: str, *, polluted: bool = False) -> Decision:
+    def kept(cls, rule: str, reason: str, *, polluted: bool = False, quiet: bool = False) -> Decision:
         """Return the decision to keep something."""
-        return cls("kept", CODE_OF[rule], reason, polluted)
+        return cls("kept", CODE_OF[rule], reason, polluted, quiet)
 
     @classmethod
     def of_scope(cls, reason: str) -> Decision:

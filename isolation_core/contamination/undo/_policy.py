@@ -13,11 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from isolation_core.contamination.undo._caches import decide_caches
+from isolation_core.contamination.undo._capsules import keep_library_work
 from isolation_core.contamination.undo._case import Case
 from isolation_core.contamination.undo._counters import keep_counters, keep_generators
+from isolation_core.contamination.undo._first_use import decide_first_use
 from isolation_core.contamination.undo._libraries import ask_profiles
 from isolation_core.contamination.undo._scripts import keep_script
 from isolation_core.contamination.undo._set_ups import leave_to_scope
+from isolation_core.contamination.undo._threads import leave_to_threads
 
 __all__ = ["Rule", "decide"]
 
@@ -28,8 +32,12 @@ _RULES: Final[tuple[Rule, ...]] = (
     leave_to_scope,
     keep_script,
     ask_profiles,
+    leave_to_threads,
     keep_counters,
     keep_generators,
+    keep_library_work,
+    decide_first_use,
+    decide_caches,
 )
 
 

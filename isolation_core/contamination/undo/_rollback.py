@@ -37,6 +37,8 @@ def undo(
     would take the set-up of a live wide fixture back are kept, and belong to the
     frame that *protector* names from then on.
     """
+    # Changes of objects that were met inside are undone by the slot that leads to those objects.
+    log[position:] = [entry for entry in log[position:] if entry.slot.created_in < frame.number]
     tail = log[position:]
     if not tail:
         return []
@@ -45,7 +47,7 @@ def undo(
     protected = [(entry, wider) for entry in mine if restore and (wider := protector(entry, frame)) is not None]
     for entry, wider in protected:
         entry.decision = Decision.kept("fixture", f"a fixture of {wider.owner} has set it up and is in use")
-    decide(Case(tuple(entry for entry in mine if _concerns(frame, entry, ignored)), frame, view))
+    decide(Case(tuple(entry for entry in mine if _concerns(frame, entry, ignored)), frame, view, tuple(tail)))
     changes = apply(view, mine, frame, owner, restore=restore, ignored=ignored)
     earlier = {entry.slot for entry in log[:position]}
     left = _left_of(mine, owner, {id(entry): wider for entry, wider in protected})
@@ -61,8 +63,6 @@ def _net_of(tail: list[Entry], frame: Frame, *, restore: bool) -> tuple[dict[Slo
     expected: dict[Slot, Any] = {}
     for entry in tail:
         slot = entry.slot
-        if slot.created_in >= frame.number:
-            continue
         if entry.depth is not None and entry.depth < frame.depth:
             promoted.append(entry)
             if slot in net:
@@ -138,7 +138,7 @@ def apply(
         _write(
             view, [each for each in entries if not (each.stays or each.restored) and each.slot.label() not in view.kept]
         )
-    entries = [entry for entry in entries if entry.decision is None or entry.decision.fate != "scope"]
+    entries = [entry for entry in entries if entry.decision is None or entry.decision.is_recorded]
     shown, reloads = merge_reloads(entries, owner, frame.scope)
     return reloads + [
         entry.describe(owner=entry.owner or owner, scope=frame.scope)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from isolation_core._opening import NO_TEST, TestFacts
 from isolation_core._own_context import OwnContext
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import Territory
@@ -37,6 +38,8 @@ class Frame:
         restores: whether it puts back what moved.
         hooks_depth: depth of the owner of what the runner's hooks did before the frame opened:
             `BASELINE` is the process, which no test is blamed for. None: no hooks ran, or it is unknown.
+        test: the facts about the test that ends with it, if it is around one.
+        touches: how often namespaces had been written without a difference when it opened.
         own: the test class or module whose set-up happens in it, if there is one.
         deliver: takes what changed, when that is known.
         own_context: the context of the test that ends with the frame, if it is the widest frame in one.
@@ -56,6 +59,7 @@ class Frame:
         restores: bool = True,
         hooks_depth: int | None = None,
         own: object = None,
+        test: TestFacts = NO_TEST,
         deliver: Callable[[list[Change]], None],
     ) -> None:
         self.owner = owner
@@ -66,6 +70,8 @@ class Frame:
         self.restores = restores
         self.hooks_depth = hooks_depth
         self.own = own
+        self.test = test
+        self.touches = 0
         self.deliver = deliver
         self.scope = scope
         self.parent = parent

@@ -34,7 +34,8 @@ class ModuleSyntax:
     Attributes:
         counters: variables counted upward by a function that hands the number out.
         lazies: variables that a function assigns after checking whether they exist.
-        assigned: the last name of everything the module assigns to, anywhere.
+        assigned: the last name of everything the module assigns to or deletes, anywhere, and the names it
+            gives to ``setattr``.
     """
 
     counters: frozenset[Spelling] = field(default=frozenset())
@@ -81,9 +82,8 @@ def _read(source: str) -> ModuleSyntax:
             written = stores[function.name].union(*(stores[name] for name in called & stores.keys()))
             lazies |= asked & written
         lazies |= set(_asked_by_writing(function))
-    assigned = {
-        spelling[-1] for node in ast.walk(tree) for target in _targets(node) if (spelling := _spell(target)) is not None
-    }
+    assigned = {spelling[-1] for node in ast.walk(tree) for target in _targets(node) if (spelling := _spell(target))}
+    assigned |= {each[-1] for node in ast.walk(tree) if isinstance(node, ast.Call) for each in _stored_by_call(node)}
     return ModuleSyntax(frozenset(counters), frozenset(lazies), frozenset(assigned))
 
 
@@ -109,6 +109,8 @@ def _targets(node: ast.AST) -> Iterable[ast.expr]:
             yield from target.elts if isinstance(target, ast.Tuple | ast.List) else (target,)
     elif isinstance(node, ast.AugAssign | ast.NamedExpr) or (isinstance(node, ast.AnnAssign) and node.value):
         yield node.target
+    elif isinstance(node, ast.Delete):
+        yield from node.targets
     elif isinstance(node, ast.With | ast.AsyncWith):
         yield from (item.optional_vars for item in node.items if item.optional_vars is not None)
 
@@ -149,8 +151,8 @@ def _parameters(function: ast.AST) -> set[str]:
 
 def _stored_by_call(call: ast.Call) -> Iterator[Spelling]:
     name = _called(call)
-    if name in ("setattr", "__setattr__"):
-        for argument in call.args[:-1]:
+    if name in ("setattr", "delattr", "__setattr__"):
+        for argument in call.args:
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                 yield ("attribute", argument.value)
     elif name == "setdefault" and isinstance(call.func, ast.Attribute):

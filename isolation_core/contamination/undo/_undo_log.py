@@ -102,6 +102,7 @@ class Tracker:
                 if strangers:
                     join([frame, *strangers])
             frame.position = len(self._log)
+            frame.touches = 0 if self._view is None else self._view.graph.touches
             self._frames_opened += 1
             frame.number = self._frames_opened
             # The widest frame inside of a context of the test's own: it closes last in there.
