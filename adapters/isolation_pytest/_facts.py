@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import unittest
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -13,13 +15,9 @@ from isolation_core.contamination.undo._taint import taint_of
 
 __all__ = ["ItemFacts"]
 
-# Fixtures of pytest that change nothing an answer of the code under test may depend on.
-_HARMLESS: Final = frozenset(
-    {
-        "cache", "capfd", "capfdbinary", "caplog", "capsys", "capsysbinary", "doctest_namespace", "pytestconfig",
-        "record_property", "record_testsuite_property", "record_xml_attribute", "recwarn", "request", "subtests",
-    }
-)  # fmt: skip
+# Fixtures of libraries that change nothing an answer of the code under test may depend on.
+_HARMLESS: Final = ("_", "anyio_backend", "event_loop", "benchmark", "subtests")
+_SET_UPS: Final = ("_xunit_setup_method", "_xunit_setup_function")
 
 
 class ItemFacts(TestFacts):
@@ -43,15 +41,29 @@ class ItemFacts(TestFacts):
         yield getattr(self._item.stash, "_storage", None)
 
     def taint(self) -> str | None:
+        function = getattr(self._item, "function", None) or vars(self._item).get("obj")
+        arguments = _arguments_of(function)
         for fixturedef in self._fixtures:
-            if not _is_harmless(fixturedef):
+            if _is_tainting(fixturedef, arguments):
                 return f"the fixture {fixturedef.argname!r} was set up"
-        return taint_of(getattr(self._item, "function", None) or vars(self._item).get("obj"))
+        cls = getattr(self._item, "cls", None)
+        if isinstance(cls, type) and issubclass(cls, unittest.TestCase) and cls.setUp is not unittest.TestCase.setUp:
+            return "setUp ran"
+        return taint_of(function)
 
 
-def _is_harmless(fixturedef: pytest.FixtureDef[Any]) -> bool:
+def _arguments_of(function: Any) -> tuple[str, ...]:
+    code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _is_tainting(fixturedef: pytest.FixtureDef[Any], arguments: tuple[str, ...]) -> bool:
+    """Return whether a fixture may change what an answer depends on: one of the user, or one that the test asks for."""
     name = fixturedef.argname
     module = getattr(fixturedef.func, "__module__", None) or ""
     if module.startswith("_pytest."):
-        return name in _HARMLESS
-    return name.startswith(("_", "anyio_backend", "event_loop")) and is_library(module)
+        # Those that change something are words of `taint_of`, where the test asks for them.
+        return name.startswith(_SET_UPS)
+    if is_library(module):
+        return name in arguments and not name.startswith(_HARMLESS)
+    return True

@@ -14,7 +14,7 @@ _WORDS: Final = frozenset(
         "AsyncMock", "MagicMock", "Mock", "MonkeyPatch", "NamedTemporaryFile", "PropertyMock", "TemporaryDirectory",
         "chdir", "create_autospec", "delenv", "environ", "freeze_time", "mkdtemp", "mock", "mocker", "monkeypatch",
         "override_settings", "patch", "putenv", "requests_mock", "respx", "responses", "setattr", "setenv", "settings",
-        "tempfile", "time_machine", "travel",
+        "tempfile", "testdir", "pytester", "time_machine", "tmp_path", "tmpdir", "travel",
     }
 )  # fmt: skip
 _MOST: Final = 200
