@@ -24,7 +24,6 @@ from isolation_core.contamination._first_party import Territory, is_runner_class
 from isolation_core.contamination.objects._containers import WHOLE
 from isolation_core.contamination.objects._functions import CellState
 from isolation_core.contamination.objects._slot import ObjectSlot
-from isolation_core.contamination.probes._slot import ProbeSlot
 from isolation_core.contamination.undo._case import Case
 from isolation_core.contamination.undo._entries import Entry
 from isolation_core.contamination.undo._savepoint import Frame
@@ -207,10 +206,10 @@ def _records(case: Case) -> list[Any]:
 
 
 def _explained(case: Case) -> set[int]:
-    """Return the addresses of objects that a probe speaks of: it takes them back itself."""
+    """Return the addresses of objects that a probe or a profile takes back itself."""
     found: set[int] = set()
     for entry in case.entries:
-        if isinstance(entry.slot, ProbeSlot):
+        if not isinstance(entry.slot, ObjectSlot) and not entry.stays:
             todo, depth = [entry.after, entry.slot.key], 0
             while todo and depth < 4:
                 found.update(map(id, todo))
