@@ -8,18 +8,14 @@ and taken out again where it did, or where that cannot be known.
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
 import enum
-import fractions
 import gc
-import pathlib
 import re
-import uuid
 from collections import defaultdict
 from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination._first_party import module_of
 from isolation_core.contamination.objects import _namespaces as names
 from isolation_core.contamination.objects._caches import CacheState
 from isolation_core.contamination.objects._containers import ORDER, DictState
@@ -31,11 +27,14 @@ from isolation_core.contamination.undo._spelling import asks_first
 
 __all__ = ["decide_caches", "is_cache", "is_immutable"]
 
-_IMMUTABLE: Final = frozenset(
+_IMMUTABLE: Final = frozenset({bool, bytes, complex, float, int, range, re.Pattern, str, type(None), type(Ellipsis)})
+# By name: whoever uses none of them does not get them because of us.
+_IMMUTABLE_NAMES: Final = frozenset(
     {
-        bool, bytes, complex, dt.date, dt.datetime, dt.time, dt.timedelta, decimal.Decimal,
-        float, fractions.Fraction, int, pathlib.PosixPath, pathlib.PurePosixPath, pathlib.PureWindowsPath,
-        pathlib.WindowsPath, range, re.Pattern, str, type(None), type(Ellipsis), uuid.UUID,
+        ("datetime", "date"), ("datetime", "datetime"), ("datetime", "time"), ("datetime", "timedelta"),
+        ("decimal", "Decimal"), ("fractions", "Fraction"), ("pathlib", "PosixPath"), ("pathlib", "PurePosixPath"),
+        ("pathlib", "PureWindowsPath"), ("pathlib", "WindowsPath"), ("pathlib._local", "PosixPath"),
+        ("uuid", "UUID"),
     }
 )  # fmt: skip
 _PLAIN: Final[frozenset[type]] = frozenset({dict, list, set, tuple, frozenset})
@@ -87,7 +86,8 @@ def is_immutable(value: Any) -> bool:
     kind = type(value)
     if kind in (tuple, frozenset):
         return all(map(is_immutable, value))
-    return kind in _IMMUTABLE or issubclass(kind, enum.Enum)
+    named = (module_of(kind), type.__dict__["__name__"].__get__(kind)) in _IMMUTABLE_NAMES
+    return kind in _IMMUTABLE or named or issubclass(kind, enum.Enum)
 
 
 def _taint(case: Case, caches: list[Entry]) -> str | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextvars
 import gc
-import inspect
 import sys
 import threading
 import types
@@ -37,6 +36,7 @@ CAN_COUNT: Final = sys.implementation.name == "cpython" and getattr(sys, "_is_gi
 _MOST: Final = 5_000
 """Objects followed from the slots of one barrier, and as many from what ends with the test."""
 
+_IS_FUNCTION: Final = 1  # inspect.CO_OPTIMIZED
 _NEVER: Final[tuple[type, ...]] = (type, types.ModuleType, types.CodeType, types.BuiltinFunctionType)
 
 
@@ -166,7 +166,7 @@ def _locals_of(territory: Territory) -> Iterator[list[Any]]:
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__")
-        is_function = bool(frame.f_code.co_flags & inspect.CO_OPTIMIZED)
+        is_function = bool(frame.f_code.co_flags & _IS_FUNCTION)
         if is_function and isinstance(name, str) and territory.is_users(name, sys.modules.get(name)):
             variables = frame.f_locals
             yield list(variables.values())

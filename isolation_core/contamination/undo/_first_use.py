@@ -10,10 +10,8 @@ the object holds something dead or something of the test's own.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import io
-import socket
 import types
 from typing import Any, Final
 
@@ -117,11 +115,12 @@ def _is_suspicious(case: Case, value: Any) -> bool:
     module = module_of(kind)
     if module.startswith(_MOCKS) or (case.frame.test_module is not None and module == case.frame.test_module):
         return True
-    if isinstance(value, asyncio.BaseEventLoop):
-        return value.is_closed()
+    bases = {(module_of(base), base.__name__) for base in type.__dict__["__mro__"].__get__(kind)}
+    if ("asyncio.base_events", "BaseEventLoop") in bases:
+        return bool(value.is_closed())
     if kind in (io.FileIO, io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.StringIO, io.BytesIO):
         return bool(value.closed)
-    if issubclass(kind, socket.socket):
+    if ("socket", "socket") in bases:
         return bool(value.fileno() < 0)
     if case.frame.test_module is None or not case.view.modules.includes(module):
         return False
