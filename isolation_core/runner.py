@@ -25,9 +25,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from isolation_core._ambient import current_barrier, runner_barriers
+from isolation_core._backends import real_by_default
 from isolation_core._baseline import Baseline, current_baseline, load_baseline, set_baseline, write_baseline
 from isolation_core._opening import NO_TEST, Opening, TestFacts
-from isolation_core._own_context import OwnContext
+from isolation_core._own_context import OwnContext, can_switch
 from isolation_core._watched import territory_of
 from isolation_core.barrier import Barrier
 from isolation_core.config import Mode, Settings, current_settings
@@ -428,6 +429,24 @@ class RunnerSession:
     def leave_alone(self, names: Iterable[str]) -> None:
         """Never watch the modules called *names*: plugins of the runner keep their own state in them."""
         leave_to_runner(names)
+
+    def header(self, verbosity: int = 0) -> list[str]:
+        """Return the lines that a run may begin with: settings that do not count, servers that are started.
+
+        Args:
+            verbosity: below 0 only mistakes are named, above 0 also the mode and what is watched.
+        """
+        settings = self.settings
+        lines = []
+        if settings.unread is not None:
+            lines.append(f"isolation: settings come from {settings.source}; the table in {settings.unread} is not read")
+        if verbosity > 0:
+            packages = ", ".join(settings.packages) if settings.packages else "everything under the root folder"
+            switch = "" if can_switch() else "; context variables: put back one by one, for want of ctypes"
+            lines.append(f"isolation: mode {settings.mode}, first-party: {packages}{switch}")
+        if verbosity >= 0:
+            lines += real_by_default(settings)
+        return lines
 
     # -- what was found --------------------------------------------------------
 

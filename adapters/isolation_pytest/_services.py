@@ -91,7 +91,7 @@ def isolated_postgres_mock(mock_context: MockContext) -> PostgresDouble:
     It records, and answers from stubs, unless the configuration or ``ISOLATION_CORE_POSTGRES``
     says that the backend is a real server.
     """
-    from isolation_core._backends import choose_backend
+    from isolation_core.services import choose_backend
 
     decided = "postgres" in mock_context or choose_backend("postgres").pinned
     double: PostgresDouble = mock_context.service("postgres", **({} if decided else {"backend": "virtual"}))

@@ -10,8 +10,6 @@ from typing import Any, Final
 import pytest
 
 from isolation_core import isolation_barrier
-from isolation_core._backends import real_by_default
-from isolation_core._own_context import can_switch
 from isolation_core.barrier import Barrier
 from isolation_core.config import Settings, load_settings
 from isolation_core.errors import ConfigurationError
@@ -296,17 +294,8 @@ class SessionIsolation:
         self._findings.write(terminalreporter, complete=complete)
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
-        """Return one line with ``-v``, and always one about what the user has to know of settings and services."""
-        lines = []
-        if (unread := self.settings.unread) is not None:
-            lines.append(f"isolation: settings come from {self.settings.source}; the table in {unread} is not read")
-        if config.get_verbosity() >= 1:
-            packages = ", ".join(self.settings.packages) if self.settings.packages else "everything under rootdir"
-            switch = "" if can_switch() else "; context variables: put back one by one, for want of ctypes"
-            lines.append(f"isolation: mode {self.settings.mode}, first-party: {packages}{switch}")
-        if config.get_verbosity() >= 0:
-            lines += real_by_default(self.settings)
-        return lines
+        """Return what a reader has to know before the run; more of it with ``-v``, nothing with ``-q``."""
+        return self._session.header(config.get_verbosity())
 
     def pytest_unconfigure(self) -> None:
         """Give the journal of the process back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isolation_core._backends import BackendChoice, choose_backend
 from isolation_core.services._clients import client_class
 from isolation_core.services._clock import Clock, TimerHandle, VirtualClock
 from isolation_core.services._context import MockContext, current_context
@@ -47,6 +48,7 @@ from isolation_core.services._selectors import Selector, select
 from isolation_core.services._types import ServiceType
 
 __all__ = [
+    "BackendChoice",
     "ClientObject",
     "Clock",
     "FaultAction",
@@ -74,6 +76,7 @@ __all__ = [
     "VirtualClock",
     "answer",
     "cancel",
+    "choose_backend",
     "client_class",
     "commit_before_publish",
     "complex_service_interaction_mock",

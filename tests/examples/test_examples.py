@@ -62,7 +62,7 @@ def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
     foreign = ("PYTEST_", "PYTHONWARN", "ISOLATION_CORE_", "COV_", "CI", "BUILD_NUMBER")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
     command = [sys.executable, *args]
-    return subprocess.run(command, cwd=SUITE, env=ours, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=SUITE, env=ours, capture_output=True, text=True, timeout=600, check=False)
 
 
 def run_pytest(*args: str) -> subprocess.CompletedProcess[str]:
@@ -165,7 +165,7 @@ OWN_RUNNER = EXAMPLES / "own_runner"
 def run_own(*args: str) -> subprocess.CompletedProcess[str]:
     """Run one of the scripts of the runner of one's own, from another folder."""
     command = [sys.executable, str(OWN_RUNNER / args[0]), *args[1:]]
-    return subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_a_runner_of_ones_own() -> None:
