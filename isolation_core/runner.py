@@ -27,13 +27,15 @@ from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 from isolation_core._ambient import current_barrier, runner_barriers
 from isolation_core._backends import real_by_default
 from isolation_core._baseline import Baseline, current_baseline, load_baseline, set_baseline, write_baseline
-from isolation_core._opening import NO_TEST, Opening, TestFacts
+from isolation_core._opening import Opening
 from isolation_core._own_context import OwnContext, can_switch
+from isolation_core._test_facts import NO_TEST, TestFacts
 from isolation_core._watched import territory_of
 from isolation_core.barrier import Barrier
 from isolation_core.config import Mode, Settings, current_settings
-from isolation_core.contamination._first_party import absent_packages, leave_to_runner
+from isolation_core.contamination._first_party import absent_packages, is_library, leave_to_runner
 from isolation_core.contamination.objects._by_type import LEAF_TYPES
+from isolation_core.contamination.undo._taint import taint_of
 from isolation_core.contamination.undo._undo_log import BASELINE, get_tracker
 from isolation_core.errors import ConfigurationError
 from isolation_core.journal import Journal, get_journal, set_journal
@@ -41,7 +43,7 @@ from isolation_core.journal import Journal, get_journal, set_journal
 if TYPE_CHECKING:
     from isolation_core.reports import Style
 
-__all__ = ["RunnerSession"]
+__all__ = ["NO_TEST", "RunnerSession", "TestFacts", "is_library", "taint_of"]
 
 # unittest leaves frames of modules with this name out of tracebacks.
 __unittest = True

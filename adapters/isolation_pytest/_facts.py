@@ -9,9 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from isolation_core._opening import TestFacts
-from isolation_core.contamination._first_party import is_library
-from isolation_core.contamination.undo._taint import taint_of
+from isolation_core.runner import TestFacts, is_library, taint_of
 
 __all__ = ["ItemFacts"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import unittest
 from collections.abc import Iterable
 
-from isolation_core._opening import TestFacts
-from isolation_core.contamination.undo._taint import taint_of
+from isolation_core.runner import TestFacts, taint_of
 
 __all__ = ["CaseFacts"]
 
@@ -36,4 +35,4 @@ class CaseFacts(TestFacts):
             return "setUp ran"
         if issubclass(kind, plain) and kind.asyncSetUp is not plain.asyncSetUp:
             return "asyncSetUp ran"
-        return taint_of(getattr(kind, self._test._testMethodName, None))
+        return taint_of(getattr(kind, self._test.id().rpartition(".")[2], None))

@@ -14,8 +14,8 @@ import unittest
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
-from isolation_core._opening import NO_TEST, TestFacts
 from isolation_core.barrier import Barrier
+from isolation_core.runner import NO_TEST, TestFacts
 from isolation_unittest._barriers import SESSION, make_barrier, print_summary_at_exit
 from isolation_unittest._facts import CaseFacts
 from isolation_unittest._tasks import watch_tasks
@@ -88,7 +88,7 @@ def _isolated_run(run: Callable[..., Any]) -> Callable[..., Any]:
         barrier = make_barrier(self.id(), "function", self)
         setattr(self, _BARRIER, barrier)
         with SESSION.test_context(barrier.mode):
-            _enter(barrier, test=CaseFacts(self))
+            _enter(barrier, test=CaseFacts(self), test_module=type(self).__module__)
             try:
                 if barrier.mode != "off":
                     watch_tasks(self, barrier)
@@ -105,8 +105,8 @@ def _isolated_run(run: Callable[..., Any]) -> Callable[..., Any]:
     return isolated_run
 
 
-def _enter(barrier: Barrier, subject: object = None, test: TestFacts = NO_TEST) -> None:
-    SESSION.enter(barrier, subject=subject, test=test)
+def _enter(barrier: Barrier, subject: object = None, test: TestFacts = NO_TEST, test_module: str | None = None) -> None:
+    SESSION.enter(barrier, subject=subject, test=test, test_module=test_module)
     if barrier.mode != "off":
         print_summary_at_exit()
 

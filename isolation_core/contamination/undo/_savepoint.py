@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from isolation_core._opening import NO_TEST, TestFacts
 from isolation_core._own_context import OwnContext
+from isolation_core._test_facts import NO_TEST, TestFacts
 from isolation_core.contamination._difference import Difference
 from isolation_core.contamination._first_party import Territory
 from isolation_core.contamination.probes._probe import Probe
