@@ -22,6 +22,7 @@ __all__ = [
     "EVERY",
     "Territory",
     "absent_packages",
+    "flags_of",
     "home_of",
     "is_installed",
     "is_installed_class",
@@ -208,12 +209,21 @@ class Territory:
 _DICT_OF: Final = type.__dict__["__dict__"]
 
 
+_FLAGS_OF: Final = type.__dict__["__flags__"]
+
+
+def flags_of(kind: type) -> int:
+    """Return the flags of *kind*, without asking its metaclass, which may raise."""
+    found: int = _FLAGS_OF.__get__(kind)
+    return found
+
+
 def module_of(kind: type) -> str:
     """Return the module *kind* says it comes from, without asking its metaclass."""
     found = _DICT_OF.__get__(kind).get("__module__")
     if isinstance(found, str):
         return found
-    return "builtins" if not kind.__flags__ & (1 << 9) else ""
+    return "builtins" if not flags_of(kind) & (1 << 9) else ""
 
 
 def is_runner_class(kind: type) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 from isolation_core.contamination._cpython import HAS_TAGS
 from isolation_core.contamination._difference import Difference
-from isolation_core.contamination._first_party import is_runner_class, module_of
+from isolation_core.contamination._first_party import flags_of, is_runner_class, module_of
 from isolation_core.contamination._slot import Slot
 from isolation_core.contamination.libraries._state import LibraryState
 from isolation_core.contamination.libraries._watch import LibraryWatch
@@ -29,6 +29,7 @@ from isolation_core.contamination.objects._containers import ImmutableState, Obj
 from isolation_core.contamination.objects._functions import CellState, DispatchState, FunctionState
 from isolation_core.contamination.objects._opaque import BufferState, GeneratorState, MemoryFileState, RandomState
 from isolation_core.contamination.objects._slot import ObjectSlot, slot_of
+from isolation_core.journal import get_journal
 
 __all__ = ["Node", "ObjectGraph"]
 
@@ -197,7 +198,7 @@ class ObjectGraph:
     def add_foreign_class(self, label: str, cls: type) -> None:
         """Watch the namespace of a class the tests import."""
         # Static and immutable types cannot be assigned to: nothing to watch.
-        if cls.__flags__ & (1 << 8) or not cls.__flags__ & (1 << 9) or is_runner_class(cls):
+        if flags_of(cls) & (1 << 8) or not flags_of(cls) & (1 << 9) or is_runner_class(cls):
             return
         self._add_root(label, cls, [names.ShallowClassState(cls)])
 
@@ -289,6 +290,8 @@ class ObjectGraph:
         if not states:
             return
         if len(self._nodes) >= MAX_NODES:
+            if not self.truncated:
+                get_journal().record("truncated", what="the objects of your modules", limit=MAX_NODES)
             self.truncated += 1
             return
         node = self._enter(value, states, parent, key, label or self._own_label(value, kind))
@@ -323,7 +326,7 @@ class ObjectGraph:
         return []
 
     def _dissect_class(self, cls: type) -> list[ObjectState]:
-        if not self._is_first_party(module_of(cls)) or not cls.__flags__ & (1 << 9):
+        if not self._is_first_party(module_of(cls)) or not flags_of(cls) & (1 << 9):
             return []
         found: list[ObjectState] = [names.ClassState(cls)]
         if "_abc_impl" in names.class_dict(cls):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from isolation_core.contamination._cpython import HAS_TAGS, identical, tag_of
-from isolation_core.contamination._first_party import Territory
+from isolation_core.contamination._first_party import Territory, module_of
 from isolation_core.contamination.libraries._known import GlobalUnits, generation
 from isolation_core.contamination.objects._graph import ObjectGraph
 
@@ -147,7 +147,7 @@ def _imports_of(module: types.ModuleType) -> set[str]:
                 found.add(name)
         elif kind is types.FunctionType:
             found.update(_loaded_names(value.__code__))
-        elif issubclass(kind, type) and value.__dict__.get("__module__") == module.__name__:
+        elif issubclass(kind, type) and module_of(value) == module.__name__:
             for member in tuple(type.__dict__["__dict__"].__get__(value).values()):
                 if type(member) is types.FunctionType:
                     found.update(_loaded_names(member.__code__))
