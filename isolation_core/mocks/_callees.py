@@ -101,7 +101,8 @@ def dissect(raw: Any, cls: type[Any] | None) -> Callee:  # noqa: PLR0911 - one f
     if is_a(raw, property | functools.cached_property) or has_special(raw, "__set__") or has_special(raw, "__delete__"):
         return Callee(getter=getter)
     try:
-        bound = type(raw).__get__(raw, None, cls)
+        kind: Any = type(raw)
+        bound = kind.__get__(raw, None, cls)
     except Exception:
         return Callee(getter=getter)
     if callable(bound) and bound is not raw:
@@ -109,16 +110,17 @@ def dissect(raw: Any, cls: type[Any] | None) -> Callee:  # noqa: PLR0911 - one f
     return Callee(getter=getter)
 
 
-def _links(function: Any) -> Iterator[Any]:
-    """Yield *function* and what it wraps, outermost first."""
+def _links(outermost: Any) -> Iterator[Any]:
+    """Yield *outermost* and what it wraps."""
     seen: set[int] = set()
+    function: Any = outermost
     while function is not None and id(function) not in seen and len(seen) < 64:
         seen.add(id(function))
         yield function
         if is_a(function, functools.partial | functools.partialmethod):
-            function = function.func
+            function = getattr(function, "func")  # noqa: B009 - the checkers narrow it to a function
         elif is_a(function, MethodType | staticmethod | classmethod):
-            function = function.__func__
+            function = getattr(function, "__func__")  # noqa: B009 - likewise
         elif is_class(function) or is_mock(function):
             return
         else:

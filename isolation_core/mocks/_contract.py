@@ -69,7 +69,7 @@ class Member:
         variants: tuple[inspect.Signature, ...] = (),
     ) -> None:
         self.name = name
-        self.shape = shape
+        self.shape: Shape = shape
         self.signature = signature
         self.is_value = is_value
         self.variants = variants
@@ -254,7 +254,7 @@ class Contract:
         if shape is None:
             shape = after(annotation, scope, None)[0]
         if shape is None and overloads:
-            found = {after(declared(each)[1], scope, declared(each)[0])[0] for each in overloads}
+            found: set[Shape | None] = {after(declared(each)[1], scope, declared(each)[0])[0] for each in overloads}
             shape = found.pop() if len(found) == 1 else None
         known = self._profiled(name)
         if known is None and shape is None and name[:1] != "_" and is_a(raw, _METHODS):

@@ -46,6 +46,7 @@ class LoopTime(Protocol):
 
     def read(self) -> float:
         """Return the time of the loop."""
+        ...
 
     def enter(self) -> None:
         """Begin, or take part in, virtual time."""
@@ -58,6 +59,7 @@ class LoopTime(Protocol):
 
     def hold(self) -> contextlib.AbstractContextManager[None]:
         """Let time pass as usual while something outside of the loop is awaited."""
+        ...
 
 
 _trio_times: Final[WeakKeyDictionary[Any, _TrioTime]] = WeakKeyDictionary()

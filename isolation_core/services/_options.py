@@ -13,8 +13,8 @@ from isolation_core.errors import ConfigurationError
 __all__ = ["Options"]
 
 
-def _names(names: str) -> frozenset[str]:
-    return frozenset(names.split())
+def _names(names: str | frozenset[str]) -> frozenset[str]:
+    return frozenset(names.split()) if isinstance(names, str) else names
 
 
 @frozen
@@ -29,8 +29,8 @@ class Options:
     """
 
     function: str
-    modelled: frozenset[str] = field(default="", converter=_names)
-    harmless: frozenset[str] = field(default="", converter=_names)
+    modelled: frozenset[str] = field(default=frozenset(), converter=_names)
+    harmless: frozenset[str] = field(default=frozenset(), converter=_names)
     refused: Mapping[str, Any] = field(factory=dict)
 
     @property

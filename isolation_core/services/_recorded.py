@@ -45,7 +45,7 @@ class Recorded(ClientObject):
     def __setattr__(self, name: str, value: object) -> None:
         # The attributes of a client are its own business, and code may replace its methods.
         if isinstance(getattr(type(self), name, None), Operation):
-            self.__dict__.setdefault("_replaced", {})[name] = value
+            vars(self).setdefault("_replaced", {})[name] = value
         else:
             object.__setattr__(self, name, value)
 

@@ -207,7 +207,8 @@ def test_words_move_with_what_they_show() -> None:
         return kept
 
     kept: object = 1
-    (cell,) = sample.__closure__ or ()
+    cells: Any = sample.__closure__
+    cell = cells[0]
     counter = itertools.count()
     views = [words_of(sample, FUNCTION_WORDS), words_of(cell, CELL_WORDS), words_of(counter, COUNTER_WORDS)]
     seen = [bytes(view) for view in views]

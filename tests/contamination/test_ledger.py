@@ -250,9 +250,10 @@ def test_nothing_is_found_where_nothing_happened(app: Any) -> None:
 
 def test_warnings_that_were_shown_are_no_finding(app: Any) -> None:
     """What the interpreter writes into the ``__warningregistry__`` of a module while tests warn is not reported."""
-    app.__warningregistry__ = {"version": 1}
+    registry: dict[Any, Any] = {"version": 1}
+    app.__warningregistry__ = registry
     ledger = watch(app)
-    app.__warningregistry__.update({"version": 2, ("text", UserWarning, 3): True})
+    registry.update({"version": 2, ("text", UserWarning, 3): True})
     assert ledger.moved() == []
 
 

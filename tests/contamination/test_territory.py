@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_a_library_may_rename_the_home_of_its_classes() -> None:
 @pytest.mark.parametrize("origin", ["debugpy.adapter", "_pytest.config", "coverage", "anyio.pytest_plugin"])
 def test_objects_of_runners_and_debuggers_are_never_touched(origin: str) -> None:
     """A debugger's object that first-party code holds keeps what a test has the debugger do to it."""
-    tool = type("Tool", (), {"__module__": origin})()
+    tool: Any = type("Tool", (), {"__module__": origin})()
     module = types.ModuleType("app_with_a_debugger")
     module.tool = tool  # type: ignore[attr-defined]
     sys.modules["app_with_a_debugger"] = module

@@ -2,6 +2,10 @@
 # mypy: disable-error-code="empty-body,attr-defined,arg-type,no-untyped-def,call-arg,misc,type-arg,valid-type"
 """The result of a call of a specified member is read from the object, whatever kind it is."""
 
+# The mistakes here are made on purpose: a specified mock has to refuse at run time what the checker refuses.
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportInvalidTypeForm=false
+# pyright: reportInconsistentOverload=false, reportFunctionMemberAccess=false
+
 from __future__ import annotations
 
 import abc

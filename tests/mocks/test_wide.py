@@ -50,7 +50,8 @@ def client() -> Any:
     """Make a mock in a registry around the barriers of the test, with one call of its owner."""
     with MockRegistry("wide") as registry:
         registry.opened_in = None
-        mock = registry.create(Client, **{"get.return_value": 1})
+        configured: dict[str, Any] = {"get.return_value": 1}
+        mock = registry.create(Client, **configured)
         run(mock.get("by its owner"))
         yield mock
 

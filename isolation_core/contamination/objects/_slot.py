@@ -103,7 +103,7 @@ class LibrarySlot(ObjectSlot):
     """One key of one unit of a library."""
 
     __slots__ = ()
-    holder: LibraryState
+    holder: LibraryState  # pyright: ignore[reportIncompatibleVariableOverride]  # set once, by the constructor
 
     @property
     def code(self) -> str:

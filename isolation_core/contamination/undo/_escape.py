@@ -108,6 +108,7 @@ class Units:
         self._follow(mortal, members, _MOST)
         # Ours: the table of this object.
         inner = Counter(self._members.keys())
+        values: list[Any] = []
         for values in (*_locals_of(case.view.territory), _values_of_context(case.frame)):
             self._follow(values, members, _MOST)
             inner.update(map(id, values))

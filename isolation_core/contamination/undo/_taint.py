@@ -46,8 +46,8 @@ def _codes_of(function: Any) -> Iterator[types.CodeType]:
             todo += [each for cell in current.__closure__ or () for each in gc.get_referents(cell)]
             todo += [current.__dict__.get("__wrapped__")]
             todo += _named(current.__code__, current.__globals__)
-            current = current.__code__
-        if type(current) is types.CodeType:
+            todo.append(current.__code__)
+        elif isinstance(current, types.CodeType):
             yield current
             todo += [constant for constant in current.co_consts if type(constant) is types.CodeType]
 

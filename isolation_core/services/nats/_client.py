@@ -457,7 +457,8 @@ class Connection(ClientObject):
             )
         subscription = self._subscribe(subject, queue, cb)
         subscription._max = max_msgs
-        subscription._limits = pending_msgs_limit, pending_bytes_limit
+        limits: Any = (pending_msgs_limit, pending_bytes_limit)
+        subscription._limits = limits
         return subscription
 
     def _subscribe(self, subject: str, queue: str = "", cb: Callback | None = None) -> Subscription:

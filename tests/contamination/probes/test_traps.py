@@ -606,7 +606,7 @@ def test_a_variable_is_named_by_the_module_that_has_it(monkeypatch: pytest.Monke
     vars(module).update(USER=user, TENANT=tenant)
     assert probe.describe(user) == "shop_context.USER"
     assert probe.describe(tenant) == "shop_context.TENANT (ContextVar 'tenant_id')"
-    del module.USER
+    del vars(module)["USER"]
     assert probe.describe(user) == "ContextVar('USER')"
 
 

@@ -157,8 +157,9 @@ async def test_hooks_and_classes_of_the_user_work_in_pools(postgres: PostgresDou
     from asyncpg.connection import connect  # type: ignore[import-untyped]
 
     class Mine(asyncpg.Connection):  # type: ignore[misc]  # untyped
-        async def fetchval(self, query: str) -> Any:
-            return await super().fetchval(query) + 1
+        async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+            found: Any = await super().fetchval(query, *args, **options)
+            return found + 1
 
         def hello(self) -> str:
             return "hello"
