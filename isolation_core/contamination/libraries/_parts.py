@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from operator import is_
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from isolation_core.contamination._difference import MISSING, is_same_value
 from isolation_core.contamination._rendering import bounded_repr
@@ -45,7 +45,12 @@ class Part(ABC):
 
     Args:
         label: text that leads to it, pasteable into Python.
+
+    Attributes:
+        leads: whether its values are objects to look into, not copies.
     """
+
+    leads: ClassVar[bool] = False
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -186,6 +191,8 @@ class Attributes(Part):
         copies: whether the library replaces containers by changed copies, so that their identity says nothing.
     """
 
+    leads = True
+
     def __init__(
         self,
         label: str,
@@ -302,6 +309,8 @@ class Content(Part):
         find: returns it now.
         depth: how many levels of containers inside of it are followed.
     """
+
+    leads = True
 
     def __init__(self, label: str, find: Callable[[], Any], depth: int) -> None:
         super().__init__(label)

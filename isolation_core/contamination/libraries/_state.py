@@ -109,8 +109,8 @@ class LibraryState(ObjectState):
         )
 
     def children(self, snapshot: Any) -> Iterable[tuple[Hashable, Any]]:
-        for index, table in enumerate(snapshot):
-            for key, value in table.items():
+        for index, (part, table) in enumerate(zip(self.parts, snapshot, strict=True)):
+            for key, value in table.items() if part.leads else ():
                 # The containers are part of this state.
                 if not issubclass(type(value), (dict, list, set, deque, tuple, frozenset)):
                     yield (index, key), value

@@ -69,6 +69,7 @@ _DATA_MODULES: Final = frozenset(
 )  # fmt: skip
 
 _DICT_OF: Final = type.__dict__["__dict__"]
+_MODULE_OF: Final[Any] = type.__dict__["__module__"]
 _QUALNAME_OF: Final[Any] = type.__dict__["__qualname__"]
 _MRO_OF: Final = type.__dict__["__mro__"]
 _NAMESPACE: Final = types.SimpleNamespace.__dict__["__dict__"]
@@ -104,7 +105,11 @@ class Anatomy:
 
     def _ask_profiles(self, mro: Iterable[type]) -> tuple[Dissect | None, bool] | None:
         """Return what the profiles of libraries say of a class with these bases, if they say something."""
-        bases = [(module_of(base), _QUALNAME_OF.__get__(base)) for base in mro]
+        # Classes written in C have their module in their name, and not in their namespace.
+        bases = [
+            (module_of(base) if base.__flags__ & (1 << 9) else _MODULE_OF.__get__(base), _QUALNAME_OF.__get__(base))
+            for base in mro
+        ]
         bases = [each for each in bases if not self._is_first_party(each[0])]
         found = unit_for(bases)
         if found is not None:
