@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from operator import is_
+from threading import get_ident
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
@@ -340,7 +341,7 @@ class Content(Part):
 
 
 class Value(Part):
-    """One value that is read and set by calls.
+    """One value that is read and set by calls, in the thread it was met in.
 
     Args:
         label: text that names it.
@@ -360,9 +361,14 @@ class Value(Part):
         self._read = read
         self._write = write
         self._same = same
+        # Many such values are of one thread: what others have is another value, not a changed one.
+        self._thread = get_ident()
+        self._last: dict[Key, Any] = {}
 
     def read(self) -> dict[Key, Any]:
-        return {(): self._read()}
+        if get_ident() == self._thread:
+            self._last = {(): self._read()}
+        return self._last
 
     def put(self, values: Mapping[Key, Any]) -> None:
         for value in values.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+import threading
 import types
 from collections import defaultdict
 from collections.abc import Iterator
@@ -151,3 +152,33 @@ def test_nested_barriers_put_back_what_each_of_them_did(library: Any) -> None:
     assert library.options["a"] == 1
     assert len(inner.changes) == 2
     assert [change.path for change in outer.changes] == ["toylib.options['a']"]
+
+
+def test_a_value_of_another_thread_is_not_a_change(library: Any) -> None:
+    """State that each thread has of its own is compared in the thread it was met in."""
+    library.local = threading.local()
+    library.local.level = 1
+    place = value(
+        "toylib:local",
+        ".level",
+        lambda local: getattr(local, "level", None),
+        lambda local, new: setattr(local, "level", new),
+    )
+    register_library_profile(Profile("toylib", [Unit("local", [place])]))
+    changes: list[Any] = []
+
+    def elsewhere() -> None:
+        with isolation_barrier(packages=["nothing"]) as inner:
+            pass
+        changes.extend(inner.changes)
+
+    with isolation_barrier(packages=["nothing"]) as around:
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    assert changes == []
+    assert around.changes == ()
+    with isolation_barrier(packages=["nothing"]) as around:
+        library.local.level = 2
+    assert library.local.level == 1
+    assert [change.path for change in around.changes] == ["toylib.local.level"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import get_ident
 from typing import Any
 
 from isolation_core.contamination._difference import MISSING
@@ -17,6 +18,8 @@ class Scopes(Part):
     def __init__(self, label: str, find: Callable[[], Any]) -> None:
         super().__init__("sentry_sdk")
         self._find = find
+        self._thread = get_ident()
+        self._seen: dict[Key, Any] = {}
 
     def _scopes(self) -> dict[str, Any]:
         module = self._find()
@@ -28,6 +31,12 @@ class Scopes(Part):
         return {name: scope for name, scope in found.items() if scope is not None}
 
     def read(self) -> dict[Key, Any]:
+        # Two of the three belong to this thread.
+        if get_ident() == self._thread:
+            self._seen = self._now()
+        return self._seen
+
+    def _now(self) -> dict[Key, Any]:
         found: dict[Key, Any] = {}
         for name, scope in self._scopes().items():
             table = {slot: each for slot in _slots_of(scope) if (each := getattr(scope, slot, MISSING)) is not MISSING}

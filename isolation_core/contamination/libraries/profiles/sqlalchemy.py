@@ -7,6 +7,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Mapping
+from threading import get_ident
 from typing import Any
 
 from isolation_core.contamination._difference import MISSING
@@ -118,10 +119,14 @@ class ScopedSession(Part):
     def __init__(self, label: str, find: Callable[[], Any]) -> None:
         super().__init__(label)
         self._find = find
+        self._thread = get_ident()
+        self._seen: dict[Key, Any] = {}
 
     def read(self) -> dict[Key, Any]:
-        registry = self._find().registry
-        return {("session",): registry()} if registry.has() else {}
+        if get_ident() == self._thread:
+            registry = self._find().registry
+            self._seen = {("session",): registry()} if registry.has() else {}
+        return self._seen
 
     def put(self, values: Mapping[Key, Any]) -> None:
         scoped = self._find()
