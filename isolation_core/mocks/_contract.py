@@ -263,8 +263,9 @@ class Contract:
         if overloads and is_dummy(function):
             found_signatures = [signature_of(each, skip_first=callee.skip) for each in overloads]
             variants = tuple(each for each in found_signatures if each is not None)
+        chosen: Any = known or shape or "sync"  # a Shape; one checker loses its type, the other knows it
         return Member(
-            name, known or shape or "sync", None if variants else signature_of(function, skip_first=callee.skip),
+            name, chosen, None if variants else signature_of(function, skip_first=callee.skip),
             variants=variants,
         )  # fmt: skip
 
