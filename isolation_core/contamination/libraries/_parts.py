@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from operator import is_
@@ -137,10 +137,12 @@ def _write(container: Any, step: Hashable, value: Any) -> None:
     kind = type(container)
     if step is not WHOLE:
         if issubclass(kind, dict):
+            # An OrderedDict keeps its order beside the dict.
+            base: type[dict[Any, Any]] = OrderedDict if issubclass(kind, OrderedDict) else dict
             if value is MISSING:
-                dict.pop(container, step, None)
+                base.pop(container, step, None)
             else:
-                dict.__setitem__(container, step, value)
+                base.__setitem__(container, step, value)
         elif value is not MISSING:
             container[step] = value
     elif value is MISSING:

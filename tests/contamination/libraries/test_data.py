@@ -201,3 +201,125 @@ def test_hypothesis(check: Check) -> None:
         assert settings().max_examples == examples
 
     check(pollute, victim, victim, named=r"hypothesis\._settings\.settings\._current_profile")
+
+
+def test_xml(own: Own, check: Check) -> None:
+    """Attributes, text and children of elements, at any depth."""
+    import xml.etree.ElementTree as ET
+
+    module = own("import xml.etree.ElementTree as ET\nROOT = ET.fromstring('<root><a k=\"v\">text</a></root>')\n")
+    child = module.ROOT[0]
+
+    def unchanged() -> None:
+        assert ET.tostring(module.ROOT) == b'<root><a k="v">text</a></root>'
+        assert module.ROOT[0] is child
+
+    def pollute() -> None:
+        child.set("k", "other")
+        child.text = "other"
+        ET.SubElement(child, "b")
+        module.ROOT.insert(0, ET.Element("first"))
+
+    check(pollute, unchanged, unchanged, named=r"own_app\.ROOT")
+
+
+def test_fakeredis(check: Check) -> None:
+    """Data of servers that clients share is put back in silence, also that of a server used for the first time."""
+    fakeredis = pytest.importorskip("fakeredis")
+    before = fakeredis.FakeRedis(host="known", port=1)
+    before.set("kept", "1")
+    before.rpush("list", "a")
+
+    def victim() -> None:
+        assert fakeredis.FakeRedis(host="new", port=1).get("k") is None
+        assert before.get("kept") == b"1" and before.lrange("list", 0, -1) == [b"a"]
+
+    def pollute() -> None:
+        fakeredis.FakeRedis(host="new", port=1).set("k", 1)
+        before.delete("kept")
+        before.rpush("list", "b")
+
+    check(pollute, victim, victim, named=r"fakeredis\.FakeServer\._servers_map")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_sentry(check: Check) -> None:
+    """A client and what is set on scopes; scopes that are only made are no change."""
+    sentry_sdk = pytest.importorskip("sentry_sdk")
+
+    def pollute() -> None:
+        sentry_sdk.init(dsn="http://k@localhost/1", default_integrations=False, transport=lambda event: None)
+        sentry_sdk.set_tag("a", "b")
+        sentry_sdk.get_current_scope().set_extra("e", 1)
+
+    def victim() -> None:
+        assert not sentry_sdk.is_initialized()
+        assert "a" not in sentry_sdk.get_isolation_scope()._tags
+        assert not sentry_sdk.get_current_scope()._extras
+
+    check(pollute, victim, sentry_sdk.get_current_scope, named=r"sentry_sdk\.get_global_scope\(\)\.client")
+
+
+def test_prometheus(own: Own, check: Check) -> None:
+    """Values of metrics, and the labels they were asked for; a child that is held goes on from nothing."""
+    pytest.importorskip("prometheus_client")
+    module = own(
+        "from prometheus_client import CollectorRegistry, Counter, Histogram\nR = CollectorRegistry()\n"
+        "C = Counter('c', 'd', registry=R)\nL = Counter('l', 'd', ['who'], registry=R)\n"
+        "H = Histogram('h', 'd', registry=R)\n"
+    )
+
+    def pollute() -> None:
+        module.C.inc()
+        module.L.labels("a").inc()
+        module.H.observe(1)
+
+    def victim() -> None:
+        read = module.R.get_sample_value
+        assert (read("c_total"), read("l_total", {"who": "a"}), read("h_count")) == (0, None, 0)
+
+    check(pollute, victim, victim, named=r"own_app\.L\.labels")
+
+
+def test_requests(own: Own, check: Check) -> None:
+    """Headers, cookies, adapters and attributes of a session."""
+    requests = pytest.importorskip("requests")
+    session: Any = own("import requests\nS = requests.Session()").S
+
+    def clean() -> None:
+        assert "Authorization" not in session.headers and not list(session.cookies)
+        assert session.auth is None and list(session.adapters) == ["https://", "http://"]
+
+    def pollute() -> None:
+        session.headers["Authorization"] = "x"
+        session.cookies.set("a", "b")
+        session.auth = ("a", "b")
+        session.mount("http://x", requests.adapters.HTTPAdapter())
+
+    def uses() -> None:
+        session.prepare_request(requests.Request("GET", "http://x/"))
+
+    check(pollute, clean, clean, uses, named=r"own_app\.S\.cookies\['a'\]")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_celery(own: Own, check: Check) -> None:
+    """Configuration set before and after it is read for the first time; reading it is no change."""
+    pytest.importorskip("celery")
+    source = (
+        "from celery import Celery\napp = Celery('own_app', broker='memory://', backend='cache+memory://')\n\n\n"
+        "@app.task\ndef add(a, b):\n    return a + b\n"
+    )
+    module = own(source)
+
+    def victim() -> None:
+        assert module.app.conf.task_always_eager is False
+
+    def pollute() -> None:
+        module.app.conf.task_always_eager = True
+        assert module.add.delay(1, 2).get() == 3
+
+    def uses() -> None:
+        assert module.add.s(1, 2).apply().get() == 3
+
+    check(pollute, victim, victim, uses, named=r"own_app\.app\.conf\['task_always_eager'\]")
