@@ -100,7 +100,10 @@ class Layers:
         as late, when its parameter changes; so that is wrapped as well.
         """
         scope = fixturedef.scope
-        if scope == "package" and request.node is not _node(scope, item):
+        if scope == "class" and _node(scope, item) is None:
+            # For a test outside of any class it is made and torn down with that test.
+            scope = "function"
+        elif scope == "package" and request.node is not _node(scope, item):
             # It lives as long as the package its fixture is defined in, or the session where that is none.
             scope = "session"
         rank = _RANK[scope]

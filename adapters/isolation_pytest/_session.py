@@ -19,7 +19,7 @@ from isolation_pytest._facts import ItemFacts
 from isolation_pytest._layers import Layers
 from isolation_pytest._marker import find_mistakes, read_marker
 from isolation_pytest._projects import Projects
-from isolation_pytest._summary import Findings
+from isolation_pytest._summary import Findings, is_verdict
 
 __all__ = ["SessionIsolation", "start"]
 
@@ -279,6 +279,13 @@ class SessionIsolation:
         """Close what is still open when the session ends, however it ends."""
         try:
             return (yield)
+        except Exception as error:
+            # A run that was interrupted tears down here, where no test is left to fail: the summary tells.
+            if not is_verdict(error):
+                raise
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return None
         finally:
             self._session.close_all()
             self._findings.hand_over()

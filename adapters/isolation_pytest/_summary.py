@@ -11,7 +11,7 @@ from isolation_core.errors import ContaminationError
 from isolation_core.reports import Style
 from isolation_core.runner import RunnerSession
 
-__all__ = ["Findings"]
+__all__ = ["Findings", "is_verdict"]
 
 _MARKUP: Final[dict[str, dict[str, bool]]] = {
     "owner": {"bold": True},
@@ -46,13 +46,15 @@ class Findings:
 
     def note_failure(self, report: pytest.TestReport, item: pytest.Item, excinfo: Any) -> None:
         """Note in the journal that a test failed, and print beneath the failure which findings may be the reason."""
+        self._noted.add((report.nodeid, report.when))
+        if is_verdict(excinfo.value):
+            return
         candidates: tuple[Candidate, ...] = ()
         if self._session.journal.finding_count:
             candidates = find_candidates(self._session.journal, self._facts(report, item, excinfo))
             if lines := render_candidates(candidates):
                 report.sections.append(("isolation", "\n".join(lines)))
         found = [candidate.as_fields() for candidate in candidates]
-        self._noted.add((report.nodeid, report.when))
         self._session.journal.record("failure", test=report.nodeid, candidates=found)
 
     def note_other_failure(self, report: pytest.TestReport) -> None:
@@ -127,6 +129,13 @@ class Findings:
         reporter.section("isolation")
         for line in lines:
             reporter.line(line)
+
+
+def is_verdict(error: BaseException) -> bool:
+    """Return whether *error* says only what barriers found: the test itself did not fail."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_verdict, error.exceptions))
+    return isinstance(error, ContaminationError)
 
 
 def _style(writer: Any) -> Style | None:

@@ -336,3 +336,101 @@ def test_managed_fixtures_keep_their_wide_set_up(pytester: pytest.Pytester) -> N
     )
     result = pytester.run(sys.executable, "run.py")
     assert result.ret == 0
+
+
+def test_what_a_set_up_makes_and_its_teardown_drops_is_no_finding(late: pytest.Pytester) -> None:
+    """An object made by a late set-up, with an import in the middle, may change until its teardown drops it."""
+    text = passes(
+        late,
+        """
+        import app, pytest
+        class Engine:
+            def __init__(self):
+                self.pool, self.options = [1], {}
+        @pytest.fixture(scope="session")
+        def engine():
+            app.engine = Engine()
+            import late
+            app.engine.calls = []
+            app.engine.options["a"] = 1
+            yield app.engine
+            app.engine.pool = []
+            del app.engine
+        def test_asks_late(request):
+            request.getfixturevalue("engine")
+        def test_next(engine):
+            assert engine.options == {"a": 1}
+        """,
+        "--isolation=strict",
+    )
+    assert "= isolation =" not in text
+
+
+def test_a_warnings_filter_of_a_late_set_up_ends_with_the_test_under_pytest(late: pytest.Pytester) -> None:
+    """The runner itself takes the filters of a test back, which is no finding of the session."""
+    text = passes(
+        late,
+        """
+        import warnings, pytest
+        @pytest.fixture(scope="session")
+        def quiet():
+            warnings.filterwarnings("ignore", "nothing")
+        def test_asks_late(request):
+            request.getfixturevalue("quiet")
+        def test_next():
+            pass
+        """,
+        "--isolation=strict",
+    )
+    assert "= isolation =" not in text
+
+
+def test_a_class_fixture_outside_of_classes_belongs_to_its_test(late: pytest.Pytester) -> None:
+    """It is made for each test outside of a class, so what it leaves behind is put back with the test."""
+    text = passes(
+        late,
+        """
+        import app, pytest
+        @pytest.fixture(scope="class")
+        def tenant():
+            app.DB["TENANT"] = "x"
+        def test_asks(tenant):
+            assert app.DB["TENANT"] == "x"
+        def test_next():
+            assert app.DB == {"NAME": "real"}
+        """,
+    )
+    assert "test_it.py::test_asks" in text
+
+
+def test_strict_mode_ends_an_interrupted_run_as_pytest_does(late: pytest.Pytester) -> None:
+    """Ctrl-C in the middle of a set-up: the summary tells what is left behind, and pytest says interrupted."""
+    late.makepyfile(
+        test_it="""
+        import app, pytest
+        @pytest.fixture(scope="session")
+        def wide():
+            app.DB["NAME"] = "test"
+            raise KeyboardInterrupt
+        def test_asks(request):
+            request.getfixturevalue("wide")
+        """
+    )
+    result = late.runpytest_subprocess("--disable-plugin-autoload", "-p", "isolation", "--isolation=strict")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "app.DB['NAME']: 'real' -> 'test', put back" in result.stdout.str()
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_a_verdict_of_strict_mode_is_not_explained_by_another_finding(late: pytest.Pytester) -> None:
+    """A test that fails for nothing but what it left behind gets no hint at who may have broken it."""
+    late.makepyfile(
+        test_it="""
+        import app
+        def test_one(): app.DB["NAME"] = "one"
+        def test_two(): app.DB["NAME"] = "two"
+        """
+    )
+    result = late.runpytest_subprocess("--disable-plugin-autoload", "-p", "isolation", "--isolation=strict")
+    result.assert_outcomes(passed=2, errors=2)
+    assert "may pass only after" not in result.stdout.str()

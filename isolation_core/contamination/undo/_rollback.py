@@ -49,9 +49,10 @@ def undo(
         entry.decision = Decision.kept("fixture", f"a fixture of {wider.owner} has set it up and is in use")
     decide(Case(tuple(entry for entry in mine if _concerns(frame, entry, ignored)), frame, view, tuple(tail)))
     changes = apply(view, mine, frame, owner, restore=restore, ignored=ignored)
-    earlier = {entry.slot for entry in log[:position]}
     left = _left_of(mine, owner, {id(entry): wider for entry, wider in protected})
-    kept = [entry for entry in (*promoted, *left) if entry.depth != BASELINE or entry.slot in earlier]
+    # What the process did matters to a wider frame where one of its own steps came before.
+    others = {entry.slot for entry in (*log[:position], *promoted, *left) if entry.depth != BASELINE}
+    kept = [entry for entry in (*promoted, *left) if entry.depth != BASELINE or entry.slot in others]
     log[position:] = kept if frame.parent is not None else []
     return changes
 

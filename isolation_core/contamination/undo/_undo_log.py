@@ -312,11 +312,15 @@ class Tracker:
             depth = self._promotions.depth(self._open[-1] if self._open else None)
             if depth is None:
                 depth = hooks
-        view.graph.created_in = self._frames_opened if depth is None else 0
+        view.graph.created_in = self._frames_opened if depth is None else self._number_at(depth)
         view.find_modules(entering=entering)
         view.compare(test_module, lambda slot, difference: self._append(slot, difference, depth))
         if settle:
             view.graph.settle()
+
+    def _number_at(self, depth: int) -> int:
+        """Return the number of the frame open at *depth*: what a set-up of its scope makes was made inside of it."""
+        return min((frame.number for frame in self._open if frame.depth == depth), default=0)
 
     def _append(self, slot: Slot, difference: Difference, depth: int | None) -> None:
         if depth == BASELINE and slot.tells_imports:
