@@ -350,6 +350,7 @@ class Value(Part):
         read: returns it; atoms and tuples of atoms are compared by value, everything else by identity.
         write: sets it.
         same: compares two values, where identity is not what counts.
+        fresh: whether each read makes a new object.
     """
 
     def __init__(
@@ -358,8 +359,11 @@ class Value(Part):
         read: Callable[[], Any],
         write: Callable[[Any], object],
         same: Callable[[Any, Any], bool] | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
         super().__init__(label)
+        self._fresh = fresh
         self._read = read
         self._write = write
         self._same = same
@@ -375,6 +379,9 @@ class Value(Part):
     def put(self, values: Mapping[Key, Any]) -> None:
         for value in values.values():
             self._write(value)
+
+    def guard(self) -> Guard | None:
+        return None if self._fresh else Guard(objects=(lambda: (self._read(),),))
 
     def agrees(self, one: Any, other: Any) -> bool:
         return same_value(one, other) if self._same is None else one is other or self._same(one, other)

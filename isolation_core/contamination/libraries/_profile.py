@@ -100,6 +100,8 @@ def value(
     read: Callable[[Any], Any],
     write: Callable[[Any, Any], object],
     same: Callable[[Any, Any], bool] | None = None,
+    *,
+    fresh: bool = False,
 ) -> Place:
     """Declare one value that is read and set by calls.
 
@@ -109,10 +111,13 @@ def value(
         read: takes the object, returns the value.
         write: takes the object and a value, sets it.
         same: compares two values, where identity is not what counts.
+        fresh: whether each read makes a new object.
     """
     return Place(
         path,
-        lambda label, find: Value(label + name, lambda: read(find()), lambda new: write(find(), new), same),
+        lambda label, find: Value(
+            label + name, lambda: read(find()), lambda new: write(find(), new), same, fresh=fresh
+        ),
     )
 
 

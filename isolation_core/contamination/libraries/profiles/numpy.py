@@ -86,7 +86,12 @@ PROFILE = Profile(
             "generator",
             [
                 value(
-                    "numpy.random.mtrand:", "", _state, lambda module, state: module._rand.set_state(state), _same_state
+                    "numpy.random.mtrand:",
+                    "",
+                    _state,
+                    lambda module, state: module._rand.set_state(state),
+                    _same_state,
+                    fresh=True,
                 )
             ],
             keep=_keep_if_drawn,

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from isolation_core.contamination._difference import MISSING
+from isolation_core.contamination.libraries._parts import Content as Items
 from isolation_core.contamination.libraries._parts import Key, Part
 from isolation_core.contamination.libraries._profile import Profile, Unit, custom, resolve
+from isolation_core.contamination.probes._probe import Guard
 
 
 class Options(Part):
@@ -31,6 +33,9 @@ class Options(Part):
                 table.pop(last, None)
             else:
                 resolve("pandas:set_option")(name, item)
+
+    def guard(self) -> Guard | None:
+        return Items("", self._find, 8).guard()
 
     def text(self, key: Key) -> str:
         return f"{self.label}.{key[0]}"
