@@ -43,7 +43,7 @@ def test_a_brittle_test_is_explained(brittle: pytest.Pytester) -> None:
 def test_a_failure_in_a_clean_suite_is_left_alone(pytester: pytest.Pytester) -> None:
     """Where nothing was changed, nothing is said."""
     pytester.makepyfile("def test_a(): assert 1 == 2")
-    result = pytester.runpytest_subprocess(*PLUGINS)
+    result = pytester.runpytest_subprocess(*PLUGINS, "-q")  # no header, which names servers that are installed
     result.assert_outcomes(failed=1)
     assert "isolation" not in result.stdout.str().replace("isolation-core", "")
 

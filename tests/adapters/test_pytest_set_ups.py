@@ -72,7 +72,7 @@ class TestRequested:
 
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     """Run the suite in a process of its own."""
-    return pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", *options)
+    return pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:randomly", *options)
 
 
 def test_what_a_class_or_module_sets_up_for_itself_is_no_finding(pytester: pytest.Pytester) -> None:

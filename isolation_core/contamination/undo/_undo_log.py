@@ -323,7 +323,7 @@ class Tracker:
         return min((frame.number for frame in self._open if frame.depth == depth), default=0)
 
     def _append(self, slot: Slot, difference: Difference, depth: int | None) -> None:
-        if depth == BASELINE and slot.tells_imports:
+        if depth == BASELINE and slot.tells_imports and not _is_made_by_import(difference):
             # That a module is imported is not a finding; but if it is taken out
             # again, only both steps together show that nothing has changed.
             depth = None
@@ -540,6 +540,21 @@ def _outliving(probe: Probe, after: Any, own: OwnContext) -> set[Hashable]:
     then it is as it is in the context around the test.
     """
     return {difference.key for difference in probe.diff(own.look_around(probe.capture), after)}
+
+
+def _is_made_by_import(difference: Difference) -> bool:
+    """Return whether a name is new in ``sys.modules`` and holds what the import system did not make.
+
+    What a module puts there while it is executed belongs to the import, although it has no ``__spec__``:
+    the submodules of an extension module, the lazy modules of a library.
+    """
+    module = difference.after
+    if difference.before is not MISSING or module is MISSING:
+        return False
+    # Asked of its type: what stands there may lie about its class.
+    if not issubclass(type(module), ModuleType):
+        return True
+    return ModuleType.__getattribute__(module, "__dict__").get("__spec__") is None
 
 
 @contextlib.contextmanager

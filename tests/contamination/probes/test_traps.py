@@ -350,11 +350,13 @@ def test_a_stopped_patch_of_somebody_else_is_told() -> None:
     before = probe.capture()
     mock.patch.stopall()
     found = {probe.describe(step.key): step for step in faults(probe, before, probe.capture())}
-    probe.restore(found["unittest.mock.patch('json.dumps')"].key, given_value)
-    assert id(json.dumps) == id(len)
-    with pytest.raises(RuntimeError, match="second time"):
-        probe.restore(found["unittest.mock.patch('json.loads')"].key, made)
-    mock.patch.stopall()
+    try:
+        probe.restore(found["unittest.mock.patch('json.dumps')"].key, given_value)
+        assert id(json.dumps) == id(len)
+        with pytest.raises(RuntimeError, match="cannot be made again"):
+            probe.restore(found["unittest.mock.patch('json.loads')"].key, made)
+    finally:
+        mock.patch.stopall()
 
 
 # -- logging -------------------------------------------------------------------

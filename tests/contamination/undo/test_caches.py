@@ -54,7 +54,7 @@ def register(name, value):
 def run(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResult:
     """Run a suite beside the module with caches, in a process of its own."""
     pytester.makepyfile(lib=LIB, test_it=suite)
-    return pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", *options)
+    return pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:randomly", *options)
 
 
 def test_what_a_clean_test_learned_is_kept_silently(pytester: pytest.Pytester) -> None:

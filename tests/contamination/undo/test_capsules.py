@@ -70,7 +70,7 @@ def run(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResul
     (installed / "framework.py").write_text(LIBRARY)
     pytester.makepyfile(own=OWN, test_it=suite)
     pytester.makeini(f"[pytest]\npythonpath = {installed} .")
-    return pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", *options)
+    return pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:randomly", *options)
 
 
 def test_what_a_library_does_by_itself_is_kept_silently(pytester: pytest.Pytester) -> None:

@@ -26,7 +26,7 @@ def test_a_metaclass_that_raises_costs_only_its_class(pytester: pytest.Pytester)
                 assert not hostile.ROWS
         """,
     )
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:randomly")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*hostile.ROWS*"])
 
@@ -42,6 +42,6 @@ def test_a_limit_that_was_reached_is_reported(pytester: pytest.Pytester) -> None
                 large.ROWS[-1].append(1)
         """,
     )
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:randomly")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*not watched to the end*60*000*"])

@@ -160,3 +160,24 @@ def test_pollution_on_top_of_a_protected_slot_is_healed(app: types.ModuleType) -
             app.DB["NAME"] = "polluted"
         assert [change.restored for change in following.changes] == [True]
         assert app.DB["NAME"] == "test"
+
+
+def test_what_an_import_puts_into_sys_modules_stays(app: types.ModuleType, tmp_path: Path) -> None:
+    """Submodules without a spec, which a module registers while it is executed, belong to the import."""
+    (tmp_path / "wide_lazy.py").write_text(
+        "import sys, types\n"
+        "errors = sys.modules['wide_lazy.errors'] = types.ModuleType('wide_lazy.errors')\n"
+        "class Lazy: pass\n"
+        "sys.modules['wide_lazy.compat'] = Lazy()\n"
+    )
+    try:
+        with barrier("narrow") as narrow:
+            lazy = __import__("wide_lazy")
+            sys.modules["wide_fake"] = types.ModuleType("wide_fake")
+        assert [change.path for change in narrow.changes] == ["sys.modules['wide_fake']"]
+        assert sys.modules["wide_lazy.errors"] is lazy.errors
+        assert "wide_lazy.compat" in sys.modules
+        assert "wide_fake" not in sys.modules
+    finally:
+        for name in ("wide_lazy", "wide_lazy.errors", "wide_lazy.compat", "wide_fake"):
+            sys.modules.pop(name, None)

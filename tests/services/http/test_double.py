@@ -296,7 +296,7 @@ async def test_faults_reach_both_kinds_of_clients(http: HttpDouble) -> None:
     faults = http.context.faults
     faults.add("http.get", fail("timeout"), times=1)
     faults.add("http.handle", fail("unavailable"), where=lambda entry: entry.args[0] == "POST", times=1)
-    faults.add("http.handle", delay(5), nth=2)
+    faults.add("http.handle", delay(4), nth=2)
     with pytest.raises(httpx.ReadTimeout):
         await http.get("/a")
     async with httpx.AsyncClient(transport=http.transport, base_url="https://api.test") as client:
@@ -304,5 +304,5 @@ async def test_faults_reach_both_kinds_of_clients(http: HttpDouble) -> None:
             await client.post("/a")
         assert caught.value.request.method == "POST"
         assert (await client.get("/a")).status_code == 200
-    assert http.context.clock.now() == 5
+    assert http.context.clock.now() == 4
     faults.assert_all_used()
