@@ -64,7 +64,7 @@ def main() -> int:
     audit = PytestRuns(ALONE, folder=SUITE).audit()
     restore = run_suite("restore")
     proved = [verdict for verdict in audit.verdicts if verdict.word == "proved"]
-    print(f"\n{len(off)} tests of a small shop; some of them leave something behind, and break another.\n")
+    print(f"\n{len(off)} tests of a small shop; some leave something behind, and break another.\n")
     print(f"1  pytest --isolation=off      {_totals(off)}, and nothing says why\n")
     print(f"2  isolation audit             {len(proved)} explained, each proved by experiment:\n")
     for polluter, path, victim in [("this test", "leaves this behind", "and breaks"), *_rows(audit)]:

@@ -91,9 +91,11 @@ def isolated_postgres_mock(mock_context: MockContext) -> PostgresDouble:
     It records, and answers from stubs, unless the configuration or ``ISOLATION_CORE_POSTGRES``
     says that the backend is a real server.
     """
-    from isolation_core.services import choose_backend
+    from isolation_core.services import choose_backend, service_spec
 
-    decided = "postgres" in mock_context or choose_backend("postgres").pinned
+    # A double that the user registered under this name has options of its own.
+    theirs = not isinstance(service_spec("postgres").builder, str)
+    decided = theirs or "postgres" in mock_context or choose_backend("postgres").pinned
     double: PostgresDouble = mock_context.service("postgres", **({} if decided else {"backend": "virtual"}))
     return double
 

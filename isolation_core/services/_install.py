@@ -133,8 +133,11 @@ def _replace_held(made: Installation, replaced: Mapping[int, tuple[Any, Any, str
     """Replace what modules have imported by name, and what the modules of the user keep elsewhere."""
     clients = {client for _, _, client in replaced.values()}
     for module in tuple(sys.modules.values()):
-        name = getattr(module, "__name__", None)
-        if not isinstance(module, ModuleType) or not isinstance(name, str):
+        # By type, not isinstance(): what stands there may have code behind its `__class__`.
+        if not issubclass(type(module), ModuleType):
+            continue
+        name = vars(module).get("__name__")
+        if type(name) is not str:
             continue
         if name.partition(".")[0] in clients or name.partition(".")[0] in _OURS:
             continue
@@ -162,15 +165,19 @@ def _look_into(
     elif kind is FunctionType:
         if value.__module__ == module:
             _look_into_function(made, path, value, replaced)
-    elif isinstance(value, type) or getattr(kind, "__module__", None) == module:
-        if getattr(value, "__module__", None) != module:
+    elif issubclass(kind, type) or getattr(kind, "__module__", None) == module:
+        try:
+            names = dict(object.__getattribute__(value, "__dict__"))
+        except Exception:  # without a dictionary, or with code in its place
             return
-        for name, item in tuple(getattr(value, "__dict__", {}).items()):
-            plain = item.__func__ if isinstance(item, staticmethod | classmethod) else item
+        if issubclass(kind, type) and names.get("__module__") != module:
+            return
+        for name, item in names.items():
+            plain = item.__func__ if type(item) in (staticmethod, classmethod) else item
             if (found := replaced.get(id(plain))) is not None:
                 new = type(item)(found[1]) if plain is not item else found[1]
                 made._set(f"{path}.{name}", value, name, item, new)
-            elif isinstance(plain, FunctionType):
+            elif type(plain) is FunctionType:
                 _look_into_function(made, f"{path}.{name}", plain, replaced)
 
 

@@ -81,6 +81,8 @@ def _start(spec: dict[str, Any], log: Any) -> subprocess.Popen[bytes]:
 
 def _die_with_parent() -> None:
     # After the change of user, which clears it. SIGQUIT: database servers end at once.
+    # A run that a shell started in the background has it ignored, and so would its children.
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -63,11 +66,17 @@ def test_the_newest_of_equals_comes_first_and_each_path_once() -> None:
     assert [(each.path, each.owner) for each in found] == [("app.A", "test_3"), ("app.B", "test_2")]
 
 
-def test_reach_follows_own_code_and_stops_at_installed_modules() -> None:
+def test_reach_follows_own_code_and_stops_at_installed_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Own modules are followed, installed ones are named."""
-    reached = modules_reached("isolation_core.diagnosis._reach")
-    assert {"isolation_core.diagnosis._reach", "collections", "sys"} <= reached
-    assert "heapq" not in reached
+    (tmp_path / "reach_front.py").write_text("import reach_back\n")
+    (tmp_path / "reach_back.py").write_text("from collections import Counter\nimport json\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("reach_front")
+    reached = modules_reached("reach_front")
+    for name in ("reach_front", "reach_back"):
+        monkeypatch.delitem(sys.modules, name)
+    assert {"reach_front", "reach_back", "collections", "json"} <= reached
+    assert "json.decoder" not in reached
 
 
 def test_reach_runs_no_code_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
