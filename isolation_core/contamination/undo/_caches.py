@@ -12,6 +12,7 @@ import enum
 import gc
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
@@ -42,7 +43,7 @@ _PLAIN: Final[frozenset[type]] = frozenset({dict, list, set, tuple, frozenset})
 
 def decide_caches(case: Case) -> None:
     """Keep what caches learned, or empty them of it silently."""
-    caches = [entry for entry in case.undecided() if is_cache(entry)]
+    caches = [entry for entry in case.undecided() if is_cache(entry, case.view.modules.includes)]
     if not caches:
         return
     reason = _taint(case, caches)
@@ -55,7 +56,7 @@ def decide_caches(case: Case) -> None:
             entry.decision = Decision.undone("cache", f"a cache learned it while {why}")
 
 
-def is_cache(entry: Entry) -> bool:
+def is_cache(entry: Entry, is_first_party: Callable[[str], bool]) -> bool:
     """Return whether *entry* is something that a cache learned."""
     slot = entry.slot
     if not isinstance(slot, ObjectSlot) or slot.key is ORDER:
@@ -73,7 +74,7 @@ def is_cache(entry: Entry) -> bool:
         return True
     if issubclass(type(state.holder), defaultdict) and _is_fresh(entry.after):
         return True
-    return is_immutable(entry.after) and asks_first(slot)
+    return is_immutable(entry.after) and asks_first(slot, is_first_party)
 
 
 def _is_fresh(value: Any) -> bool:

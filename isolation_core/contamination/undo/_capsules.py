@@ -10,6 +10,8 @@ What they do assign to is a change like any other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, Final
 
 from isolation_core.contamination._difference import MISSING
@@ -29,9 +31,23 @@ _MRO_OF: Final = type.__dict__["__mro__"]
 
 def keep_library_work(case: Case) -> None:
     """Keep what a library did by itself to its own objects and to classes that derive from its own."""
-    for entry in case.undecided():
-        if _is_library_work(entry) and not _is_assigned(entry, case):
+    work = [entry for entry in case.undecided() if _is_library_work(entry) and not _is_assigned(entry, case)]
+    # What the test changed about the same object may be the reason: then all of it is put back.
+    known = {id(entry) for entry in work}
+    touched = {ident for entry in case.undecided() if id(entry) not in known for ident in _holders_of(entry)}
+    for entry in work:
+        if id(entry.slot.holder.holder) not in touched:
             entry.decision = Decision.kept("capsule", "a library did it by itself, when its object was first used")
+
+
+def _holders_of(entry: Entry) -> Iterator[int]:
+    """Yield the addresses of the objects that lead to the slot of *entry*, up to the module."""
+    slot = entry.slot
+    if isinstance(slot, ObjectSlot) and not slot.is_silent:
+        node = slot.state.node
+        while node is not None and type(node.value) is not ModuleType:
+            yield id(node.value)
+            node = None if node.parent is None else node.parent.node
 
 
 def _is_library_work(entry: Entry) -> bool:

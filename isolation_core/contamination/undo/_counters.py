@@ -38,7 +38,7 @@ def keep_counters(case: Case) -> None:
         slot = entry.slot
         if not isinstance(slot, ObjectSlot):
             continue
-        if isinstance(slot.state, CounterState) or (_went_up(entry) and counts_up(slot)):
+        if isinstance(slot.state, CounterState) or (_went_up(entry) and counts_up(slot, case.view.modules.includes)):
             entry.decision = Decision.kept("counter", "a number that was handed out is not handed out again")
 
 

@@ -68,11 +68,20 @@ def _is_first_use(entry: Entry, case: Case) -> bool:
     if not _is_empty(before) or after is MISSING or after is None:
         return False
     if isinstance(state, known):
-        by_itself = before is MISSING and str(slot.key).startswith("_") and is_own_name(slot, case.frame.test_module)
-        if is_cache(entry):
+        own = case.view.modules.includes(
+            module_of(state.holder if isinstance(state, names.ClassState) else type(state.holder))
+        )
+        by_itself = (
+            own and before is MISSING and str(slot.key).startswith("_") and is_own_name(slot, case.frame.test_module)
+        )
+        if is_cache(entry, case.view.modules.includes):
             return False
-        return asks_first(slot) or (by_itself and not isinstance(state, names.ModuleState))
-    return not isinstance(after, _REGISTRATIONS) and not is_cache(entry) and asks_first(slot)
+        return asks_first(slot, case.view.modules.includes) or (by_itself and not isinstance(state, names.ModuleState))
+    return (
+        not isinstance(after, _REGISTRATIONS)
+        and not is_cache(entry, case.view.modules.includes)
+        and asks_first(slot, case.view.modules.includes)
+    )
 
 
 def _is_empty(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from isolation_core.contamination.objects._caches import CacheState
 from isolation_core.contamination.objects._containers import ORDER, DictState, ObjectState
 from isolation_core.contamination.objects._functions import CellState, FunctionState, SlotsState
 from isolation_core.contamination.objects._slot import ObjectSlot
-from isolation_core.contamination.undo._syntax import ModuleSyntax, Spelling, syntax_of
+from isolation_core.contamination.undo._syntax import Spelling, syntax_of
 
 __all__ = ["asks_first", "counts_up", "is_own_name", "spell", "value_in"]
 
@@ -58,24 +58,24 @@ def _spell_cell(state: CellState) -> Iterator[tuple[str, Spelling]]:
             yield function.__globals__.get("__name__", ""), ("name", name)
 
 
-def _any(slot: Slot, sought: str) -> bool:
+def _any(slot: Slot, sought: str, is_first_party: Callable[[str], bool]) -> bool:
     if not isinstance(slot, ObjectSlot) or slot.key is ORDER:
         return False
     for module, spelling in spell(slot.state, slot.key):
-        syntax: ModuleSyntax = syntax_of(module)
-        if spelling in getattr(syntax, sought):
+        # How a library keeps its own objects, such as the children of a mock, says nothing about the user's code.
+        if is_first_party(module) and spelling in getattr(syntax_of(module), sought):
             return True
     return False
 
 
-def counts_up(slot: Slot) -> bool:
+def counts_up(slot: Slot, is_first_party: Callable[[str], bool]) -> bool:
     """Return whether the code that owns *slot* counts it upward and hands the number out."""
-    return _any(slot, "counters")
+    return _any(slot, "counters", is_first_party)
 
 
-def asks_first(slot: Slot) -> bool:
+def asks_first(slot: Slot, is_first_party: Callable[[str], bool]) -> bool:
     """Return whether the code that owns *slot* writes it only after it asked whether it is there."""
-    return _any(slot, "lazies")
+    return _any(slot, "lazies", is_first_party)
 
 
 def value_in(slot: Slot, raw: Any) -> Any:

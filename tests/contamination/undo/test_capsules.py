@@ -118,3 +118,24 @@ def test_what_a_test_sets_on_a_library_object_is_put_back(pytester: pytest.Pytes
     result.assert_outcomes(passed=2)
     for path in ("own.app.debug", "own.app.overrides", "own.app.routes", "own.settings.ITEMS", "own.User.limit"):
         assert path in result.stdout.str()
+
+
+def test_what_follows_from_a_change_of_the_test_is_put_back_with_it(pytester: pytest.Pytester) -> None:
+    """A class that a library compiled anew after the test changed its settings goes back as a whole."""
+    result = run(
+        pytester,
+        """
+        import own
+
+        BEFORE = vars(own.User).get("__validator__")
+
+        def test_a():
+            own.User.limit = 5
+            own.User()
+
+        def test_b():
+            assert own.User.limit == 3
+            assert vars(own.User).get("__validator__") is BEFORE
+        """,
+    )
+    result.assert_outcomes(passed=2)

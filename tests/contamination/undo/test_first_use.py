@@ -323,3 +323,16 @@ def test_a_thread_of_the_test_itself_does_not_hide_pollution(app: Any) -> None:
     thread.join()
     assert app.ENGINE.values == {"x": [1]}
     assert not around.clean
+
+
+def test_children_of_a_shared_mock_are_put_back(app: Any) -> None:
+    """The way a mock makes its children is that of a library: what a test sets on one goes back."""
+    vars(app)["api"] = mock = Mock()
+    with barrier("restore"):
+        pass
+    with barrier("restore") as around:
+        app.api.post.side_effect = OSError
+        app.api.reset_mock()
+    assert app.api is mock
+    app.api.post()
+    assert not around.clean
