@@ -44,10 +44,11 @@ class Configuration(Part):
         for key, each in newer.items():
             if key[0] == "before first use":
                 continue
-            if len(key) > 1 or _is_equal(fresh.get(key[0], MISSING), each):
+            name: Any = key[0]
+            if len(key) > 1 or _is_equal(fresh.get(name, MISSING), each):
                 was[key] = each
-            elif key[0] in fresh:
-                was[key] = fresh[key[0]]
+            elif name in fresh:
+                was[key] = fresh[name]
         return was
 
     def put(self, values: Mapping[Key, Any]) -> None:

@@ -49,13 +49,14 @@ class Scopes(Part):
         fresh = {name: type(scope)(ty=scope._type) for name, scope in self._scopes().items() if name not in known}
         made: dict[Key, Any] = {}
         for key, each in newer.items():
-            if key[0] in fresh and len(key) == 2:
-                was = getattr(fresh[str(key[0])], str(key[1]), MISSING)
+            name: Any = key[0]
+            if name in fresh and len(key) == 2:
+                was = getattr(fresh[str(name)], str(key[1]), MISSING)
                 empty = type(each) in (dict, list, set) or type(each).__name__ == "deque"
                 made[key] = each if empty or type(was) is type(each) else was
-            elif key[0] in fresh and len(key) > 2 and not isinstance(each, (tuple, frozenset)):
+            elif name in fresh and len(key) > 2 and not isinstance(each, (tuple, frozenset)):
                 continue
-            elif key[0] in fresh:
+            elif name in fresh:
                 made[key] = type(each)()
         return {**older, **made}
 
