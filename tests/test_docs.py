@@ -218,7 +218,7 @@ def test_findings_lists_every_code_and_kind() -> None:
         facet = pending.pop()
         pending += facet.__subclasses__()
         watched.add((facet.code, facet.kind))
-    # First imports are told by the undo log itself.
+    # First imports are reported by the undo log itself.
     watched.add(("IMP001", "import"))
     assert {row for row in listed if not row[0].startswith(("MCK", "SVC"))} | {("MCK001", "patch")} == watched
     assert listed <= {(code, entry.kind) for code, entry in CODES.items()}

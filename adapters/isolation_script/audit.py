@@ -53,7 +53,7 @@ class PytestRuns:
     Args:
         arguments: what the user gives to pytest: files, options.
         folder: where to run.
-        say: is told what is going on, line by line.
+        say: receives what is going on, line by line.
     """
 
     def __init__(self, arguments: Sequence[str], *, folder: Path | None = None, say: Say | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`isolation audit` on real suites: it proves, says what it could not prove, and fails on what is no suite."""
+"""`isolation audit` on real suites: it proves, says what it could not prove, and fails on what is not a suite."""
 
 from __future__ import annotations
 

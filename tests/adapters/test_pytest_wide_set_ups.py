@@ -367,7 +367,7 @@ def test_what_a_set_up_makes_and_its_teardown_drops_is_no_finding(late: pytest.P
 
 
 def test_a_warnings_filter_of_a_late_set_up_ends_with_the_test_under_pytest(late: pytest.Pytester) -> None:
-    """The runner itself takes the filters of a test back, which is no finding of the session."""
+    """The runner itself takes the filters of a test back, which is not a finding of the session."""
     text = passes(
         late,
         """

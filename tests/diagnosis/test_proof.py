@@ -102,7 +102,7 @@ def test_whole_runs_answer_for_all_victims_at_once() -> None:
 
 @given(st.integers(1, 40), st.data())
 def test_any_single_polluter_is_found_in_few_sessions(count: int, data: st.DataObject) -> None:
-    """Whoever of many tests it is, halving finds it."""
+    """Halving finds the one of many tests."""
     guilty = data.draw(st.integers(0, count - 1))
     suite = Suite({f"p{n}": [f"x{n}"] for n in range(count)}, {"v": [f"x{guilty}"]})
     verdict = Prover(suite, suite.findings).judge("v")

@@ -58,7 +58,7 @@ class LibraryState(ObjectState):
         self._pending: dict[int, dict[Key, Any]] = {}
         self.holder: Any = _Anchor() if root is MISSING else root
         self.node: Any = None
-        # A library that lacks what the profile names is told apart here from one that fails later.
+        # A library that lacks what the profile names differs here from one that fails later.
         self.saved: Any = tuple(part.read() for part in self.parts)
 
     @property

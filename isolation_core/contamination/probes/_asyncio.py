@@ -55,7 +55,7 @@ class EventLoopProbe(KeyedProbe):
         local = getattr(policy, "_local", None)
         loop = getattr(local, "_loop", None)
         # Not once there was a current loop: pytest-asyncio asks for one before each test, and would make
-        # a new one each time, which nobody closes.
+        # a new one each time, which is never closed.
         self._had_loop |= loop is not None
         asked = None if self._had_loop else getattr(local, "_set_called", None)
         last = self._last

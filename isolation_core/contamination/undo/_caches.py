@@ -1,6 +1,6 @@
 """Caches: kept where what they learned is true, emptied of it where it may be false.
 
-A cache that is emptied after every test is no cache. A cache that was filled
+A cache that is emptied after every test does not count as a cache. A cache that was filled
 while a function was patched answers the next test with a lie. So what a cache
 gained is kept silently if the test did nothing that an answer could depend on,
 and taken out again where it did, or where that cannot be known.
@@ -29,7 +29,7 @@ from isolation_core.contamination.undo._spelling import asks_first
 __all__ = ["decide_caches", "is_cache", "is_immutable"]
 
 _IMMUTABLE: Final = frozenset({bool, bytes, complex, float, int, range, re.Pattern, str, type(None), type(Ellipsis)})
-# By name: whoever uses none of them does not get them because of us.
+# By name: a run that uses none of them does not load them because of us.
 _IMMUTABLE_NAMES: Final = frozenset(
     {
         ("datetime", "date"), ("datetime", "datetime"), ("datetime", "time"), ("datetime", "timedelta"),
@@ -78,7 +78,7 @@ def is_cache(entry: Entry, is_first_party: Callable[[str], bool]) -> bool:
 
 
 def _is_fresh(value: Any) -> bool:
-    """Return whether *value* is what a factory makes, and nobody has put anything into it."""
+    """Return whether *value* is what a factory makes, and is still empty."""
     return type(value) in (dict, int, list, set, str) and not value
 
 

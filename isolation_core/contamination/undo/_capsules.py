@@ -2,7 +2,7 @@
 
 A framework finishes its objects when they are first used: an application builds
 its middleware, a model class its validator, settings remember what was read. No
-test did that, and half of it lies in places nobody watches. So an attribute that
+test did that, and half of it lies in places that are not watched. So an attribute that
 was empty, or a private one of a class that derives from a library's, is kept if
 the code of the test and the code that holds the object never assign to its name.
 What they do assign to is a change like any other.

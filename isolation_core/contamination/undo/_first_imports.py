@@ -1,6 +1,6 @@
 """Modules that a test imports first: what they did stays, what they hold of the test's fakes does not.
 
-A module is executed once. What it does elsewhere is kept, because nobody would
+A module is executed once. What it does elsewhere is kept, because no test would
 do it again; here it is said, as a note, with the advice to import it earlier.
 
 What it took by ``from datetime import datetime`` while a test had that frozen
@@ -87,7 +87,7 @@ class FirstImports:
     def accept(self, entries: Iterable[Entry], depth: int) -> None:
         """Give those of *entries* to *depth* that bind a name to what its import statement stands for by now.
 
-        Whoever patched the source has put the name right as well, as freezegun does.
+        The code that patched the source has put the name right as well, as freezegun does.
         """
         if not self._taken:
             return
@@ -241,13 +241,13 @@ def from_imports(module: ModuleType) -> Iterator[tuple[str, str, str]]:
 
 
 def _code_of(module: ModuleType) -> CodeType | None:
-    """Return the code of a pure Python module, as the import system has it at hand."""
+    """Return the code of a pure Python module, as the import system has it."""
     spec = vars(module).get("__spec__")
     get_code = getattr(getattr(spec, "loader", None), "get_code", None)
     if get_code is None:
         return None
     try:
         code = get_code(module.__name__)
-    except Exception:  # a loader of somebody else's, a file that is gone
+    except Exception:  # a loader of other code, a file that is gone
         return None
     return code if isinstance(code, CodeType) else None

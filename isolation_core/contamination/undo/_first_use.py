@@ -1,7 +1,7 @@
 """First use: an object that code makes when it is first asked for, and what becomes of it.
 
 ``_engine = None`` becomes an engine in whichever test comes first. If nothing
-else holds the engine, it is put back to None and nobody needs to hear of it.
+else holds the engine, it is put back to None silently.
 If a library's registry, a thread or the interpreter holds it, it is kept, with
 everything that was made together with it: otherwise the next test would make it
 a second time. It is a finding where the test wrote to the new object, or where

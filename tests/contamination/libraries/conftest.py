@@ -53,7 +53,7 @@ class Check:
         Args:
             pollute: the polluting test.
             victim: a test that fails after it.
-            healthy: tests that must stay healthy, and are told nothing.
+            healthy: tests that must stay healthy, and receive no report.
             named: pattern of the path in the report.
         """
         with barrier():

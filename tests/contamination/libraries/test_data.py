@@ -244,7 +244,7 @@ def test_fakeredis(check: Check) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_sentry(check: Check) -> None:
-    """A client and what is set on scopes; scopes that are only made are no change."""
+    """A client and what is set on scopes; scopes that are only made do not count as a change."""
     sentry_sdk = pytest.importorskip("sentry_sdk")
 
     def pollute() -> None:
@@ -304,7 +304,7 @@ def test_requests(own: Own, check: Check) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_celery(own: Own, check: Check) -> None:
-    """Configuration set before and after it is read for the first time; reading it is no change."""
+    """Configuration set before and after it is read for the first time; reading it is not a change."""
     pytest.importorskip("celery")
     source = (
         "from celery import Celery\napp = Celery('own_app', broker='memory://', backend='cache+memory://')\n\n\n"

@@ -89,7 +89,7 @@ def test_flask(own: Own, check: Check) -> None:
 
 
 def test_flask_late_set_up(own: Own, check: Check) -> None:
-    """An application that served a request takes routes again in the next test, and nobody is told."""
+    """An application that served a request takes routes again in the next test, in silence."""
     pytest.importorskip("flask")
     app: Any = own(FLASK).app
     check(

@@ -631,7 +631,7 @@ def test_asyncio_run_leaves_a_loop_to_be_had() -> None:
         assert faults(probe, before, probe.capture()) == []
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             loop = asyncio.get_event_loop()
-        # A loop that is there is told as such, and the memory of it is no news beside it.
+        # A loop that is there is reported as such, and the memory of it adds nothing to that.
         assert [found.key for found in faults(probe, before, probe.capture())] == ["asyncio.get_event_loop()"]
         loop.close()
 

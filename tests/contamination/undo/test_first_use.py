@@ -158,7 +158,7 @@ ENGINE = Engine()
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return a module that makes things on first use, beside a library that nobody watches."""
+    """Return a module that makes things on first use, beside a library that is not watched."""
     (tmp_path / "first_use_library.py").write_text(LIBRARY)
     (tmp_path / "first_use_app.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -202,7 +202,7 @@ def test_what_can_be_unmade_is_put_back_silently(app: Any, use: str, path: str) 
 
 
 def test_what_a_library_holds_is_kept(app: Any) -> None:
-    """A metric in a registry is not made a second time, and later barriers hear nothing of it."""
+    """A metric in a registry is not made a second time, and later barriers report nothing of it."""
     with barrier() as around:
         made = app.metric()
     assert decisions(around) == {"_metric": ("UND006", False)}
@@ -255,7 +255,7 @@ def test_a_failure_that_holds_the_object_does_not_keep_it(app: Any, monkeypatch:
 
 
 def test_a_variable_around_the_block_does_not_keep_it(app: Any) -> None:
-    """A local variable of the function around the barrier is no library that holds the object."""
+    """A local variable of the function around the barrier is not a library that holds the object."""
     held = []
     with barrier():
         made = app.engine()

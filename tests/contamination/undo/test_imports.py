@@ -29,7 +29,7 @@ WriteModule = Callable[[str], str]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WriteModule]:
-    """Write a module that nobody has imported, and return its name."""
+    """Write a module that is not imported yet, and return its name."""
     monkeypatch.syspath_prepend(tmp_path)
     names: list[str] = []
 
@@ -56,7 +56,7 @@ def notes(barrier: Barrier) -> list[Change]:
 
 
 def test_a_warning_names_the_line_that_imports(write: WriteModule) -> None:
-    """stacklevel=2 at the top of a module means whoever imports it, with a barrier as without."""
+    """stacklevel=2 at the top of a module means the code that imports it, with a barrier as without."""
     name = write("import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=2)")
     with warnings.catch_warnings(record=True) as told, isolation_barrier(packages=[name]):
         warnings.simplefilter("always")
@@ -121,7 +121,7 @@ TAKES = ["from datetime import date", "from datetime import date as date", "impo
 @pytest.mark.parametrize("text", TAKES)
 @pytest.mark.parametrize("who", ["test", "freezer", "barrier"])
 def test_a_name_taken_from_a_frozen_module_is_freed(write: WriteModule, text: str, who: str) -> None:
-    """Whoever puts the source back, and whether or not he puts the new module right as well."""
+    """The source is put back by any code, which may put the new module right as well."""
     name = write(text)
     real = dt.date
     try:

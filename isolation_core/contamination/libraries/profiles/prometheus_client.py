@@ -39,7 +39,7 @@ class Values(Part):
             child = by_path.pop(key)
             held = sys.getrefcount(child) > 3
             if held:
-                # Somebody counts with it: it goes on, from nothing.
+                # Other code counts with it: it goes on, from nothing.
                 for _, cell in _cells(child):
                     if hasattr(cell, "set"):
                         cell.set(0.0)

@@ -70,7 +70,7 @@ class Tables(Part):
 
 
 def _keep_what_is_mapped(metadata: Any, changes: Changes) -> Mapping[tuple[int, Key], str]:
-    """Return the new tables that somebody else holds, or whose classes live on: both would lose their other half."""
+    """Return the new tables that other code holds, or whose classes live on: both would lose their other half."""
     new = {key for key, (before, _) in changes.items() if before is MISSING and key[0] == 0}
     if not new:
         return {}
