@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,11 +162,17 @@ def test_what_a_server_changes_for_a_test_is_the_tests(app: Any) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), app.Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
+    threads = threading.active_count()
     with isolation_barrier(packages=["threaded_app"]) as around:
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
         connection.request("POST", "/")
         assert connection.getresponse().status == 204
         connection.close()
+        # The thread of the request may live a moment longer than its answer; until then it works on the state.
+        for _ in range(1000):
+            if threading.active_count() <= threads:
+                break
+            time.sleep(0.01)
     server.shutdown()
     server.server_close()
     thread.join()
